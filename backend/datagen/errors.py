@@ -10,19 +10,19 @@
     ├── Refused                      the request is not allowed, or its object does not exist
     │   └── NotConfirmed             the state allows the request, which has to be confirmed first
     ├── EngineError                  an engine cannot fit or render this spec
-    │   └── CannotRender             this machine or the parameters prevent it; its catcher adds where to change them
+    │   └── CannotRender             this machine or the parameters prevent rendering
     ├── DeviceFault                  a GPU failed: its process has to restart, the work can be repeated
     ├── SettingsProblem              a setting is missing or wrong
     │   └── SecretProblem            a secret is missing, or differs from the installation's
     ├── SchemaProblem                the database's schema is not the one that this version requires
-    ├── LabelStudioError             a request to Label Studio failed; raised itself where it was refused
-    │   ├── AddressRefused           its SSRF protection or its DNS resolver refuses an address of Datagen
-    │   ├── LabelStudioUnavailable   it did not answer, or asked for a retry later: worth a retry
-    │   ├── LabelStudioFault         it is up and fails at this one request: other requests may succeed
+    ├── LabelStudioError             a request to Label Studio failed (this class itself: it was refused)
+    │   ├── AddressRefused           Label Studio's SSRF protection or DNS resolver refuses an address of Datagen
+    │   ├── LabelStudioUnavailable   Label Studio did not answer, or asked for a later retry: a retry may succeed
+    │   ├── LabelStudioFault         Label Studio is up and fails at this one request: other requests may succeed
     │   └── LabelStudioMissing       the requested object does not exist (any more)
     └── StoreError                   an object of the image store, a backup or an export cannot be used
         ├── StoreMissing             the object is not in the store
-        └── StoreUnavailable         the store did not answer, refused or is full: worth a retry
+        └── StoreUnavailable         the store did not answer, refused or is full: a retry may succeed
 """
 
 
@@ -31,7 +31,7 @@ class DatagenError(Exception):
 
 
 class InputProblem(DatagenError):
-    """One input of the user cannot be used; the other inputs still are."""
+    """One input of the user cannot be used; the other inputs still can."""
 
 
 class BadRegion(InputProblem):
@@ -59,7 +59,7 @@ class EngineError(DatagenError):
 
 
 class CannotRender(EngineError):
-    """This machine or the parameters prevent rendering; whoever catches it adds where parameters are set."""
+    """This machine or the parameters prevent rendering. Code that catches this error adds where to set parameters."""
 
 
 class DeviceFault(DatagenError):
@@ -79,7 +79,10 @@ class SchemaProblem(DatagenError):
 
 
 class LabelStudioError(DatagenError):
-    """A request to Label Studio failed; raised itself for a refusal and for an invalid URL, token or response."""
+    """A request to Label Studio failed.
+
+    This class itself is raised for a refused request, and for an invalid URL, token or response.
+    """
 
 
 class AddressRefused(LabelStudioError):
@@ -87,11 +90,11 @@ class AddressRefused(LabelStudioError):
 
 
 class LabelStudioUnavailable(LabelStudioError):
-    """Label Studio did not answer, or asked for a retry later: worth a retry."""
+    """Label Studio did not answer, or asked for a later retry. A retry may succeed."""
 
 
 class LabelStudioFault(LabelStudioError):
-    """Label Studio answers its health check and fails at this request: the task or project is at fault."""
+    """Label Studio answers its health check but fails at this request. The requested task or project is at fault."""
 
 
 class LabelStudioMissing(LabelStudioError):

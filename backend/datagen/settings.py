@@ -1,4 +1,4 @@
-"""Every setting, in one documented class, read from the environment, ``.env`` and the folder ``secrets``.
+"""All settings, in one documented class. They are read from the environment, ``.env`` and the folder ``secrets``.
 
 Conventional names have no prefix (``LABEL_STUDIO_URL``, ``BASIC_AUTH_USER``, ``REDIS_URL``, ``HOST``, ``PORT``, …); all
 others begin with ``DATAGEN_``. The README's table is checked against this class.
@@ -22,12 +22,13 @@ from datagen.errors import SecretProblem, SettingsProblem
 
 #: Prefix of the variables that are Datagen's own.
 _PREFIX = "DATAGEN_"
-#: The outer quotes preserve the inner ones, in a shell and in .env.
+#: Example in an error message. The outer quotes of the value preserve the inner ones, in a shell and in .env.
 _EXAMPLE = """e.g. DATAGEN_ENGINE_PARAMETERS='{"weights": "/models/sd15-inpainting"}', with both kinds of quotes"""
 
-#: Minimum length of Datagen's passwords and secrets, characters; one from “openssl rand -hex 32” has 64.
+#: Minimum length of Datagen's passwords and secrets, characters. A secret from “openssl rand -hex 32” has 64.
 SHORTEST_SECRET = 16
-#: The secrets that all processes of an installation share: file in the secrets folder → title, and → variable.
+#: The secrets that all processes of an installation share. Both tables are indexed by the name of the secret's file in
+#: the secrets folder. They hold its title in messages, and its environment variable.
 SECRET_NAMES = {
     "webhook_secret": "webhook secret",
     "basic_auth_pass": "basic-auth password",
@@ -45,7 +46,7 @@ def _variable(field: str) -> str:
 
 
 class Settings(BaseSettings):
-    """The settings, from the environment and .env. An invalid value is an error at start that names the variable."""
+    """The settings, from the environment and .env. An invalid value raises an error that names the variable."""
 
     # the prefix keeps variables of other programs out, such as DATABASE_URL, which the names of fields would let in;
     # by the aliases, errors name the variable
@@ -247,7 +248,7 @@ class Settings(BaseSettings):
 
     @property
     def chosen_engine(self) -> str | None:
-        """The engine that is set; None where the default applies, which changes no study."""
+        """The engine that DATAGEN_ENGINE sets; None if it is not set. Its default value changes no existing study."""
         return self.engine if "engine" in self.model_fields_set else None
 
     @property
@@ -261,10 +262,10 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'datagen.sqlite3'}"
 
     def check_database_exists(self) -> None:
-        """Refuse a data folder without a database.
+        """Check that the database file exists, if the database is a SQLite file in the data folder.
 
         Raises:
-            SettingsProblem: the database is a SQLite file in the data folder, and there is none.
+            SettingsProblem: there is no such file.
         """
         file = self.data_dir.absolute() / "datagen.sqlite3"
         if not self.database_url and not file.exists():
@@ -283,7 +284,7 @@ class Settings(BaseSettings):
         """The Label Studio token.
 
         Raises:
-            SettingsProblem: none is set.
+            SettingsProblem: no token is set.
         """
         key = self._secret("label_studio_api_key", self.label_studio_api_key)
         if not key:
@@ -298,13 +299,13 @@ class Settings(BaseSettings):
         """The secret from which every study's webhook secret is derived.
 
         Raises:
-            SecretProblem: there is none here.
+            SecretProblem: the secret is not set on this machine.
         """
         return self._required("webhook_secret", self.webhook_secret)
 
     @cached_property
     def previous_secret_of_webhooks(self) -> str:
-        """The secret before the last change; empty if none is set."""
+        """The webhook secret before the last change; empty if it is not set."""
         return self._secret("webhook_secret_previous", self.webhook_secret_previous)
 
     @cached_property
@@ -312,26 +313,26 @@ class Settings(BaseSettings):
         """The basic-auth password.
 
         Raises:
-            SecretProblem: there is none here.
+            SecretProblem: the password is not set on this machine.
         """
         return self._required("basic_auth_pass", self.basic_auth_pass)
 
     @cached_property
     def previous_password(self) -> str:
-        """The secret before the last change; empty if none is set."""
+        """The basic-auth password before the last change; empty if it is not set."""
         return self._secret("basic_auth_pass_previous", self.basic_auth_pass_previous)
 
     @cached_property
     def signing_keys(self) -> tuple[bytes, ...]:
-        """The keys of image links: the last one signs, each lets a link in.
+        """The keys of image links. The last key signs new links, and links that any of the keys signed are valid.
 
         Raises:
-            SecretProblem: there is none here.
+            SecretProblem: no key is set on this machine.
         """
         return tuple(key.encode() for key in self._required("signing_key", self.signing_keys_given).split())
 
     def missing_secrets(self) -> list[str]:
-        """The secrets that neither a variable nor a file gives, as their files are called."""
+        """Return the names of the secrets that are set by no environment variable and no file; see ``SECRET_NAMES``."""
         configured = {
             "webhook_secret": self.webhook_secret,
             "basic_auth_pass": self.basic_auth_pass,
@@ -340,9 +341,9 @@ class Settings(BaseSettings):
         return [name for name, given in configured.items() if not self._secret(name, given)]
 
     def make_missing_secrets(self) -> list[str]:
-        """Make the secrets that are missing and keep each in its file; their names.
+        """Create the missing secrets, write each to its file, and return their names.
 
-        Only the first process of an installation may do so: the others must have the same ones.
+        Only the first process of an installation may call this, because all processes must have the same secrets.
         """
         names = self.missing_secrets()
         for name in names:
@@ -350,7 +351,7 @@ class Settings(BaseSettings):
         return names
 
     def known_secrets(self) -> set[str]:
-        """Every secret that is configured or kept, to be kept out of logs; none is made for that."""
+        """Return every secret in the settings and in the secrets folder, for redaction in logs. Create no secret."""
         configured = (
             self.label_studio_api_key,
             self.webhook_secret,
@@ -371,7 +372,11 @@ class Settings(BaseSettings):
         return self.data_dir / "secrets"
 
     def _secret(self, name: str, configured: SecretStr) -> str:
-        """Return the variable's value, else the content of the file ``name`` in the secrets folder, else “”."""
+        """Return the value ``configured`` if it is not empty, else the content of the secret's file, else “”.
+
+        Raises:
+            SettingsProblem: a secret in the file is too short.
+        """
         if value := configured.get_secret_value().strip():
             return value
         path = self._secrets_folder / name
@@ -393,7 +398,10 @@ class Settings(BaseSettings):
         return value
 
     def _make_secret(self, name: str) -> None:
-        """Write a new secret, readable by its owner alone; of several processes the first one's counts."""
+        """Create a secret and write it to its file, which only its owner can read.
+
+        If another process created the file first, leave that file as it is.
+        """
         path = self._secrets_folder / name
         for folder in (self.data_dir, path.parent):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -409,10 +417,12 @@ class Settings(BaseSettings):
 
 
 def _check_length(secret: str, what: str, error: type[Exception]) -> None:
-    """Refuse a secret that could be guessed; the secret itself is not repeated.
+    """Check that a secret has at least ``SHORTEST_SECRET`` characters, so that it cannot be guessed.
+
+    The error's message describes the secret by ``what``, and does not contain it.
 
     Raises:
-        error: it is too short.
+        error: the secret is shorter.
     """
     if len(secret) < SHORTEST_SECRET:
         raise error(

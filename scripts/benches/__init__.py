@@ -1,1 +1,1 @@
-"""Benches of ``scripts/bench``: one module each, with ``main(arguments) -> int``. Nothing here is installed."""
+"""Benches of ``scripts/bench``, one module each, with a function ``main(arguments) -> int``. They are not installed."""

@@ -1,4 +1,4 @@
-"""``python -m benches NAME …``: the bench of that name."""
+"""``python -m benches NAME …`` runs the bench of that name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Run the bench's module."""
+    """Run the bench that the first argument names; return its exit code."""
     names = sorted(
         path.stem.replace("_", "-")
         for path in Path(__file__).parent.glob("*.py")

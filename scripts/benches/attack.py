@@ -1,15 +1,16 @@
 """``scripts/bench attack``: a real installation under all resource attacks at once, while a team's webhooks arrive.
 
-The web process, a worker and the scheduler run on a real Redis and a real Label Studio (SQLite). From outside come
-request lines that are slow to redact, dripping connections, callers of /ready and guessed passwords. A member of Label
-Studio draws polygons of a thousand random corners and brushes of noise, uploads pictures that decode for seconds,
-poisons a project, copies a review task four thousand times and approves a million images. Label Studio itself freezes
-now and then. Meanwhile webhooks of another study arrive at a steady rate. The same requests go to a bare server that
-stores nothing (``bare_…``): it shows the capacity that the machine has left during the attacks.
+The web process, a worker and the scheduler run with a real Redis and a real Label Studio (SQLite). From outside, the
+attacks send request lines that are slow to redact, hold connections open, call /ready and guess passwords. A member of
+Label Studio draws polygons of a thousand random corners and brush masks of noise, uploads pictures that take seconds to
+decode, adds a task that Label Studio cannot send, copies a review task four thousand times and approves a million
+images. Label Studio itself is frozen now and then.
 
-Exit code 0: at least 99.9 % of the webhooks were answered within a second, no writer waited for two seconds, and every
-event of the other study was handled.
-"""
+Meanwhile webhooks of another study arrive at a steady rate. The same requests go to a bare server that stores nothing.
+Its figures (``bare_…``) show the capacity that the machine has left during the attacks.
+
+The exit code is 0 if at least 99.9 % of the webhooks were answered within a second, no writer to the database waited
+for two seconds, and every event of the other study was handled."""
 
 from __future__ import annotations
 
@@ -49,11 +50,11 @@ from stage.ports import free_port, is_open
 from stage.processes import StageError, wait_until
 from stage.progress import print_line
 
-#: A preview round of the small plates takes a few seconds.
+#: Maximum seconds for a preview round of the small plates, which takes a few seconds.
 ROUND_WITHIN_S = 180.0
-#: Label Studio is frozen for so long, every so many seconds.
+#: Seconds for which Label Studio is frozen, and seconds between two freezes.
 FROZEN_S, FROZEN_EVERY_S = 4.0, 15.0
-#: Least share of webhooks answered within a second, and longest a writer may wait, seconds.
+#: Minimum share of webhooks that are answered within a second, and maximum seconds that a writer may wait.
 MIN_ANSWERED, LONGEST_LOCK_S = 0.999, 2.0
 
 
@@ -157,7 +158,7 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
 
 
 def _bare_server(installation: Installation) -> str:
-    """Start a server that stores nothing and answers “created”; its address."""
+    """Start a server that stores nothing and answers “created”; return its address."""
     port = free_port()
     program = (
         "import waitress\n"
@@ -174,7 +175,7 @@ def _bare_server(installation: Installation) -> str:
 
 
 def _begin(assaults: Assaults, attacker: dict[ProjectKind, int], poisoned: dict[ProjectKind, int]) -> None:
-    """Start every attack."""
+    """Start all attacks."""
     assaults.start("request lines", assaults.request_lines, pause=0.5)
     assaults.start("drip", assaults.drip)
     for _ in range(READINESS_CALLERS):
@@ -189,7 +190,7 @@ def _begin(assaults: Assaults, attacker: dict[ProjectKind, int], poisoned: dict[
 
 
 def _freeze(installation: Installation, assaults: Assaults) -> None:
-    """Stop Label Studio for some seconds, at intervals."""
+    """Freeze Label Studio for some seconds, at intervals."""
     while not assaults.over:
         time.sleep(min(FROZEN_EVERY_S, max(0.0, assaults.until - time.monotonic())))
         if assaults.over:
@@ -203,7 +204,7 @@ def _freeze(installation: Installation, assaults: Assaults) -> None:
 
 
 def _handled(database: Database, project_id: int) -> tuple[int, int]:
-    """Return the number of events of a project that wait or failed, and of those handled."""
+    """Return the number of events of a project that wait or failed, and the number of those that were handled."""
     with database.read() as session:
         of_project = select(func.count()).where(InboxRow.project_id == project_id)
         done = session.scalar(of_project.where(InboxRow.state == WorkState.DONE)) or 0

@@ -1,7 +1,6 @@
-"""The resource attacks of the attack bench, each a loop in a thread of its own until the time is over.
+"""The resource attacks of the attack bench. Each is a loop in a thread of its own until the time is over.
 
-All aim at the loopback addresses of the installation that the bench started, and are bounded in number and time.
-"""
+All are sent to loopback addresses of the installation that the bench started. They are limited in number and time."""
 
 from __future__ import annotations
 
@@ -27,23 +26,23 @@ from stage.progress import print_line
 
 Json = dict[str, Any]
 
-#: A request line that took the log's redaction half a minute, and a header that did the same.
+#: Contents of request lines and headers that the log's redaction once took half a minute for.
 REQUEST_LINES = (b"token" * 800, b"eyJ" * 1300, b"a" * 4000, b"://" * 1300, b"password=" * 440)
-#: Connections that send a byte now and then.
+#: Number of connections that each send a byte a second.
 DRIPPING_SOCKETS = 40
-#: Callers of /ready at a time.
+#: Number of threads that call /ready.
 READINESS_CALLERS = 16
-#: Corners of a canvas polygon at random, and regions of a brush of noise.
+#: Number of random corners of a canvas polygon.
 CORNERS = 1000
-#: Copies of review tasks.
+#: Number of copies of a review task.
 COPIES = 4000
-#: Pictures that take long to decode and then turn out damaged, and their side in pixels.
+#: Number of pictures that take long to decode and then prove damaged, and their side in pixels.
 SLOW_PICTURES, SLOW_SIDE = 10, 9000
 
 
 @dataclass
 class Assaults:
-    """The attacks, and the number of times each ran."""
+    """The attacks, with the number of times that each ran."""
 
     web: str
     label_studio: httpx.Client
@@ -59,11 +58,14 @@ class Assaults:
 
     @property
     def over(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time of the attacks is over."""
         return time.monotonic() > self.until
 
     def start(self, name: str, strike: Callable[[], None], pause: float = 0.0, times: int = 10**9) -> None:
-        """Run an attack in a thread, at most ``times`` times, until the time is over."""
+        """Start a thread that runs an attack repeatedly until the time is over, at most ``times`` times.
+
+        ``pause`` is the number of seconds between two attacks.
+        """
 
         def loop() -> None:
             for _ in range(times):
@@ -89,21 +91,21 @@ class Assaults:
         self._threads.append(thread)
 
     def join(self) -> None:
-        """Wait until all have ended."""
+        """Wait until all threads have ended."""
         for thread in self._threads:
             thread.join()
 
     # -- without a key
 
     def request_lines(self) -> None:
-        """Send what a log may have to redact, as a request line that is none."""
+        """Send invalid request lines with contents that a log must redact."""
         for line in REQUEST_LINES:
             with self._connection() as connection:
                 connection.sendall(b"GET /" + line + b" HTTP/9.9\r\n\r\n")
                 connection.recv(1000)
 
     def drip(self) -> None:
-        """Hold connections open with requests that never end, a byte a second each."""
+        """Hold connections open with requests that do not end; each sends a byte a second."""
         sockets = [self._connection() for _ in range(DRIPPING_SOCKETS)]
         try:
             for number, connection in enumerate(sockets):
@@ -120,11 +122,11 @@ class Assaults:
                 connection.close()
 
     def readiness(self) -> None:
-        """Ask for the readiness of all parts."""
+        """Request /ready, which checks all parts."""
         self._get("/ready", {})
 
     def wrong_credentials(self) -> None:
-        """Guess a password, and send a header that is no text."""
+        """Send a guessed password, and a header that is not text."""
         guess = base64.b64encode(f"datagen:guess {random.random()}".encode())  # noqa: S311
         self._get("/versions", {"Authorization": f"Basic {guess.decode()}"})
         with self._connection() as connection:
@@ -134,7 +136,7 @@ class Assaults:
     # -- by a member of Label Studio
 
     def draw(self, projects: dict[ProjectKind, int]) -> Callable[[], None]:
-        """A canvas polygon with corners at random, and a brush mask of noise, drawn by turns."""
+        """Return an attack that draws, in turn, a canvas polygon with random corners and a brush mask of noise."""
         canvases, concepts = self._tasks(projects[ProjectKind.CANVASES]), self._tasks(projects[ProjectKind.CONCEPTS])
         chance = random.Random(1)  # noqa: S311 -- a seed makes it repeatable
 
@@ -148,19 +150,22 @@ class Assaults:
         return strike
 
     def bring_slow_pictures(self, project: int) -> None:
-        """Upload pictures that decode for seconds and are damaged at their end."""
+        """Upload pictures that take seconds to decode and are damaged at their end."""
         data = slow_picture()
         files = {f"slow-{n}.png": (f"slow-{n}.png", data + bytes([n]), "image/png") for n in range(SLOW_PICTURES)}
         self.label_studio.post(f"/api/projects/{project}/import", files=files).raise_for_status()
 
     def poison(self, project: int) -> None:
-        """Create a task whose key is half a surrogate pair: Label Studio answers 500 to each listing of its project."""
+        """Create a task whose key is half a surrogate pair.
+
+        Label Studio then answers 500 to each listing of its project.
+        """
         body = b'[{"data": {"image": "/none.png", "\\ud800": "x"}}]'
         headers = {"Content-Type": "application/json"}
         self.label_studio.post(f"/api/projects/{project}/import", content=body, headers=headers).raise_for_status()
 
     def copy(self, project: int) -> None:
-        """Copy one review task often, each copy with a verdict."""
+        """Copy one review task many times, each copy with a verdict."""
         task = self.label_studio.get(f"/api/tasks/{self._tasks(project)[0]}").raise_for_status().json()
         verdict = {"from_name": "verdict", "to_name": "image", "type": "choices", "value": {"choices": ["bad"]}}
         copied = {"data": task["data"], "annotations": [{"result": [verdict]}]}
@@ -168,7 +173,7 @@ class Assaults:
             self.label_studio.post(f"/api/projects/{project}/import", json=[copied] * (COPIES // 4)).raise_for_status()
 
     def approve_a_million(self, project: int) -> None:
-        """Answer the open decision with a million images, confirmed at once."""
+        """Answer the open decision task with an approval of a million images, which is confirmed at once."""
         tasks = self.label_studio.get("/api/tasks", params={"project": project, "fields": "all", "page_size": 100})
         open_ones = [one["id"] for one in tasks.raise_for_status().json()["tasks"] if not one["total_annotations"]]
         if open_ones:
@@ -187,7 +192,7 @@ class Assaults:
     # -- how
 
     def _get(self, path: str, headers: dict[str, str]) -> None:
-        """Send a request with as little work as possible: the attacks share the machine with what they attack."""
+        """Send a request with as little work as possible, because the attacks share the machine with their target."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=10)
         try:
             connection.request("GET", path, headers=headers)
@@ -210,7 +215,10 @@ class Assaults:
 
 
 def noise_rle(width: int, height: int) -> list[int]:
-    """Label Studio's run lengths of a mask in which every second pixel is painted, at random: thousands of regions."""
+    """Return a brush mask of noise in Label Studio's encoding.
+
+    About half of its pixels are painted, in thousands of parts.
+    """
     from label_studio_sdk.converter.brush import encode_rle
 
     painted = np.random.default_rng(1).random((height, width)) < 0.25
@@ -219,7 +227,7 @@ def noise_rle(width: int, height: int) -> list[int]:
 
 
 def slow_picture() -> bytes:
-    """A PNG of 81 million pixels in a few hundred kilobytes, with a damaged end."""
+    """Return a PNG of 81 million pixels with a damaged end; it has a few hundred kilobytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")

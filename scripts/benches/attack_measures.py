@@ -1,4 +1,4 @@
-"""Measurements of the attack bench: answers to webhooks, the database's write lock, handled events, memory."""
+"""Measurements of the attack bench: answers to webhooks, waits for the database's write lock, memory."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import Any
 
 from datagen.store.periodic_thread import run_periodically
 
-#: Webhooks that may be open at a time.
+#: Number of webhooks that may be sent at the same time.
 SENDERS = 32
-#: Label Studio waits so long for the answer to a webhook, seconds.
+#: Seconds that Label Studio waits for the answer to a webhook.
 WEBHOOK_SECONDS = 1.0
 #: Seconds between two samples of the write lock, and of the memory.
 LOCK_EVERY_S, MEMORY_EVERY_S = 0.05, 0.5
-#: The probe gives an attempt up after so long, seconds, and counts it as held for that time.
+#: Seconds after which the probe gives up an attempt; the lock then counts as held for this time.
 LONGEST_WAIT_S = 300.0
 
 
 @dataclass
 class Webhooks:
-    """Sends webhooks at a steady rate; an answer's time counts from the moment the webhook was due."""
+    """Sends webhooks at a steady rate. The time of an answer is measured from the moment when its webhook was due."""
 
     address: str
     headers: dict[str, str]
@@ -40,7 +40,7 @@ class Webhooks:
     refused: int = 0
 
     def send(self) -> Webhooks:
-        """Send all of them; returns itself when the last one was answered or given up."""
+        """Send all webhooks; return this object after the last one was answered or failed."""
         count = int(self.rate * self.seconds)
         begin = time.perf_counter() + 0.2
 
@@ -67,16 +67,16 @@ class Webhooks:
 
     @property
     def sent(self) -> int:
-        """The number of sent webhooks."""
+        """The number of webhooks that were sent."""
         return len(self.seconds_taken) + self.refused
 
     @property
     def answered_in_time(self) -> float:
-        """Share of those sent that were stored and answered within Label Studio's time-out."""
+        """The share of the sent webhooks that were stored and answered within Label Studio's time-out."""
         return sum(taken <= WEBHOOK_SECONDS for taken in self.seconds_taken) / self.sent
 
     def milliseconds(self, share: float) -> float:
-        """The time within which this share of the answers came, in milliseconds."""
+        """The time in milliseconds within which this share of the stored webhooks was answered."""
         taken = sorted(self.seconds_taken)
         return round(1000 * taken[int(share * (len(taken) - 1))], 1) if taken else 0.0
 
@@ -92,20 +92,23 @@ class Webhooks:
 
 
 def send_together(*senders: Webhooks) -> list[Webhooks]:
-    """Send in a process each, so that neither the attacks' threads nor each other's delay them; in their order."""
+    """Run each sender in a process of its own, and return the senders in the same order.
+
+    Threads of the attacks, and of the other senders, would delay a sender in the same process.
+    """
     with ProcessPoolExecutor(len(senders), get_context("spawn")) as pool:
         return list(pool.map(Webhooks.send, senders))
 
 
 class LockProbe:
-    """Measures the longest wait of another writer for the database (SQLite)."""
+    """Measures the longest time that another writer waits for the database (SQLite)."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.longest = 0.0
 
     def measuring(self) -> AbstractContextManager[None]:
-        """Measure until the block ends."""
+        """Return a context manager that measures until its block ends."""
         return run_periodically(self._measure, LOCK_EVERY_S, "lock probe")
 
     def _measure(self) -> None:
@@ -122,14 +125,14 @@ class LockProbe:
 
 
 class MemoryWatch:
-    """The largest sum of the resident sizes of a process and all that it started, in MB."""
+    """Measures the memory of a process and all its descendants, in MB: the largest sum of their sizes."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self.peak_mb = 0.0
 
     def measuring(self) -> AbstractContextManager[None]:
-        """Measure until the block ends."""
+        """Return a context manager that measures until its block ends."""
         return run_periodically(self._measure, MEMORY_EVERY_S, "memory")
 
     def _measure(self) -> None:
@@ -137,7 +140,7 @@ class MemoryWatch:
 
 
 def _descendants(pid: int) -> Collection[int]:
-    """The process and everything below it."""
+    """Return the ids of a process and all its descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -154,7 +157,10 @@ def _descendants(pid: int) -> Collection[int]:
 
 
 def _resident_mb(pid: int) -> float:
-    """Proportional set size, so that pages which processes share count once."""
+    """Return a process's proportional set size in MB.
+
+    A page that several processes share counts only once in the sum of their sizes.
+    """
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

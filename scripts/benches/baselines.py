@@ -1,9 +1,9 @@
 """Baselines of the quality bench: each makes labelled images from the same concepts and backgrounds.
 
-Box paste; Dwibedi et al. 2017 (Cut, Paste and Learn: cut-outs with a mix of hard, Gaussian and Poisson edges,
-anywhere, turned and scaled freely); matte + Poisson (``cv2.seamlessClone``, NORMAL); NSA (Schlüter et al. 2022:
-patches of another background, Poisson-blended); Perlin (DRAEM, Zavrtanik et al. 2021: noise-shaped foreign texture).
-"""
+*Box paste* pastes the boxes. *Dwibedi* (Dwibedi et al. 2017, Cut, Paste and Learn) pastes cut-outs anywhere, freely
+rotated and scaled, with a mix of hard, Gaussian and Poisson edges. *Matte + Poisson* clones the mattes
+(``cv2.seamlessClone``, NORMAL). *NSA* (Schlüter et al. 2022) blends patches of another background. *Perlin* (DRAEM,
+Zavrtanik et al. 2021) mixes in foreign texture in the shape of noise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Make = Callable[[Sequence[Exemplar], Sequence[Image], np.random.Generator], Labe
 
 
 def box_paste(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
-    """The box's pixels, pasted as they are; the box is the mask."""
+    """Return a background with the pixels of a box, pasted unchanged. The box is the mask."""
     exemplar, background = _draw(exemplars, chance), _draw(backgrounds, chance)
     box, frame = exemplar.box, exemplar.frame
     rows = slice(max(0, round(box.y) - frame.top), round(box.bottom) - frame.top)
@@ -35,7 +35,10 @@ def box_paste(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chanc
 
 
 def dwibedi(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
-    """Cut, Paste and Learn: turned anyhow, scaled from .7 to 1.4, edges hard, Gaussian or Poisson at random."""
+    """Return an image by Cut, Paste and Learn.
+
+    The cut-out has any rotation, and a scale from 0.7 to 1.4. Its edges are hard, Gaussian or Poisson at random.
+    """
     exemplar, background = _draw(exemplars, chance), _draw(backgrounds, chance)
     patch, mask = _turned(
         exemplar.patch, exemplar.mask, chance.uniform(0, 360), float(np.exp(chance.uniform(-0.35, 0.35)))
@@ -45,13 +48,16 @@ def dwibedi(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance:
 
 
 def poisson(exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
-    """The matte, seamless-cloned."""
+    """Return a background into which a concept's matte was cloned seamlessly."""
     exemplar, background = _draw(exemplars, chance), _draw(backgrounds, chance)
     return _of(exemplar, _paste(background, exemplar.patch, exemplar.mask, chance, "poisson"))
 
 
 def nsa(_exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
-    """Natural synthetic anomalies: a patch of another background; knows nothing of the concept."""
+    """Return an image with a natural synthetic anomaly: a patch of another background.
+
+    The concept is not used.
+    """
     source, background = _draw(backgrounds, chance), _draw(backgrounds, chance)
     side = [int(np.clip(chance.gamma(2, 0.04) * s, 8, s // 3)) for s in source.shape[:2]]
     y, x = (int(chance.integers(0, source.shape[n] - side[n])) for n in range(2))
@@ -60,7 +66,10 @@ def nsa(_exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np
 
 
 def perlin(_exemplars: Sequence[Exemplar], backgrounds: Sequence[Image], chance: np.random.Generator) -> Labelled:
-    """DRAEM: thresholded Perlin noise filled with another image's texture, mixed in with a random opacity."""
+    """Return an image by DRAEM: thresholded Perlin noise is filled with the texture of another image.
+
+    The texture is mixed in with a random opacity.
+    """
     background, other = _draw(backgrounds, chance), _draw(backgrounds, chance)
     height, width = background.shape[:2]
     coarse = 2 ** int(chance.integers(2, 5))
@@ -82,7 +91,10 @@ def several(
     counts: Sequence[int],
     chance: np.random.Generator,
 ) -> Labelled:
-    """An image of a method, with as many concepts as one of ``counts``; a concept-free method changes one place."""
+    """Return an image by a method, with as many concepts as one of ``counts``.
+
+    A method without concepts changes one place.
+    """
     make = METHODS[method]
     made = make(exemplars, backgrounds, chance)
     for _ in range(_draw(counts, chance) - 1 if method in PASTING else 0):
@@ -98,12 +110,12 @@ METHODS: dict[str, Make] = {
     "nsa": nsa,
     "perlin": perlin,
 }
-#: Those that paste a concept.
+#: The methods that paste a concept.
 PASTING = ("box_paste", "dwibedi", "poisson")
 
 
 def _of(exemplar: Exemplar, made: Labelled) -> Labelled:
-    """The image, saying of which concept the pixels under its mask are."""
+    """Return the image with ``pasted`` set: the pixels under its mask come from this exemplar."""
     return replace(made, pasted=((tight_box(made.mask), exemplar.key),) if made.mask.any() else ())
 
 
@@ -121,7 +133,10 @@ def _turned(patch: Image, mask: Image, degrees: float, scale: float) -> tuple[Im
 
 
 def _paste(background: Image, patch: Image, mask: Image, chance: np.random.Generator, edge: str) -> Labelled:
-    """The masked pixels of ``patch`` at a random place; a patch that does not fit leaves the background plain."""
+    """Return the background with the masked pixels of ``patch`` at a random place.
+
+    If the patch does not fit, the background is returned unchanged.
+    """
     nothing = Labelled(background, np.zeros(background.shape[:2], bool))
     if not mask.any():
         return nothing
@@ -151,7 +166,7 @@ def _paste(background: Image, patch: Image, mask: Image, chance: np.random.Gener
 
 
 def _cloned(background: Image, patch: Image, mask: Image, at: tuple[int, int]) -> Image:
-    """``cv2.seamlessClone`` on 8-bit colour, back in the background's kind."""
+    """Return the result of ``cv2.seamlessClone`` on 8-bit colour, converted back to the background's type."""
 
     def colour(picture: Image) -> Image:
         tones = np.clip(np.rint(channels_as(to_tones(picture), 3)), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Studies that the benches of a whole installation work on."""
+"""Studies for the benches that run a whole installation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stage.pack import Pack
 
 
 def study_with_inputs(installation: Installation, services: Services, pack: Pack, name: str) -> dict[ProjectKind, int]:
-    """Open a study and import the pack's pictures and regions; return the ids of its projects."""
+    """Create a study and import a pack's pictures and regions; return the ids of its projects."""
     settings = Settings(_env_file=None)
     made = open_study(
         services,

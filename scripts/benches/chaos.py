@@ -1,9 +1,9 @@
-"""``scripts/bench chaos``: a team works while everything is killed; at the end nothing is lost, and nothing is twice.
+"""``scripts/bench chaos``: a simulated team works while all parts are killed, without lost or duplicated work.
 
-People annotate, judge, refine and approve through Label Studio's API while the web process, workers, scheduler, Redis
-(with its data) and Label Studio are killed (SIGKILL) at random moments, and webhooks are lost, doubled and held up.
-After a bounded quiet time Label Studio, rows, image store and export are compared. Exit code 0: they agree.
-"""
+People annotate, judge, refine and approve through Label Studio's API. Meanwhile the web process, workers, scheduler,
+Redis (with its data) and Label Studio are killed (SIGKILL) at random moments, and webhooks are lost, repeated and
+delayed. After a limited time without faults, Label Studio, rows, image store and export are compared. The exit code is
+0 if they agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from stage import plates, postgres_server
 from stage.pack import read_pack
 from stage.progress import print_line
 
-#: Everything must have come right so long after the last fault, seconds.
+#: Seconds after the last fault in which all work must be completed.
 QUIET_S = 300.0
 
 
@@ -96,13 +96,13 @@ def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
 
 
 def _services(installation: Installation) -> Services:
-    """Read access of the bench to rows, store and Label Studio; it enqueues nothing."""
+    """Services with which the bench reads rows, store and Label Studio. They enqueue nothing."""
     os.environ.update(installation.environment)
     return bootstrap.build_services(Settings(_env_file=None), lambda _job_requests: None)
 
 
 def _person(installation: Installation, services: Services, number: int, seed: int, folder: Path) -> Person:
-    """A person with a study that has its inputs."""
+    """A simulated person with a study that has its inputs."""
     name = f"chaos {number + 1}"
     pack_folder = folder / "pack"
     if not pack_folder.exists():
@@ -114,7 +114,7 @@ def _person(installation: Installation, services: Services, number: int, seed: i
 
 
 def _come_right(services: Services, people: list[Person], deadline: float) -> None:
-    """Wait until no work is in progress and there is no difference, or the time is over."""
+    """Wait until no work is in progress and there is no difference, or until ``deadline``."""
     while _under_way(services) or not reckon(services, people, None).clean:
         if time.monotonic() > deadline:
             return

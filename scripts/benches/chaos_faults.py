@@ -1,4 +1,4 @@
-"""Faults of the chaos bench, drawn from a seed: killed parts, and lost, doubled and delayed webhooks."""
+"""Faults of the chaos bench, drawn from a seed: killed parts, and lost, repeated and delayed webhooks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from stage.gateway import Answer, Forward, Passing
 from stage.processes import StageError
 from stage.progress import print_line
 
-#: Shares of the webhooks that are lost, doubled and held up.
+#: Shares of the webhooks that are lost, repeated and delayed.
 LOST, DOUBLED, LATE = 0.15, 0.15, 0.10
-#: A late one is late by up to this, seconds.
+#: Maximum delay of a webhook in seconds.
 LATEST_S = 20.0
-#: Parts and how often each is killed.
+#: The parts that are killed, with the relative frequency of each.
 KILLS = {"worker": 40, "web": 25, "redis": 15, "scheduler": 10, "label studio": 10}
-#: Seconds between two kills: at least three a minute.
+#: Range of the seconds between two kills: at least three kills happen in a minute.
 PAUSE_S = (8.0, 18.0)
 
 
 class Webhooks:
-    """A gateway between Label Studio and the web process that counts requests."""
+    """The meddler of the gateway between Label Studio and the web process. It also counts requests."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)  # noqa: S311 -- a seed makes it repeatable
@@ -32,7 +32,7 @@ class Webhooks:
         self.counts: Counter[str] = Counter()
 
     def __call__(self, passing: Passing, forward: Forward) -> Answer | None:
-        """Choose at random what happens to one request."""
+        """Choose at random what happens to one request, and return the response."""
         if passing.path != "/webhook":
             return forward()
         with self._lock:
@@ -57,7 +57,7 @@ class Webhooks:
 
 
 class Killer(threading.Thread):
-    """Kills a part at intervals until it is stopped; ``on_kill`` is called before each kill."""
+    """Kills one part after another at intervals until it is stopped. ``on_kill`` is called before each kill."""
 
     def __init__(self, installation: Installation, seed: int, on_kill: Callable[[str], None]) -> None:
         super().__init__(name="killer")
@@ -67,12 +67,12 @@ class Killer(threading.Thread):
         self.kills: Counter[str] = Counter()
 
     def stop(self) -> None:
-        """Stop killing."""
+        """Stop the kills."""
         self._over.set()
         self.join()
 
     def run(self) -> None:
-        """Kill and pause alternately."""
+        """Kill a part and pause, in turn."""
         while not self._over.wait(self._random.uniform(*PAUSE_S)):
             part = self._random.choices([*KILLS], [*KILLS.values()])[0]
             if part == "label studio" and self._at.label_studio_restarts():

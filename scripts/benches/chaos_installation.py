@@ -1,4 +1,4 @@
-"""Installation under the chaos bench: Label Studio, Redis, ``datagen up``, and a gateway for webhooks between them."""
+"""The installation of the chaos bench: Label Studio, Redis, ``datagen up``, and a gateway for webhooks between them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from stage.gateway import Gateway
 from stage.ports import free_port
 from stage.processes import Processes, StageError, Started, wait_until
 
-#: The parts of ``datagen up``, by a word in their command lines.
+#: The parts of ``datagen up``, each with a word of its command line.
 OWN_PARTS = {"web": b"gunicorn", "scheduler": b"scheduler", "worker": b"worker"}
 
 
 class Installation:
-    """The running parts; ``environment`` is that of every process of Datagen."""
+    """The running parts. ``environment`` is that of every process of Datagen."""
 
     def __init__(self, folder: Path, *, workers: int, database_url: str = "", gateway: bool = True) -> None:
         self.folder = folder
@@ -57,16 +57,16 @@ class Installation:
 
     @property
     def up_pid(self) -> int:
-        """The process of ``datagen up``, the parent of all others of Datagen."""
+        """The id of the process ``datagen up``, which is the parent of all other processes of Datagen."""
         return self._up.pid
 
     @property
     def label_studio_pid(self) -> int:
-        """Label Studio's process, which is the first of its group."""
+        """The id of Label Studio's process, which is the first of its process group."""
         return self._named(label_studio_server.NAME).pid
 
     def web_answers(self) -> bool:
-        """Whether the web process is up."""
+        """Whether the web process answers."""
         return _answers(f"{self._web}/health")
 
     def ready(self) -> bool:
@@ -76,7 +76,10 @@ class Installation:
     # -- killing
 
     def kill_own(self, part: str, choose: int) -> bool:
-        """Kill one process of ``datagen up`` with its descendants; return False if there is none."""
+        """Kill one process of a part of ``datagen up``, with its descendants; return False if there is none.
+
+        ``choose`` selects one of the part's processes.
+        """
         found = self._own(OWN_PARTS[part])
         if not found:
             return False
@@ -84,23 +87,23 @@ class Installation:
         return True
 
     def kill_redis(self) -> None:
-        """Kill Redis, which loses its data, and start another one on its port."""
+        """Kill Redis, which loses its data, and start a new one on the same port."""
         self._kill(self._named("redis"))
         self._start_redis()
 
     def kill_label_studio(self) -> None:
-        """Kill Label Studio, and start it again in the background on its data."""
+        """Kill Label Studio, and start it again with the same data, in the background."""
         self._kill(self._named(label_studio_server.NAME))
         again = threading.Thread(target=self._start_label_studio, name="label-studio")
         again.start()
         self._restarting.append(again)
 
     def label_studio_restarts(self) -> bool:
-        """Return whether the start is still in progress."""
+        """Return whether Label Studio's start is still in progress."""
         return any(one.is_alive() for one in self._restarting)
 
     def without_workers(self) -> None:
-        """Stop ``datagen up``, and run the web process alone."""
+        """Stop ``datagen up``, and start only the web process."""
         self.processes.stop(self._up)
         command = [sys.executable, "-m", "datagen", "web"]
         self._up = self.processes.start(
@@ -108,13 +111,13 @@ class Installation:
         )
 
     def recovered(self, within: float) -> None:
-        """Wait until every part runs again."""
+        """Wait up to ``within`` seconds until every part runs again."""
         for one in self._restarting:
             one.join(timeout=within)
         wait_until(self.ready, within, "The return of every part")
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop all parts."""
         for one in self._restarting:
             one.join()
         self.processes.stop_all()
@@ -135,7 +138,7 @@ class Installation:
         self.processes.stop(started)
 
     def _own(self, word: bytes) -> list[int]:
-        """The processes that ``datagen up`` started with this word in their command line, oldest first."""
+        """The ids of the processes of ``datagen up`` with this word in their command line, oldest first."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:

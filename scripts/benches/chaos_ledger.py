@@ -1,4 +1,4 @@
-"""The reckoning of the chaos bench: do Label Studio, the rows, the image store and the export agree?"""
+"""The final comparison of the chaos bench: Label Studio, the rows, the image store and the export must agree."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _LIMITS = {"max_bytes": 64 * 2**20, "max_pixels": 10**8}
 
 @dataclass
 class Reckoning:
-    """The differences, a sentence each; and the number of comparisons."""
+    """The result of a comparison: a sentence for each difference, and the number of comparisons."""
 
     lost: list[str] = field(default_factory=list)
     twins: list[str] = field(default_factory=list)
     holes: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
-    #: answered 2xx by Label Studio, and not there any more: its own doing
+    #: annotations that Label Studio confirmed with a 2xx and then lost itself
     lost_by_label_studio: list[str] = field(default_factory=list)
     compared: Counter[str] = field(default_factory=Counter)
 
@@ -51,7 +51,7 @@ class Reckoning:
 
 
 def reckon(services: Services, people: list[Person], folder: Path | None) -> Reckoning:
-    """Compare; with a folder, pixels and exports too."""
+    """Compare Label Studio with the rows. If ``folder`` is given, compare pixels and exports too."""
     found = Reckoning()
     for person in people:
         with services.database.read() as session:
@@ -148,7 +148,7 @@ def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[Pr
 def _labels_and_pixels(
     found: Reckoning, services: Services, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]
 ) -> None:
-    """The label that Label Studio shows is the sample's, so is the picture, and only the mask was painted."""
+    """Check samples: Label Studio shows the sample's label and picture, and pixels changed only under the mask."""
     for project_kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET):
         for task in tasks[project_kind]:
             row = session.scalar(select(SampleRow).where(SampleRow.key == str(task.data["datagen_key"])))
@@ -180,7 +180,7 @@ def _pixels(services: Services, row: SampleRow) -> Iterator[str]:
 
 
 def _export(found: Reckoning, services: Services, study: StudyRow, path: Path) -> None:
-    """Check the export: its own verification of each image, and that each is in it once."""
+    """Check an export: it verifies each of its images, and contains each image once."""
     with services.database.read() as session:
         wanted = session.scalars(
             select(SampleRow.key)

@@ -1,4 +1,4 @@
-"""Time until work that a kill interrupted ends, measured by the chaos bench."""
+"""Measures, for the chaos bench, the time until work that a kill interrupted is completed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = (InboxRow, OutboxRow, ShardRow)
 
 
 class Watch(threading.Thread):
-    """For each kill: the rows that waited or ran then, and when the last of them was done."""
+    """Records for each kill the rows that waited or were worked on, and the time until the last of them was done."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(name="watch", daemon=True)
@@ -30,7 +30,7 @@ class Watch(threading.Thread):
         self.seconds: list[float] = []
 
     def on_kill(self, _part: str) -> None:
-        """Record the work in progress."""
+        """Record the rows in progress at a kill."""
         moment = now()
         with self._database.read() as session:
             under_way = {
@@ -49,19 +49,19 @@ class Watch(threading.Thread):
             self._open.append((time.monotonic(), moment, under_way))
 
     def run(self) -> None:
-        """Check twice a second."""
+        """Check the recorded rows twice a second, until stopped."""
         while not self._over.wait(0.5):
             self.look()
 
     def stop(self) -> None:
-        """Check a last time; unfinished work counts with its duration so far."""
+        """Stop, after a last check. Unfinished work counts with its duration so far."""
         self._over.set()
         self.join()
         self.look()
         self.seconds += [time.monotonic() - began for began, _, _ in self._open]
 
     def look(self) -> None:
-        """Close the entries whose rows are all done."""
+        """Record the duration of each kill whose rows are all done."""
         with self._lock:
             waiting = list(self._open)
         for one in waiting:

@@ -1,8 +1,7 @@
-"""The team of the chaos bench: people who go on annotating, judging, refining and approving while parts are killed.
+"""The simulated team of the chaos bench: people annotate, judge, refine and approve while parts are killed.
 
-Each works at a study of their own through Label Studio's API. Whatever Label Studio answered 2xx counts as
-acknowledged; what it did not answer, a person looks for, and says again where it is not there.
-"""
+Each person works on a study of their own through Label Studio's API. What Label Studio answered with 2xx counts as
+acknowledged. If a request got no answer, the person checks whether it had an effect, and repeats it if not."""
 
 from __future__ import annotations
 
@@ -20,17 +19,17 @@ from stage.progress import print_line
 
 Json = dict[str, Any]
 REASONS = ("too small", "too strong", "wrong place", "edges show", "cannot be seen")
-#: A person looks again so often, and gives a round or a run up after so long, seconds.
+#: Seconds between two checks of a person, and seconds after which a person gives up a round or a run.
 LOOK_EVERY_S, PATIENCE_S = 1.0, 600.0
 
 
 class Over(Exception):
-    """The time is over: the simulated person stops."""
+    """The time is over, so the simulated person stops."""
 
 
 @dataclass
 class Acknowledged:
-    """Annotations that Label Studio answered with 2xx and that must exist at the end, and deleted ones."""
+    """Annotations that Label Studio answered with 2xx: those that must exist at the end, and deleted ones."""
 
     verdicts: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
@@ -39,19 +38,22 @@ class Acknowledged:
 
 
 class Person(threading.Thread):
-    """One simulated person who works on one study until the time is over."""
+    """One simulated person, who works on one study until the time is over."""
 
     def __init__(self, url: str, token: str, study: str, projects: dict[ProjectKind, int], seed: int) -> None:
         super().__init__(name=f"person at {study}")
         self.study, self.projects, self.acknowledged = study, projects, Acknowledged()
-        #: when they stop, on the monotonic clock
+        #: time at which the person stops, by ``time.monotonic``
         self.until = time.monotonic()
         self._random = random.Random(seed)  # noqa: S311 -- a seed makes it repeatable
         self._http = httpx.Client(base_url=url, headers={"Authorization": f"Token {token}"}, timeout=30)
         self.fault: BaseException | None = None
 
     def run(self) -> None:
-        """Build a preview, judge and refine once or twice, approve, look at the result, and again."""
+        """Repeat the whole work on the study until the time is over.
+
+        The person builds a preview, judges and refines it once or twice, approves, and looks at the result.
+        """
         try:
             while True:
                 self._decide("build preview")
@@ -82,7 +84,7 @@ class Person(threading.Thread):
             self._annotate_more()
 
     def _judge(self) -> None:
-        """Judge a round; sometimes change a verdict, or delete it and give another."""
+        """Judge a round. Sometimes change a verdict, or delete it and submit another."""
         tasks = self._wait_for(self._round, "a preview round at")
         given: list[int] = []
         for task in tasks:
@@ -122,7 +124,7 @@ class Person(threading.Thread):
         self.acknowledged.counts["taken back"] += 1
 
     def _annotate_more(self) -> None:
-        """Draw one of the concept boxes anew, as people do while they wait."""
+        """Draw one of the concept boxes again, as people do while they wait."""
         tasks = self._tasks(ProjectKind.CONCEPTS)
         drawn = [one for task in tasks or () for one in task["annotations"] if one["result"]]
         if drawn:
@@ -138,7 +140,7 @@ class Person(threading.Thread):
         return waiting[-1] if waiting else None
 
     def _round(self) -> list[Json] | None:
-        """The newest round's tasks, once a decision about them is open; none was judged yet."""
+        """The tasks of the newest round once a decision task about them is open; None before, or if one is judged."""
         tasks = self._tasks(ProjectKind.PREVIEWS)
         if not tasks or self._open_decision() is None:
             return None
@@ -147,7 +149,7 @@ class Person(threading.Thread):
         return wanted if not any(task["annotations"] for task in wanted) else None
 
     def _tasks(self, project_kind: ProjectKind) -> list[Json] | None:
-        """Every task of a project; None while Label Studio does not answer."""
+        """All tasks of a project; None if Label Studio does not answer."""
         found: list[Json] = []
         while True:
             params = {
@@ -167,7 +169,10 @@ class Person(threading.Thread):
     # -- how they speak to Label Studio
 
     def _submit(self, task_id: int, form: list[Json]) -> int:
-        """Submit; if no answer comes, check whether the annotation exists, as after reloading the page."""
+        """Submit an annotation and return its id.
+
+        If there is no answer, check whether the annotation exists, as a person does after reloading the page.
+        """
         while True:
             answer = self._call("POST", f"/api/tasks/{task_id}/annotations/", json={"result": form, "lead_time": 1.0})
             if answer is not None and answer.is_success:
@@ -185,7 +190,7 @@ class Person(threading.Thread):
             self._breathe(LOOK_EVERY_S)
 
     def _call(self, method: str, path: str, **request: Any) -> httpx.Response | None:
-        """Return None if no answer came."""
+        """Send a request; return the response, or None if there is none."""
         if time.monotonic() > self.until:
             raise Over
         try:

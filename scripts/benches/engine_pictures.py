@@ -1,6 +1,6 @@
-"""``scripts/bench engine-pictures``: a picture of each step of the composite engine, made from a pack, for its page.
+"""``scripts/bench engine-pictures``: a picture of each step of the composite engine, for its documentation page.
 
-With no pack the project renders plates. What is shown is what the engine computes, through its own functions.
+The pictures are made from a pack; without one, plates are rendered. They show what the engine's own functions compute.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _mattes(found: Sequence[Candidate], exemplars: Sequence[Exemplar]) -> Picture:
-    """A row a box: photo with box, clean fill, every candidate, and the chosen one in green."""
+    """Return a picture with one row for each box: the photo with the box, the clean fill, and every candidate matte.
+
+    The chosen matte is green.
+    """
     methods = sorted({matte.method for one in found for matte in one.ranked})
     rows = []
     for one, exemplar in zip(found, exemplars, strict=True):
@@ -106,7 +109,7 @@ def _law_plot(exemplars: Sequence[Exemplar], law: AppearanceModel, path: Path) -
 
 
 def _poses(exemplars: Sequence[Exemplar]) -> Picture:
-    """Each exemplar as photographed, and five poses drawn for it."""
+    """Return a picture of each exemplar as photographed, beside five random poses of it."""
     prior, chance = learn_pose(exemplars), np.random.default_rng(0)
     rows = []
     for exemplar in exemplars[:3]:
@@ -123,8 +126,11 @@ def _poses(exemplars: Sequence[Exemplar]) -> Picture:
 
 
 def _areas(pack: Pack) -> Picture:
-    """Above, canvases with the drawn area (red) and what the model says without having seen them (green); below,
-    backgrounds with the predicted area."""
+    """Return a picture of canvases above backgrounds.
+
+    A canvas shows the drawn area (red) and the area that a model predicts without this canvas (green). A background
+    shows the predicted area.
+    """
     shown = [(pack.pictures.load(c.image), [a.polygon for a in c.areas]) for c in pack.spec.canvases[:5]]
     drawn = [(picture, drawn_area(polygons, *picture.shape[:2])) for picture, polygons in shown]
     above, below = [], []
@@ -140,7 +146,7 @@ def _areas(pack: Pack) -> Picture:
 
 
 def _blends(pack: Pack, exemplars: Sequence[Exemplar], law: AppearanceModel) -> Picture:
-    """The concept as photographed, then laid on a background by every blend of the bank."""
+    """Return a picture of a concept as photographed, and of the concept on a background with each blend."""
     rows = []
     for exemplar, picture in zip(exemplars[:3], pack.backgrounds()[:3], strict=False):
         height, width = exemplar.mask.shape

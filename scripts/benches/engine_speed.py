@@ -1,13 +1,13 @@
-"""``scripts/bench engine-speed``: images a second on one core, for ours, OpenCV's seamlessClone, and the codec alone.
+"""``scripts/bench engine-speed``: images per second on one core, for Datagen, seamlessClone, and the codec alone.
 
-At 0.1, 1 and 12 megapixels, on the project's own rendered plates (or a pack's photos), mirrored on to the size wanted.
-*ours* is everything the engine does for a sample: choose, search the place, pose, blend, check, outline; its
-backgrounds are decoded already. *seamless_clone* is one ``cv2.seamlessClone`` of a concept at a random place on a copy
-of the background, which chooses, checks and labels nothing. *codec* decodes the background and encodes the result as
-PNG, as the image store does. *ours_and_codec* is both and the mask's PNG, as a worker does them for a background that
-it has not kept decoded.
+It measures at 0.1, 1 and 12 megapixels, on rendered plates or a pack's photos, which are extended by mirroring to the
+wanted size. *ours* is all that the engine does for a sample: choose, search the place, pose, blend, check, outline; its
+backgrounds are already decoded. *seamless_clone* is one ``cv2.seamlessClone`` of a concept at a random place on a copy
+of the background; it chooses, checks and labels nothing. *codec* decodes the background and encodes the result as PNG,
+as the image store does. *ours_and_codec* is both, and the PNG of the mask, as in a worker that does not have the
+background decoded.
 
-All are timed in turn, round by round, and the best round counts: other programs only ever slow a round down.
+All are timed in turn, in several rounds, and the best round counts, because other programs can only slow a round down.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ from datagen.synthesis.engine import Picture, load_engine
 from datagen.synthesis.intensity import channels_as
 
 SIZES_MP = (0.1, 1.0, 12.0)
-#: Backgrounds at each size; at 12 megapixels fewer, or making them takes longer than measuring.
+#: Number of backgrounds at each size in megapixels. It is smaller for large ones, because making them would take longer
+#: than measuring.
 _BACKGROUNDS = {0.1: 24, 1.0: 8, 12.0: 3}
-#: Seconds each thing is measured for, and the rounds whose best counts: other programs only ever slow us down.
+#: Seconds for each measurement, and the number of rounds of which the best counts.
 _SECONDS, _ROUNDS = 1.5, 3
 
 
 class _Encoded:
-    """Pictures as encoded bytes, which stay decoded after the first load, as in a worker."""
+    """Pictures that are stored encoded, and stay decoded after the first load, as in a worker."""
 
     def __init__(self, pack: Pack) -> None:
         self._pack = pack
@@ -108,7 +109,10 @@ def plates_pack(folder: Path) -> Path:
 
 
 def _fit_seconds(pack: Pack) -> float:
-    """Seconds of a fit on all inputs of the pack, the backgrounds' first look included; the best of three."""
+    """Return the seconds of a fit on all inputs of the pack, as the best of three.
+
+    They include the first use of the backgrounds.
+    """
     return min(_timed(lambda: _fitted(pack.spec, pack.pictures)) for _ in range(_ROUNDS))
 
 
@@ -117,7 +121,7 @@ def _fitted(spec: Spec, pictures: Any) -> Any:
 
 
 def study_of_size(pack: Pack, megapixels: float) -> tuple[Spec, _Encoded]:
-    """The pack's study with backgrounds of another size."""
+    """Return the spec of a pack with its backgrounds in another size, and the pictures."""
     store = _Encoded(pack)
     plain = pack.backgrounds()
     refs = [
@@ -128,7 +132,7 @@ def study_of_size(pack: Pack, megapixels: float) -> tuple[Spec, _Encoded]:
 
 
 def _grown(picture: Picture, megapixels: float) -> Picture:
-    """Return the picture cropped or mirrored to that size, with its texture and grain unchanged."""
+    """Return the picture cropped, or extended by mirroring, to that size. Texture and grain keep their scale."""
     height, width = picture.shape[:2]
     factor = np.sqrt(megapixels * 1e6 / (height * width))
     rows, columns = round(height * factor), round(width * factor)
@@ -173,7 +177,7 @@ def _measure(pack: Pack, megapixels: float) -> dict[str, float]:
 
 
 def _rate(job: Callable[[int], None]) -> float:
-    """Return the rate of the job per second of processor time."""
+    """Return how often ``job`` can run per second of processor time."""
     began, done = time.process_time(), 0
     while time.process_time() - began < _SECONDS or done < 3:
         job(done)
@@ -199,7 +203,7 @@ def _clone(picture: npt.NDArray[Any], exemplar: Exemplar, chance: np.random.Gene
 
 
 def _memory(pack: Pack, megapixels: float) -> dict[str, float]:
-    """Render a few samples at a size; the caller measures the process."""
+    """Render a few samples at a size. The caller measures the memory of the process."""
     spec, store = study_of_size(pack, megapixels)
     fitted = _fitted(spec, store)
     for sample in fitted.render(range(4)):

@@ -1,9 +1,8 @@
-"""``scripts/bench fuzz``: malformed data at every place where data comes in from outside.
+"""``scripts/bench fuzz``: malformed data wherever data enters from outside.
 
-Webhooks with harmed bodies and odd headers through the whole web application, which may refuse them but must never
-answer 5xx; and harmed annotations through the parsers of events, regions and answers, which may raise our own errors
-and no others. Plain, seeded, and so the same again: a case that fails is named by its number.
-"""
+Webhooks with damaged bodies and unusual headers go through the whole web application. It may refuse them, but must
+never answer 5xx. Damaged annotations go through the parsers of events, regions and answers. These may raise Datagen's
+own errors and no others. All data come from a seed, so a run can be repeated; a failed case is named by its number."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ from datagen.web.app import create_app
 from stage.nonsense import Nonsense
 from stage.progress import print_line
 
-#: Of the cases, so many go through the web application.
+#: Share of the cases that go through the web application.
 WEBHOOKS = 0.2
 
 _REGION = {"id": "a", "to_name": "image", "original_width": 64, "original_height": 48, "image_rotation": 0}
@@ -104,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def application(folder: Path) -> tuple[Flask, str]:
-    """Return the web application with a database of its own and no Redis, and its webhooks' secret."""
+    """Return the web application, with its own database and without Redis, and the secret of its webhooks."""
     os.environ |= {
         "DATAGEN_DATA_DIR": str(folder),
         "DATAGEN_WEBHOOKS_PER_SECOND": "1000000",
@@ -120,7 +119,10 @@ def application(folder: Path) -> tuple[Flask, str]:
 
 
 def fuzz_parsers(cases: int, seed: int, failed: list[str]) -> Counter[str]:
-    """Pass damaged annotations and events to every parser; return the outcomes, and add faults to ``failed``."""
+    """Pass damaged annotations and events to every parser; return the counts of outcomes.
+
+    A sentence is added to ``failed`` for each error that is not Datagen's own.
+    """
     outcomes: Counter[str] = Counter()
     for number in range(cases):
         nonsense = Nonsense(seed * 1_000_003 + number)
@@ -143,7 +145,10 @@ def fuzz_parsers(cases: int, seed: int, failed: list[str]) -> Counter[str]:
 
 
 def fuzz_webhook(app: Flask, secret: str, cases: int, seed: int, failed: list[str]) -> Counter[str]:
-    """Send damaged webhooks to the application; return the status codes, and add 5xx to ``failed``."""
+    """Send damaged webhooks to the application; return the counts of status codes.
+
+    A sentence is added to ``failed`` for each status of 500 or above.
+    """
     statuses: Counter[str] = Counter()
     app.testing = False  # a fault is to become a 500, as it does for people
     with app.test_client() as client:

@@ -1,13 +1,15 @@
-"""``scripts/bench gpu``: how fast the diffusion engine is on this machine, on full-size models of random weights.
+"""``scripts/bench gpu``: speed of the diffusion engine on this machine, with full-size models of random weights.
 
-*stock* is diffusers as its documentation has it: float16, one picture at a time, 50 steps of the model's own scheduler,
-guidance 7.5; and for a LoRA its training recipe: autoencoder, text encoder and UNet in every step, batch 4. *ours* is
-what the engine does: its defaults, the batch and the optimizations as measured here, lessons encoded once. What is
-painted is counted in full batches; choosing places and measuring masks is not part of it. One step of ours
-puts 8 rows through the UNet, 4 with the concept masked and 4 with boxes, where the recipe puts 4.
-``ours_50_steps_images_per_s`` says what is left of the gain at equal steps. ``fit_minutes`` is 400 steps, from fewer.
-``peak_share`` is the UNet's floating-point operations a second at the batch, over those of a large matrix product.
-"""
+*stock* is diffusers as in its documentation: float16, one picture at a time, 50 steps of the model's own scheduler,
+guidance 7.5. For a LoRA it is the documented training recipe: autoencoder, text encoder and UNet in every step, batch
+4. *ours* is the engine with its defaults, with the batch size and the optimizations measured here, and with lessons
+that are encoded once.
+
+Painted pictures are counted in full batches. The search for places and the measurement of masks are not included. One
+training step of ours passes 8 rows through the UNet (4 with the concept masked and 4 with boxes); the recipe's step
+passes 4. ``ours_50_steps_images_per_s`` shows the gain at an equal number of steps. ``fit_minutes`` is for 400 steps,
+extrapolated from fewer. ``peak_share`` is the UNet's floating-point operations per second at the batch size, divided by
+those of a large matrix product."""
 
 from __future__ import annotations
 
@@ -23,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-#: Pictures and training steps measured, after unmeasured ones.
+#: Number of pictures and of training steps that are measured, and number of unmeasured ones before them.
 _PICTURES, _STEPS, _WARM = 3, 20, 3
 _FIT_STEPS = 400
 _PROMPT = "a photo of sks thing"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; return 2 if there is no GPU and GPUs were not left out on purpose."""
+    """Run the bench; return 2 if there is no GPU, unless the arguments exclude GPUs."""
     parser = argparse.ArgumentParser(
         prog="scripts/bench gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def measure(arch: str, device_name: str) -> dict[str, Any]:
-    """All figures of one architecture on one device."""
+    """Return all figures of one architecture on one device."""
     import torch
 
     from benches.random_pipeline import ARCHITECTURES, build
@@ -129,7 +131,7 @@ def measure(arch: str, device_name: str) -> dict[str, Any]:
 
 
 def _our_rate(pipeline: Any, own: Any, batch: int, device: Any) -> float:
-    """Crops a second in full batches, as the mean of as many calls as stock's."""
+    """Return crops per second in full batches, as the mean of as many calls as for *stock*."""
     from datagen.synthesis.diffusion.inference.autotune import orders_for
     from datagen.synthesis.diffusion.inference.inpainter import Inpainter
 
@@ -155,7 +157,7 @@ def _stock_picture(pipeline: Any, side: int) -> None:
 
 
 def _stock_lora_step(pipeline: Any, side: int, device: Any) -> float:
-    """Seconds of a step as in diffusers' LoRA training example, with the mask's channels beside the latents."""
+    """Return the seconds of a step of diffusers' LoRA training example, with the mask's channels beside the latents."""
     import torch
     import torch.nn.functional as functional
     from diffusers import DDPMScheduler
@@ -206,7 +208,7 @@ def _stock_lora_step(pipeline: Any, side: int, device: Any) -> float:
 
 
 def _our_lora_step(folder: Path, own: Any, device: Any, dtype: Any, kept: Path) -> tuple[float, float]:
-    """Seconds until the first step (lessons encoded), and of a step."""
+    """Return the seconds until the first step, in which the lessons are encoded, and the seconds of a step."""
     from datagen.synthesis.diffusion.training.dataset import Lesson
     from datagen.synthesis.diffusion.training.trainer import Trainer
     from datagen.synthesis.diffusion.weights import pipeline_loading
@@ -245,7 +247,7 @@ def _our_lora_step(folder: Path, own: Any, device: Any, dtype: Any, kept: Path) 
 
 
 def _share_of_peak(pipeline: Any, batch: int, side: int, device: Any, dtype: Any) -> float:
-    """The UNet's operations a second over those of a large matrix product in the same numbers."""
+    """Return the UNet's operations per second, divided by those of a large matrix product in the same data type."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -276,7 +278,7 @@ def _share_of_peak(pipeline: Any, batch: int, side: int, device: Any, dtype: Any
 
 
 def _seconds(run: Callable[[], object], times: int, device: Any) -> float:
-    """Mean seconds of a run, after some that are not measured."""
+    """Return the mean seconds of a call of ``run``, after some calls that are not measured."""
     import torch
 
     def wait() -> None:

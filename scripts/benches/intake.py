@@ -1,13 +1,14 @@
 """``scripts/bench intake``: cost of a webhook for Datagen, and its effect on a Submit in Label Studio.
 
-Webhooks arrive at a constant rate, each on its own connection, as Label Studio sends them. Every answered webhook must
-be a row. The bench measures with the web process alone, and with a worker that handles events at the same time. The
-time of an answer counts from the moment at which the webhook was due, so it includes any wait for an earlier webhook.
-Annotations are submitted in Label Studio in turn in a project with Datagen's webhook, in one without a webhook, and in
-one whose webhook goes to an idle receiver, which does nothing: the last gives the time that Label Studio needs to send
-a webhook. Each submission waits until the worker has handled the previous one, so that the work of one is not counted
-for another.
-"""
+Webhooks arrive at a constant rate, each on a connection of its own, as Label Studio sends them. Every answered webhook
+must be a row. The bench measures with the web process alone, and with a worker that handles events at the same time.
+The time of an answer is measured from the moment at which the webhook was due, so it includes a wait for earlier
+webhooks.
+
+Annotations are submitted in Label Studio in turn in three projects: one with Datagen's webhook, one without a webhook,
+and one whose webhook goes to a receiver that does nothing. The last gives the time that Label Studio needs to send a
+webhook. Each submission waits until the worker has handled the previous one, so that the work for one is not measured
+in another."""
 
 from __future__ import annotations
 
@@ -42,16 +43,16 @@ from stage.gateway import Answer, Gateway
 from stage.processes import wait_until
 from stage.progress import print_line
 
-#: Connections that may be open at a time.
+#: Maximum number of open connections.
 SENDERS = 48
-#: No study has this project: its events are stored and acted on, and nothing follows.
+#: Id of a project that belongs to no study. Its events are stored and handled, without any effect.
 UNKNOWN_PROJECT = 2**40
-#: About as much as Label Studio sends of an annotation with a few regions, bytes.
+#: Size of a body in bytes, about that of an annotation with a few regions.
 BODY_BYTES = 6000
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the bench; return 0 if everything is durable and within its bounds."""
+    """Run the bench; return 0 if no answered webhook is lost and all figures are within their limits."""
     parser = argparse.ArgumentParser(prog="scripts/bench intake", description=__doc__)
     parser.add_argument("--rate", type=float, default=100.0, help="webhooks a second (100)")
     parser.add_argument("--seconds", type=float, default=20.0, help="for so long (20)")
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[str, float | int]:
-    """Send webhooks at a steady rate; return the seconds of each from its due time."""
+    """Send webhooks at a steady rate; return figures of the seconds from due time to answer."""
     database = Database(settings.resolved_database_url)
     before = _stored(database)
     address = f"127.0.0.1:{settings.port}"
@@ -121,7 +122,7 @@ def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[
 
 
 def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
-    """Submit with Datagen's webhook and without in turn; return medians in milliseconds and their ratio."""
+    """Submit annotations in turn with and without Datagen's webhook; return medians in milliseconds and their ratio."""
     services = bootstrap.build_services(settings, lambda _job_requests: None)
     made = open_study(
         services, "intake", ["thing"], bootstrap.server_access_of(settings), engine=settings.engine, preview_size=6

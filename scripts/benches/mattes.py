@@ -1,10 +1,9 @@
 """``scripts/bench mattes``: how well the composite engine's mattes agree with true masks.
 
-The engine gets photos with boxes, in studies of 8 photos, and its masks are compared with the true ones by intersection
-over union: on drawn shapes with exact masks, on the demo's plates, and on the packs given (their concepts, and further
-studies from their reference photos). ``oracle`` is the best of all candidates: if it is far above the chosen matte, the
-ranking fails; if both are low, the candidates do. The doubt of a matte is compared with its IoU.
-"""
+The engine gets photos with boxes, in studies of 8 photos. Its masks are compared with the true masks by intersection
+over union (IoU). The photos are drawn shapes, the demo's plates, and the given packs: their concepts, and further
+studies from their reference photos. ``oracle`` is the IoU of the best candidate. If it is far above that of the chosen
+matte, the ranking is at fault; if both are low, the candidates are. The doubt of a matte is compared with its IoU."""
 
 from __future__ import annotations
 
@@ -32,9 +31,9 @@ from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.engine import Picture
 from datagen.synthesis.intensity import Bools, channels_as, is_two_level, to_tones
 
-#: Photos in a study.
+#: Number of photos in a study.
 _STUDY = 8
-#: A matte below this IoU is wrong; the doubt should be high for it.
+#: A matte with an IoU below this is wrong, and its doubt should be high.
 _WRONG = 0.5
 _TILE_PX, _ACROSS = 150, 9
 _RED, _GREEN, _BLUE = (220, 30, 30), (20, 200, 60), (40, 90, 255)
@@ -42,7 +41,7 @@ _RED, _GREEN, _BLUE = (220, 30, 30), (20, 200, 60), (40, 90, 255)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One box: its candidates, the exemplar that the engine uses, and the true mask in the window."""
+    """One box: its candidate mattes, the exemplar that the engine uses, and the true mask in the window."""
 
     candidate: Candidate
     exemplar: Exemplar
@@ -50,17 +49,17 @@ class Measured:
 
     @property
     def iou(self) -> float:
-        """Agreement of the chosen matte with the truth."""
+        """IoU of the chosen matte and the true mask."""
         return mask_iou(self.exemplar.mask, self.truth)
 
     @property
     def oracle(self) -> float:
-        """Agreement of the best candidate with the truth."""
+        """IoU of the best candidate matte and the true mask."""
         return max(self.iou, *(mask_iou(matte.mask, self.truth) for matte in self.candidate.ranked))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure; return 0."""
+    """Run the bench; return 0."""
     parser = argparse.ArgumentParser(prog="scripts/bench mattes", description=__doc__)
     parser.add_argument("--data", type=Path, nargs="*", default=[], metavar="PACK", help="pack folders with true masks")
     parser.add_argument("--kinds", nargs="*", help="only the kinds whose names contain one of these")
@@ -91,7 +90,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _studies(packs: Sequence[Pack], seed: int) -> Iterable[tuple[str, list[tuple[list[Scene], Templates | None]]]]:
-    """Yield every kind with its studies, each with the search for clean photos of the same part."""
+    """Yield every kind of photo with its studies.
+
+    A study is its photos and its search for clean photos of the same part, or None without a search.
+    """
     for pack in packs:
         templates = Templates(pack.spec.backgrounds, pack.pictures)
         scenes = [
@@ -112,7 +114,10 @@ def _studies(packs: Sequence[Pack], seed: int) -> Iterable[tuple[str, list[tuple
 
 
 def _plain_tiles(packs: Sequence[Pack]) -> list[Picture]:
-    """Return the backgrounds of the first pack of grey photos that have more than two tones."""
+    """Return the backgrounds of the first pack whose photos are grey and have more than two tones.
+
+    Return an empty list if there is no such pack.
+    """
     for pack in packs:
         plain = pack.backgrounds()
         if plain and plain[0].ndim == 2 and not is_two_level(to_tones(plain[0]).reshape(-1, 1)):
@@ -121,7 +126,7 @@ def _plain_tiles(packs: Sequence[Pack]) -> list[Picture]:
 
 
 def _measured(study: Sequence[Scene], templates: Templates | None) -> list[Measured]:
-    """Cut out all boxes of a study, as a fit does, and pair them with the truth in their boxes."""
+    """Cut out all boxes of a study, as a fit does; return them with the true masks in their boxes."""
     found: list[Candidate] = []
     truths: list[Bools] = []
     for number, scene in enumerate(study):
@@ -165,7 +170,7 @@ def _figures(measured: Sequence[Measured], seconds: float) -> dict[str, Any]:
 
 
 def _doubt(boxes: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return how well the doubt separates wrong mattes from right ones."""
+    """Return figures of how well the doubt separates wrong mattes from right ones."""
     doubts = np.array([box["doubt"] for box in boxes])
     wrong = np.array([box["iou"] < _WRONG for box in boxes])
     asked = doubts >= DOUBTFUL
@@ -197,7 +202,10 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def _sheet(measured: Sequence[Measured], path: Path) -> None:
-    """Three tiles a box, worst first: the box, the chosen matte (red), and the truth (green) with the best (blue)."""
+    """Write a picture with three tiles for each box, the worst box first.
+
+    The tiles show the box; the chosen matte (red); and the true mask (green) with the best candidate (blue).
+    """
     tiles = []
     for one in sorted(measured, key=lambda m: m.iou):
         best = max(one.candidate.ranked, key=lambda m: mask_iou(m.mask, one.truth))

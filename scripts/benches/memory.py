@@ -1,4 +1,4 @@
-"""The most memory a bench ever held, measured from outside, in a process of its own."""
+"""Peak memory of a bench, measured by running it in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 def peak_megabytes(arguments: Sequence[str]) -> float:
-    """The peak resident size of ``python -m benches`` with these arguments, in MB, as the kernel counted it.
+    """Return the peak resident size in MB of ``python -m benches`` with these arguments, as the kernel counted it.
 
     Raises:
         subprocess.CalledProcessError: the bench failed.

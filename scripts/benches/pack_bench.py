@@ -1,7 +1,6 @@
-"""The quality bench's figures of one pack: a training of a judge, the look of a method's images, and exactness.
+"""The quality bench's figures of one pack: trained judges, the look of a method's images, and checks of the engine.
 
-The baselines paste as many concepts into an image as the given photos show, as Datagen's engine does.
-"""
+The baselines paste as many concepts into an image as the given photos show; so does Datagen's engine."""
 
 from __future__ import annotations
 
@@ -22,27 +21,28 @@ from datagen.synthesis.engine import Rendered, load_engine
 from datagen.synthesis.intensity import to_tones
 from datagen.synthesis.masks import tight_box
 
-#: Methods that make images, so that their look can be judged too.
+#: Methods that make images, so that the look of their images can be compared with real ones.
 MADE = (*METHODS, "ours")
 #: Methods whose figures do not depend on Datagen's engine.
 WITHOUT_ENGINE = ("few_true", "few_box", "all_real")
 ALL = ("few_true", "few_box", "few_auto", *MADE, "ours_few", "all_real")
-#: Images a method makes for one training.
+#: Number of images that a method makes for one training.
 MADE_COUNT = 200
-#: Share of the crops that come from plain backgrounds, and, for ours + few, from the few.
+#: Share of the crops that come from plain backgrounds; and for ours + few, the share that comes from the few real
+#: photos.
 PLAIN_SHARE, FEW_SHARE = 0.2, 0.25
-#: Draws of other real objects for the floor of C2ST.
+#: Number of draws of real objects for ``c2st_floor``.
 FLOOR_DRAWS = 12
-#: The smaller of the two overlaps at which a box counts as found: loose outlines and boxes differ by as much.
+#: The smaller of the two overlaps (IoU) from which a box counts as found. Loose outlines and boxes differ by as much.
 LOOSE_IOU = 0.33
-#: Fewer crops than this say nothing of a method's look.
+#: With fewer crops than this, the look of a method's images is not evaluated.
 _MIN_CROPS = 10
 
 Figures = dict[str, float | int | None]
 
 
 class PackBench:
-    """The evaluation of one pack, method by method; costly results are computed once."""
+    """The evaluation of one pack, one method at a time. Expensive results are computed once."""
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
@@ -63,7 +63,7 @@ class PackBench:
         return self._samples[seed]
 
     def judge(self, name: str, method: str, seed: int, steps: int | None) -> Figures:
-        """Train a judge on a method's images with a seed; test it on the real ones."""
+        """Train a judge on a method's images with a seed; return its figures on the real test images."""
         from benches.judges import judge_named
         from benches.judging import train
 
@@ -93,7 +93,10 @@ class PackBench:
         }
 
     def look(self, method: str, seed: int) -> Figures:
-        """Compare the crops of one seed's images of a method with real ones; None where there are too few."""
+        """Return figures of how much the crops of a method's images for one seed look like crops of real ones.
+
+        The figures are None if there are too few crops.
+        """
         real = self._real()
         made, objects = [], []
         for image, box, object_id in self._crops(method, seed):
@@ -107,9 +110,10 @@ class PackBench:
         }
 
     def c2st_floor(self) -> tuple[float, float]:
-        """Return C2ST's mean and deviation for samples that are real.
+        """Return the mean and the standard deviation of C2ST for samples that are real.
 
-        As many other real objects as concepts were given, each mirrored and turned upside down, against the rest.
+        C2ST is a classifier's AUROC for telling two sets apart. As many real objects as there are given concepts are
+        compared with the other real objects. Each is also mirrored and turned upside down.
         """
         real = self._real()
         objects = np.array(real.objects)
@@ -129,7 +133,7 @@ class PackBench:
         return (float(np.mean(found)), float(np.std(found))) if found else (0.5, 0.0)
 
     def checks(self) -> Figures:
-        """Check the images of Datagen's engine, and compare the mattes with the true masks."""
+        """Check the images of Datagen's engine, and compare its mattes with the true masks; return the figures."""
         changed, visible, count = 0, 0, 0
         for sample in self.samples(0):
             background = self.pack.pictures.load(sample.provenance.background)
@@ -185,7 +189,7 @@ class PackBench:
         return mask
 
     def _matte_iou(self) -> float:
-        """Compare the matte of each box with the true mask in it."""
+        """Return the mean IoU of the mattes with the true masks in their boxes."""
         truths = {one.name.rpartition("/")[2]: one.mask for one in self.pack.concepts}
         found = []
         for exemplar in self._exemplars:
@@ -203,11 +207,11 @@ class PackBench:
         return float(np.mean(found)) if found else 0.0
 
     def _given(self) -> list[tuple[Any, Box, str]]:
-        """The concepts the engine was given: image, true box and name."""
+        """The concepts that the engine was given, each as image, true box and name."""
         return [(real.image, box, real.name) for real in self.pack.concepts for box in true_boxes(real)]
 
     def _real(self) -> _RealObjects:
-        """The real concepts that the engine did not get, grouped by object; and those whose object it got."""
+        """The real concepts that the engine was not given, grouped by object, and the object of each given concept."""
         if self._real_objects is None:
             given = {one.image.tobytes() for one in self.pack.concepts}
             shown = [
@@ -236,9 +240,9 @@ class PackBench:
         return self._real_objects
 
     def _crops(self, method: str, seed: int) -> list[tuple[Any, Box, str]]:
-        """Images that a method made, with each concept's box and the object that it was made of.
+        """The images that a method made, with the box of each concept and the object that it was made from.
 
-        A classifier recognizes an object that it was trained on, so all crops of one object are kept in one fold.
+        All crops of one object are kept in one fold, because a classifier recognizes an object that it was trained on.
         """
         objects = self._real().of_concept
         if method == "ours":
@@ -258,7 +262,7 @@ class PackBench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RealObjects:
-    """Crops of real concepts [48, 48, c] of ``side`` pixels, their features, and the concept that each shows.
+    """Crops of real concepts [48, 48, c], made from ``side`` pixels, with their features and the object of each.
 
     ``of_concept`` is the object of each given concept, by its exemplar's key.
     """
@@ -271,7 +275,7 @@ class _RealObjects:
 
 
 def true_boxes(real: RealImage) -> list[Box]:
-    """The tight boxes of the true mask within each drawn box: drawn boxes have the annotator's margin."""
+    """The tight box of the true mask in each drawn box. A drawn box has a margin."""
     found = []
     for box in real.boxes:
         rows = slice(max(0, int(box.y)), int(np.ceil(box.bottom)))
@@ -291,7 +295,7 @@ def _boxes_as_mask(real: RealImage) -> Any:
 
 
 def _contrast(image: Any, background: Any, inside: Any) -> float:
-    """Contrast-to-noise of the change within a mask."""
+    """Return the contrast-to-noise ratio of the change within a mask."""
     ys, xs = np.nonzero(inside)
     cut = (slice(max(0, ys.min() - 3), ys.max() + 4), slice(max(0, xs.min() - 3), xs.max() + 4))
     return visible(to_tones(background[cut]), to_tones(image[cut]), inside[cut])[1]

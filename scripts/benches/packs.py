@@ -1,9 +1,8 @@
-"""A pack folder as a spec with its pictures, and the real images that judge it.
+"""A pack folder as a spec with its pictures, and the real images for its evaluation.
 
-A pack holds ``concept.json``, ``canvas.json``, ``background.json``, ``test.json`` and ``reference.json`` in Label
-Studio's import format, image paths relative to the folder, true masks under ``data.mask``. An engine gets the first
-three and nothing else.
-"""
+A pack has ``concept.json``, ``canvas.json``, ``background.json``, ``test.json`` and ``reference.json`` in Label
+Studio's import format. Paths of images are relative to the folder, and true masks are under ``data.mask``. An engine
+gets only the first three lists."""
 
 from __future__ import annotations
 
@@ -35,20 +34,20 @@ class PackPictures:
         self._paths: dict[str, Path] = {}
 
     def add(self, path: Path) -> ImageRef:
-        """Add a file."""
+        """Add a picture file; return its reference."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self._paths[digest] = path
         height, width = read_picture(path).shape[:2]
         return ImageRef(digest=digest, width=width, height=height, name=path.name)
 
     def load(self, ref: ImageRef) -> Picture:
-        """The pixels of a known file, decoded at every call."""
+        """Return the pixels of an added file, decoded at every call."""
         return read_picture(self._paths[ref.digest])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealImage:
-    """A real photo with its truth: ``mask`` [h, w] is true on the concept, empty where there is none."""
+    """A real photo with its truth: ``mask`` [h, w] is true on the concept, and all false without one."""
 
     image: Picture
     mask: npt.NDArray[np.bool_]
@@ -58,7 +57,7 @@ class RealImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pack:
-    """The content of the folder."""
+    """The content of a pack's folder."""
 
     name: str
     spec: Spec
@@ -68,19 +67,19 @@ class Pack:
     test: tuple[RealImage, ...]
 
     def backgrounds(self) -> list[Picture]:
-        """The plain photos, decoded."""
+        """The background photos, decoded."""
         return [self.pictures.load(ref) for ref in self.spec.backgrounds]
 
 
 def read_picture(path: Path) -> Picture:
-    """A file's pixels: [h, w] or [h, w, 3], uint8 or uint16."""
+    """Return the pixels of a file: [h, w] or [h, w, 3], uint8 or uint16."""
     return decode(path.read_bytes(), max_bytes=_MAX_BYTES, max_pixels=_MAX_PIXELS)
 
 
 def read_pack(folder: Path, shots: int | None = None, *, judged: bool = True) -> Pack:
-    """The pack in ``folder``, with its first ``shots`` concept images (all where None).
+    """Return the pack in ``folder``, with its first ``shots`` concept images, or all of them if ``shots`` is None.
 
-    The images that judge are decoded and kept; where not ``judged``, they are left out.
+    The images for the evaluation are decoded and kept in memory. Without ``judged`` they are left out.
 
     Raises:
         DatagenError: a file is missing or is not what a pack holds; the sentence names it.
@@ -117,7 +116,10 @@ def read_pack(folder: Path, shots: int | None = None, *, judged: bool = True) ->
 
 
 def pack_folders(given: Sequence[Path]) -> list[Path]:
-    """Return the packs at a path: a folder with a ``concept.json`` is one, another folder may contain some."""
+    """Return the pack folders at the given paths.
+
+    A folder with a ``concept.json`` is a pack; another folder may contain some.
+    """
     found: list[Path] = []
     for folder in given:
         inner = sorted(path.parent for path in folder.glob("*/concept.json"))
@@ -126,7 +128,7 @@ def pack_folders(given: Sequence[Path]) -> list[Path]:
 
 
 def pack_digest(folder: Path) -> str:
-    """Return the SHA-256 of all that a pack's lists say, and of every picture that they name.
+    """Return the SHA-256 over a pack's lists and every picture that they name.
 
     Raises:
         DatagenError: a list or a picture is missing, or a list is not what a pack holds.
@@ -167,7 +169,7 @@ def _result(task: dict[str, Any]) -> list[Any]:
 
 
 def _labels(tasks: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The labels of the boxes, in the order they are first seen."""
+    """Return the labels of the boxes, in the order of their first occurrence."""
     seen: dict[str, None] = {}
     for task in tasks:
         for one in _result(task):

@@ -1,10 +1,10 @@
-"""The pretrained judge: a network that starts from ImageNet's weights, as people train theirs.
+"""The pretrained judge: a network that starts from ImageNet's weights, as people usually train theirs.
 
-EfficientNet-Lite0 up to a step of 16 pixels, and a light decoder with skip connections to a step of 2; 200 steps of 8
-crops of 160 pixels, in which a small concept is enlarged up to twice. The layers before a step of 8 are frozen: eight
-photos cannot improve edges and textures of a million. The statistics of all pretrained batch norms are frozen too,
-because those of crops of a few photos are not those of the photos to come.
-"""
+It consists of EfficientNet-Lite0 up to a step of 16 pixels, and a light decoder with skip connections to a step of 2.
+It is trained for 200 steps of 8 crops of 160 pixels. Small concepts are enlarged up to twice in the crops. The layers
+before a step of 8 are frozen, because eight photos cannot improve edges and textures that were learned from a million.
+The statistics of all pretrained batch norms are frozen too, because crops of a few photos do not have those of later
+photos."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from benches.crops import Labelled, fitting_view
 from benches.efficientnet_lite import CHANNELS, EfficientNetLite0, prepared
 from benches.judging import Judge, Network
 
-#: Highest rates of the pretrained layers and of the decoder.
+#: Highest learning rates of the pretrained layers and of the decoder.
 _FINE_RATE, _RATE = 5e-4, 3e-3
-#: Stages of the network that are used, and how many of them are frozen.
+#: Number of the network's stages that are used, and number of them that are frozen.
 _STAGES, _FROZEN = 4, 3
 _WIDTHS = (16, 24, 32)
 
@@ -67,7 +67,7 @@ class _PretrainedUNet(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """From features at steps of 16, 8, 4 and 2 pixels to scores at every pixel."""
+    """Decoder from features at steps of 16, 8, 4 and 2 pixels to scores at every pixel."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,13 +1,14 @@
-"""``scripts/bench quality``: does it help? Two judges, trained on what each method makes, on held-out real images.
+"""``scripts/bench quality``: whether synthesized images help. Judges are trained on the images of each method.
 
-The small judge starts from random weights, the pretrained one from ImageNet's (extra ``evaluation``). For every pack:
-the few real photos (with true masks, with our mattes), ours, ours + few, and all real photos; ``--methods`` adds boxes
-as masks, box paste, Dwibedi, matte + Poisson, NSA and Perlin. Seeds are paired over methods. Every method may also
-learn from the plain backgrounds that the user has.
+Two judges (segmenters) are tested on held-out real images: the small judge starts from random weights, the pretrained
+judge from ImageNet's (extra ``evaluation``). The methods, for every pack, are: the few real photos with true masks, the
+same with our mattes, ours, ours + few, and all real photos. ``--methods`` adds boxes as masks, box paste, Dwibedi,
+matte + Poisson, NSA and Perlin. All methods use the same seeds. Every method may also learn from the plain backgrounds,
+which the user has.
 
-``--json`` keeps each finished cell; the same command again computes only what is missing, or was made with another
-pack, engine version or setting. Prints a table; ``--out`` gets a contact sheet a pack and a plot.
-"""
+``--json`` names a file that keeps each finished cell. The same command again computes only cells that are missing, or
+that were made with another pack, engine version or setting. The bench prints a table. ``--out`` names a folder that
+gets a contact sheet for each pack, and a plot."""
 
 from __future__ import annotations
 
@@ -31,18 +32,18 @@ from benches.quality_report import judged, summary, table
 from datagen.errors import DatagenError
 from datagen.synthesis.engine import engine_class
 
-#: Changes whenever the bench gives other figures for the same images and judges.
+#: To be changed whenever the bench gives other figures for the same images and judges.
 VERSION = 2
-#: The methods that answer the question; the others are baselines.
+#: The methods that are compared by default; the others are baselines.
 _METHODS = ("few_true", "few_auto", "ours", "ours_few", "all_real")
 
-#: Seconds that a training and a look take on one core, until the first was measured.
+#: Assumed seconds of a training and of a look on one core, until the first was measured.
 _TRAINING_S, _LOOK_S = 90.0, 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One figure of the comparison: a training (with ``judge``), the look of a method's images, or the checks."""
+    """One result of the comparison: a training (if ``judge`` is set), the look of a method's images, or the checks."""
 
     folder: Path
     method: str
@@ -51,13 +52,13 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """The cell in words, as in the file of figures."""
+        """The key of the cell in the file of figures."""
         return f"{self.folder.name} {self.judge or 'look'} {self.method} seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is the same for all cells; ``parameters`` are JSON."""
+    """Settings that all cells share; ``parameters`` are JSON."""
 
     shots: int
     steps: int | None
@@ -65,7 +66,7 @@ class Settings:
     parameters: str
 
     def identity(self, cell: Cell, digest: str) -> dict[str, Any]:
-        """Return what determines the cell's figures, beside its key."""
+        """Return what determines the cell's figures, besides its key; ``digest`` is the pack's."""
         identity: dict[str, Any] = {"bench": VERSION, "pack": digest, "shots": self.shots}
         if cell.method not in WITHOUT_ENGINE:
             version = engine_class(self.engine).version
@@ -137,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _cells(folders: Sequence[Path], judges: Sequence[str], methods: Sequence[str], seeds: int) -> Iterator[Cell]:
-    """All cells, seed by seed, so that a stopped comparison has whole seeds."""
+    """Yield all cells, one seed after the other, so that a stopped comparison has complete seeds."""
     for seed in range(seeds):
         for folder in folders:
             if seed == 0:
@@ -150,7 +151,7 @@ def _cells(folders: Sequence[Path], judges: Sequence[str], methods: Sequence[str
 
 
 def _run(cells: Sequence[Cell], settings: Settings, processes: int) -> Iterator[tuple[Cell, Figures, dict[str, float]]]:
-    """Compute the cells, each on one thread; yield each with its figures and seconds as soon as it is done."""
+    """Compute the cells, each on one thread; yield each with its figures and seconds when it is done."""
     if processes == 1:
         for cell in cells:
             yield cell, *figures_of(cell, settings)
@@ -168,7 +169,7 @@ def _run(cells: Sequence[Cell], settings: Settings, processes: int) -> Iterator[
 
 
 def figures_of(cell: Cell, settings: Settings) -> tuple[Figures, dict[str, float]]:
-    """Compute a cell; return its figures, and the seconds it took by the clock and of the processor."""
+    """Compute a cell; return its figures, and the seconds of wall-clock and of processor time that it took."""
     import torch
 
     torch.set_num_threads(1)
@@ -194,7 +195,7 @@ def _bench(folder: Path, settings: Settings) -> PackBench:
 
 
 class _Kept:
-    """The file of figures: its finished cells, and what each was made from."""
+    """The file of figures: its finished cells, and the identity of each."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -208,16 +209,16 @@ class _Kept:
                 ) from None
 
     def has(self, cell: Cell, identity: dict[str, Any]) -> bool:
-        """Whether the cell is there, made from the same."""
+        """Whether the file has the cell, computed with the same identity."""
         return self.cells.get(cell.key, {}).get("made_from") == identity
 
     def add(self, cell: Cell, identity: dict[str, Any], figures: Figures, seconds: dict[str, float]) -> None:
-        """Keep a finished cell, and write the file."""
+        """Store a finished cell, and write the file."""
         self.cells[cell.key] = {"figures": figures, "made_from": identity} | seconds
         self.write({})
 
     def write(self, report: dict[str, Any]) -> None:
-        """Write the cells and the report; a reader never sees half a file."""
+        """Write the cells and the report to the file. A reader never sees an incomplete file."""
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             draft = self._path.with_name(f"{self._path.name}.draft")
@@ -226,7 +227,10 @@ class _Kept:
 
 
 class _Progress:
-    """Writes a line a cell with the time left, from the mean time of the judge's cells on that pack so far."""
+    """Prints a line for each cell, with the estimated time left.
+
+    The estimate is the mean time of the judge's finished cells on the same pack.
+    """
 
     def __init__(self, cells: Sequence[Cell], processes: int) -> None:
         self._waiting, self._total, self._processes = list(cells), len(cells), processes
@@ -245,7 +249,10 @@ class _Progress:
         )
 
     def _expected(self, cell: Cell) -> float:
-        """Seconds: of the same judge on the same pack, else of the same judge, else a guess."""
+        """Return the expected seconds of a cell.
+
+        They are the mean of the same judge on the same pack, else the mean of the same judge, else a guess.
+        """
         alike = [s for done, s in self._spent if (done.folder, done.judge) == (cell.folder, cell.judge)]
         alike = alike or [s for done, s in self._spent if done.judge == cell.judge]
         return sum(alike) / len(alike) if alike else _TRAINING_S if cell.judge else _LOOK_S

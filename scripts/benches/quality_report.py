@@ -1,4 +1,4 @@
-"""The quality bench's report: means over paired seeds, the share of the gap closed, harm, and a table for people."""
+"""The quality bench's report: means over seeds, the share of the gap closed, harm, and a table for people."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 Runs = Sequence[Mapping[str, float]]
 
-#: A judge's figures, and what they are called.
+#: Figures of a judge, with their names in the table.
 FIGURES = {"ap": "pixel AP", "ap50": "box AP50", "ap33": "box AP33"}
-#: All real photos are better than the few by at least this much, else no share of the gap is reported.
+#: Minimum gap between all real photos and the few. If it is smaller, no share of the gap is reported.
 LEAST_GAP = 0.05
-#: Ours + few does harm where it is worse than the few by more than this.
+#: Ours + few does harm if its figure is below that of the few by more than this.
 HARM = 0.02
-#: The few that ours + few is compared with, and what they are called.
+#: Methods that ours + few is compared with, with their names in sentences.
 _FEW = {"few_true": "the few with true masks", "few_auto": "the few with our mattes"}
 
 
 def judged(pack: str, judge: str, runs: Mapping[str, Runs]) -> dict[str, Any]:
     """Return one judge's figures on one pack: ``methods``, ``gap_closed`` and ``harm``.
 
-    ``runs``: for each method its figures, one mapping a seed; the seeds are paired over methods.
+    ``runs`` has for each method its figures, one mapping for each seed. All methods have the same seeds.
     """
     return {
         "methods": {method: summary(of_method, FIGURES) for method, of_method in runs.items()},
@@ -32,7 +32,7 @@ def judged(pack: str, judge: str, runs: Mapping[str, Runs]) -> dict[str, Any]:
 
 
 def summary(runs: Runs, names: Iterable[str]) -> dict[str, float | None]:
-    """Return the mean of each figure over the seeds, and its standard deviation (0 for one seed) as ``NAME_sd``."""
+    """Return the mean of each figure over the seeds, and its standard deviation as ``NAME_sd`` (0 for one seed)."""
     figures: dict[str, float | None] = {}
     for name in names:
         values = [run[name] for run in runs if run[name] is not None]
@@ -42,9 +42,10 @@ def summary(runs: Runs, names: Iterable[str]) -> dict[str, float | None]:
 
 
 def _gap_closed(runs: Mapping[str, Runs], figure: str) -> dict[str, float] | None:
-    """Return the share of the way from the few with true masks to all real photos that ours and ours + few go.
+    """Return, for ours and for ours + few, the share of the gap that it closes.
 
-    None where a method is missing, or the gap is smaller than ``LEAST_GAP``.
+    The gap is between the few real photos with true masks and all real photos. Return None if a method is missing, or
+    if the gap is smaller than ``LEAST_GAP``.
     """
     if not {"few_true", "all_real"} <= set(runs):
         return None
@@ -74,7 +75,7 @@ def _mean(runs: Runs, figure: str) -> float:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The figures for people."""
+    """Return the figures as a table for people."""
     lines = []
     for name, pack in report["packs"].items():
         lines.append(

@@ -1,8 +1,8 @@
-"""Inpainting pipelines with random weights, made here: nothing is downloaded, every part of the path is real.
+"""Inpainting pipelines with random weights. They are made here without a download, and with all parts of a real one.
 
-Speed does not depend on what the weights are, so full-size ones give honest throughput; those named ``tiny`` (a few MB)
-are for tests. CLIP's tokenizer has one token a byte and knows no merges, T5's one a letter.
-"""
+Speed does not depend on the values of the weights, so full-size pipelines give true throughput. Those named ``tiny`` (a
+few MB) are for tests. The tokenizer for CLIP has one token for each byte and no merges; that for T5 has one for each
+letter."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from transformers import (
     T5Tokenizer,
 )
 
-#: The byte vocabulary's size, and its marks for the beginning and the end.
+#: Number of tokens in the byte vocabulary, and its tokens for the beginning and the end.
 _WORDS, _BEGIN, _END = 514, 512, 513
 _DEEP = ("DownEncoderBlock2D", "UpDecoderBlock2D")
-#: The sizes that every tiny pipeline shares; the autoencoders of transformers have no convolution about the latents.
+#: Sizes that all tiny pipelines share.
 _TINY_TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 _TINY_VAE: dict[str, Any] = {"block_out_channels": (32, 64), "norm_num_groups": 8}
 _OF_TRANSFORMERS = {**_TINY_VAE, "use_quant_conv": False, "use_post_quant_conv": False}
@@ -47,7 +47,10 @@ _OF_TRANSFORMERS = {**_TINY_VAE, "use_quant_conv": False, "use_post_quant_conv":
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The sizes of a pipeline's parts, as their configurations name them, and the side it paints at."""
+    """Sizes of a pipeline's parts, under the names of their configurations.
+
+    ``side`` is the side of the pictures that the pipeline paints, in pixels.
+    """
 
     side: int
     unet: dict[str, Any]
@@ -148,7 +151,10 @@ ARCHITECTURES = {
 
 
 def build(name: str, folder: Path, *, channels: int = 9, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
-    """Save a pipeline of that architecture; ``channels`` of 4 make the UNet that of a text-to-image model."""
+    """Save a pipeline of the architecture ``name`` in ``folder``; return the folder.
+
+    With 4 ``channels``, its UNet is that of a text-to-image model.
+    """
     torch.manual_seed(seed)
     made = ARCHITECTURES[name]
     parts: dict[str, Any] = {
@@ -179,7 +185,10 @@ def build(name: str, folder: Path, *, channels: int = 9, seed: int = 0, dtype: t
 
 
 def build_flux_fill(folder: Path, *, channels: int | None = None, seed: int = 0) -> Path:
-    """Save a tiny Flux Fill pipeline; ``channels`` of 16 make its transformer that of a text-to-image model."""
+    """Save a tiny Flux Fill pipeline in ``folder``; return the folder.
+
+    With 16 ``channels``, its transformer is that of a text-to-image model.
+    """
     torch.manual_seed(seed)
     # latents and those of the masked picture, in squares of 2 × 2, and the mask in squares of 4 × 4 pixels
     seen = 2 * 4 * 4 + 4 * 4
@@ -214,7 +223,10 @@ def build_flux_fill(folder: Path, *, channels: int | None = None, seed: int = 0)
 
 
 def build_sd3(folder: Path, *, seed: int = 0) -> Path:
-    """Save a tiny SD 3 pipeline, which inpaints by putting the known part back after every step."""
+    """Save a tiny SD 3 pipeline in ``folder``; return the folder.
+
+    It inpaints by restoring the known part after every step.
+    """
     torch.manual_seed(seed)
     clip = _tokenizer(folder)
     words, reader = _second_reader(64)
@@ -250,7 +262,7 @@ def build_sd3(folder: Path, *, seed: int = 0) -> Path:
 
 
 def _second_reader(size: int) -> tuple[T5Tokenizer, T5EncoderModel]:
-    """A T5 encoder and its tokenizer, one token a letter."""
+    """Return a T5 tokenizer with one token for each letter, and its encoder."""
     letters = [f"▁{letter}" for letter in string.ascii_lowercase] + list(string.ascii_letters + string.digits)
     words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
     sizes = T5Config(vocab_size=len(words), d_model=size, d_kv=8, d_ff=64, num_layers=2, num_heads=4)

@@ -1,4 +1,4 @@
-"""Pictures of a bench: a contact sheet of samples, each beside its label, and a plot of the methods."""
+"""Pictures of a bench: a contact sheet of samples with their labels, and a plot of the methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _RED = (220, 30, 30)
 
 
 def contact_sheet(samples: Sequence[Rendered], path: Path) -> None:
-    """Two tiles a sample, as PNG: close round its first instance, and the whole image with its outline."""
+    """Write a PNG with two tiles for each sample.
+
+    The tiles are a close view of its first instance, and the whole image with the instance's outline.
+    """
     tiles = [tile for sample in samples for tile in (_close(sample), _whole(sample))]
     if not tiles:
         return
@@ -29,7 +32,7 @@ def contact_sheet(samples: Sequence[Rendered], path: Path) -> None:
 
 
 def quality_plot(report: dict[str, Any], path: Path) -> None:
-    """Pixel AP of every method with its spread, a panel a pack and judge, written as PNG."""
+    """Write a PNG with the pixel AP of every method and its spread, one panel for each pack and judge."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,7 +1,7 @@
 """The small judge: a network that starts from random weights.
 
-A four-level UNet (Ronneberger et al. 2015) of 12 to 96 channels, 400 steps of 8 crops of 80 to 128 pixels.
-"""
+It is a UNet of four levels (Ronneberger et al. 2015) with 12 to 96 channels. It is trained for 400 steps of 8 crops of
+80 to 128 pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,3 @@
-"""The stage: real servers on free ports, a sample to play with, and an annotator who works from the outside.
+"""The stage: real servers on free ports, a sample study, and a simulated annotator who uses Label Studio from outside.
 
-For the demo, the tests and the benches. Nothing here is part of the product, and nothing in the product imports it.
-"""
+The demo, the tests and the benches use it. It is not part of the product, and no module of the product imports it."""

@@ -1,6 +1,6 @@
-"""An annotator who works through Label Studio's own HTTP API, as a person does through its pages.
+"""A simulated annotator who works through Label Studio's own HTTP API, as a person does through its pages.
 
-Knows the study's projects by their titles and the forms by their label configs, and nothing else of the product.
+It finds the study's projects by their titles and the forms by their label configs. It uses nothing else of the product.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import httpx
 from stage.pack import Item, Pack
 from stage.processes import StageError
 
-#: Desk of each role's images.
+#: The kind of project that gets the images of each role.
 KINDS = {"concept": "Concepts", "canvas": "Canvases", "background": "Backgrounds"}
-#: Files in one upload; Label Studio refuses more than 100.
+#: Files in one upload request; Label Studio refuses more than 100.
 UPLOAD_AT_ONCE = 25
 #: Tasks in one page of a listing.
 PAGE = 100
-#: Seconds between two looks at what Label Studio shows.
+#: Seconds between two polls of Label Studio.
 LOOK_EVERY_S = 0.2
-#: The product asks to confirm a run of more images.
+#: A run of more images than this has to be confirmed.
 LARGE_RUN = 10_000
 
 Json = dict[str, Any]
@@ -45,7 +45,7 @@ class Opinion:
     comment: str = ""
 
 
-#: What is wrong with every fourth or so, in turn; the reasons are choices of the review form.
+#: The opinions of bad previews, used in turn. The reasons are choices of the review form.
 _COMPLAINTS = (
     Opinion(False, ("too strong",), "stands out more than the real ones"),
     Opinion(False, ("wrong place",), "would not be there"),
@@ -55,7 +55,10 @@ _COMPLAINTS = (
 
 
 def opinion_of(index: int, round_number: int) -> Opinion:
-    """Return an opinion that depends on the preview alone: about a third is bad in round 1, a sixth from round 2 on."""
+    """Return the annotator's opinion of a preview, which depends on its index and the round alone.
+
+    About a third of the previews is bad in round 1, and a sixth from round 2 on.
+    """
     every = 3 if round_number == 1 else 6
     if index % every != every - 1:
         return Opinion(True, comment="like the real thing" if index % 7 == 0 else "")
@@ -63,7 +66,7 @@ def opinion_of(index: int, round_number: int) -> Opinion:
 
 
 class Annotator:
-    """One annotator of one study. Close it after use, or use it as a context manager."""
+    """One simulated annotator of one study. Close it after use, or use it as a context manager."""
 
     def __init__(self, url: str, token: str, study: str) -> None:
         self.study = study
@@ -82,7 +85,7 @@ class Annotator:
         self._http.close()
 
     def project(self, kind: str) -> Json:
-        """The study's Label Studio project of that kind.
+        """The study's Label Studio project of the kind ``kind``.
 
         Raises:
             StageError: there is none.
@@ -98,9 +101,9 @@ class Annotator:
         return self._projects[kind]
 
     def bring(self, role: str, pack: Pack, report: Callable[[int, int, str], None]) -> int:
-        """Upload a pack's images of one role with their regions; images that are there already are left unchanged.
+        """Upload a pack's images of one role with their regions; return the number of uploaded images.
 
-        ``report(done, of, what)`` is called as it goes on. Returns how many images were brought.
+        Images that the project already has are left unchanged. ``report(done, of, what)`` is called during the upload.
         """
         kind, items = KINDS[role], pack.items[role]
         there = {task["data"].get("item"): task for task in self.tasks(kind)}
@@ -119,7 +122,10 @@ class Annotator:
     def decide(
         self, action: str, *, count: int | None = None, name: str = "", note: str = "", within: float = 60
     ) -> int:
-        """Fill in the open decision task and submit it; returns the task's id."""
+        """Fill in the open decision task and submit it; return the task's id.
+
+        Wait up to ``within`` seconds for an open decision task.
+        """
         task = self._wait(lambda: self._open_decision(), within, "an open decision task")
         answers: Json = {"action": {"choices": [action]}}
         if count is not None:
@@ -133,17 +139,19 @@ class Annotator:
         return int(task["id"])
 
     def await_previews(self, many: int, decision: int, within: float) -> list[Json]:
-        """Return the review tasks when there are ``many``; ``decision`` is the task that requested them.
+        """Wait for ``many`` review tasks and return them.
+
+        ``decision`` is the id of the decision task that requested them.
 
         Raises:
-            StageError: the decision was refused, the round failed, or they did not come in time; what the decision
-                task says is in the text.
+            StageError: the decision was refused, the round failed, or the tasks did not appear within ``within``
+                seconds. The text contains that of the decision task.
         """
         self._wait(lambda: self._count("Previews") >= many or None, within, f"{many} review tasks", decision)
         return self.tasks("Previews")
 
     def await_dataset(self, many: int, decision: int, within: float, report: Callable[[int, int], None]) -> int:
-        """Return the number of dataset tasks when there are ``many``; raises as ``await_previews`` does."""
+        """Wait for ``many`` dataset tasks and return their number; raise as ``await_previews`` does."""
 
         def enough() -> int | None:
             have = self._count("Dataset")
@@ -153,7 +161,7 @@ class Annotator:
         return self._wait(enough, within, f"{many} dataset tasks", decision)
 
     def review(self, tasks: Sequence[Json], report: Callable[[int, int], None]) -> int:
-        """Judge every task that is open, without a verdict; return the number of verdicts given."""
+        """Judge every open task that has no verdict; return the number of submitted verdicts."""
         waiting = [task for task in tasks if not task["is_labeled"]]
         for done, task in enumerate(waiting):
             opinion = opinion_of(int(task["data"]["index"]) - 1, int(task["data"]["round"]))
@@ -169,7 +177,7 @@ class Annotator:
         return len(waiting)
 
     def tasks(self, kind: str) -> list[Json]:
-        """Every task of a project, with annotations and predictions, by id."""
+        """All tasks of a project, with annotations and predictions, sorted by id."""
         found: list[Json] = []
         while True:
             page = self._http.get(
@@ -213,7 +221,10 @@ class Annotator:
         return seen
 
     def _bad_news(self, decision: int) -> str:
-        """The reason why no further task will appear: a refusal, or a newer decision point; empty if there is none."""
+        """The text of a decision task that shows why no further task will appear; empty if there is no such reason.
+
+        The reason is a refusal of the decision, or a newer decision task.
+        """
         page = self.decision_text(decision)
         if "Not done:" in page:
             return page
@@ -221,7 +232,10 @@ class Annotator:
         return self.decision_text(newest["id"]) if newest is not None and newest["id"] > decision else ""
 
     def _upload(self, kind: str, items: Sequence[Item]) -> None:
-        """Upload files and create a task of each; the task holds the item's name, by which a second call finds it."""
+        """Upload files and create a task for each.
+
+        The task contains the item's name, so that a second call finds it.
+        """
         project = self.project(kind)["id"]
         with ExitStack() as opened:
             files = [
@@ -252,7 +266,7 @@ class Annotator:
         self._body(self._http.post(f"/api/tasks/{task['id']}/annotations/", json=body))
 
     def _filled(self, kind: str, answers: Json) -> list[Json]:
-        """Return a form's answers as Label Studio's results, each for the object that the label config names."""
+        """Return a form's answers as results in Label Studio's form, each for the object named in the label config."""
         form = {
             control.get("name"): control
             for control in ElementTree.fromstring(self.project(kind)["label_config"]).iter()  # noqa: S314 — our own server

@@ -1,4 +1,4 @@
-"""A picture of what an export holds, for a person to look at: is the concept there, in its place, under its mask?"""
+"""A contact sheet of an exported dataset, on which a person can check concept, place and mask of some images."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-#: Images on a sheet, and how many stand in a row.
+#: Number of images on a sheet, and in a row of it.
 SHOWN, IN_A_ROW = 12, 6
-#: Pixels of a cell; three stand one above the other: the image with its labels, and one label near, without and with.
+#: Width and height of a cell in pixels. An image has three cells, one above the other: the image with its labels, and a
+#: close view of one label, first without and then with its outline.
 CELL = (300, 230)
 GAP = 4
 OUTLINE = (255, 40, 200)
-#: A near view shows so many times the label's own extent, and at least so many pixels.
+#: Size of a close view: the label's own extent times the first number, and at least the second number of pixels.
 AROUND, FEWEST_PX = 2.0, 48
 
 
 def write_sheet(export: Path, sheet: Path) -> int:
-    """Write the sheet of a ``datagen export`` zip and return how many images the zip holds.
+    """Write the contact sheet of a ``datagen export`` zip; return the number of images in the zip.
 
-    Images lie under ``images/``, their masks under ``masks/`` with the same stem (0 outside, > 0 inside).
+    The images are under ``images/``. The mask of an image is under ``masks/`` with the same stem: 0 outside, > 0
+    inside.
     """
     with zipfile.ZipFile(export) as archive:
         images = {Path(name).stem: name for name in archive.namelist() if name.startswith("images/")}

@@ -1,4 +1,4 @@
-"""The demo: the real parts on this machine, one study, and a sample to play with (see ``scripts/demo --help``)."""
+"""The demo: real servers on this machine, one study, and sample data (see ``scripts/demo --help``)."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from stage.pack import Pack, read_pack
 from stage.processes import Processes, StageError
 from stage.progress import Progress, print_line
 
-#: Label Studio allows a title 50 characters, and the longest project kind needs 14 of them.
+#: Maximum length of the study's name: Label Studio allows 50 characters for a title, and the longest project kind needs
+#: 14 of them.
 LONGEST_NAME = 36
 MAX_IMAGES = 1_000_000
 
 
-#: The file, in the demo's folder, that points a shell at the demo. It stays when the demo stops: ports and passwords
-#: are the same at the next start, and until then ``datagen doctor`` says what does not run.
+#: Name of the file, in the demo's folder, that points a shell at the demo. It is kept when the demo stops, because
+#: ports and passwords are the same at the next start. Until then, ``datagen doctor`` says what does not run.
 ENVIRONMENT = "env"
-#: Signals by which a person, the terminal or ``--down`` ends it.
+#: Signals that end the demo. A person, the terminal or ``--down`` sends them.
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A stop request of a person or of ``--down``. Not an Exception, so that no handler of faults catches it."""
+    """A person or ``--down`` requested the end. This is not an Exception, so that no handler of errors catches it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,13 +109,13 @@ def _by_hand(chosen: argparse.Namespace, processes: Processes) -> int:
 
 
 def _start(processes: Processes, progress: Progress) -> servers.Servers:
-    """Start the servers, and write the file that points a shell at them."""
+    """Start the servers, and write the file that points a shell at them; return the servers."""
     running = servers.start_all(processes, DEMO, os.environ, progress)
     demo_env.write(DEMO / ENVIRONMENT, running.settings, Path(sys.executable).parent)
     return running
 
 
-#: Steps before the loop, and their seconds on two cores.
+#: The steps before the loop, with their duration in seconds on two cores.
 _STEPS = {
     "Rendering plates with scratches": 10.0,
     **servers.STEPS,
@@ -124,7 +125,10 @@ _STEPS = {
 
 
 def _pack(data: Path | None, progress: Progress) -> Pack:
-    """Return the demo's pack: the given one, otherwise the rendered one, which is made once."""
+    """Return the demo's pack: that of the folder ``data`` if it is given, else the rendered one.
+
+    The pack is rendered only once.
+    """
     if data is None:
         data = DEMO / f"brushed_plates-{plates.EDITION}"
         if not data.exists():
@@ -144,7 +148,7 @@ def _title(pack: Pack) -> str:
 
 
 def _annotator(running: servers.Servers, name: str, pack: Pack, progress: Progress) -> Annotator:
-    """Create the study and import the pack; return the annotator."""
+    """Create the study and import the pack; return the study's annotator."""
     with progress.step("Making the study"):
         labels = [part for label in pack.labels for part in ("--label", label)]
         running.datagen("provision", name, *labels, "--json")

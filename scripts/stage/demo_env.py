@@ -1,4 +1,4 @@
-"""The file that points a shell at the demo: ``. .datagen/demo/env``, and ``datagen`` has the demo's settings."""
+"""The file that points a shell at the demo: after ``. .datagen/demo/env``, ``datagen`` uses the demo's settings."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-#: Settings that lead to another installation where they are set: emptied, because an empty one has its default, in the
-#: environment and against a file .env in the working directory.
+#: Settings that would lead to another installation. The file sets them to empty texts, which mean the default. An empty
+#: text also takes precedence over a file .env in the working directory.
 _EMPTIED = (
     "DATAGEN_DATABASE_URL",
     "DATAGEN_STORE_URL",
@@ -17,17 +17,17 @@ _EMPTIED = (
     "DATAGEN_WEBHOOK_SECRET_PREVIOUS",
     "DATAGEN_BASIC_AUTH_PASS_PREVIOUS",
 )
-#: Settings of which an empty one has no default.
+#: Settings that the file removes, because an empty text does not mean their default.
 _REMOVED = ("DATAGEN_ENGINE", "DATAGEN_ENGINE_PARAMETERS")
 
 
 def write(path: Path, variables: Mapping[str, str], programs: Path) -> None:
-    """Write the file for a POSIX shell, readable by its owner alone; one that is there is replaced.
+    """Write the file for a POSIX shell, readable by its owner only; replace an existing one.
 
     Args:
         path: The file.
         variables: The settings of the demo's installation, secrets included.
-        programs: The folder in which ``datagen`` lies; it is put first on the PATH, once.
+        programs: The folder of the ``datagen`` program. The file puts it first on the PATH, unless it is first already.
     """
     folder = shlex.quote(str(programs))
     lines = [

@@ -1,8 +1,8 @@
-"""A gateway between two parts of an installation, where the traffic can be meddled with: lost, doubled, held up.
+"""An HTTP gateway between two parts of an installation. A test can make it lose, repeat or delay requests.
 
-Forwards HTTP as it is. What stands between (a ``Meddler``) gets each request and a function that forwards it; it may
-forward it never, once or twice, now or later, and answer what it likes.
-"""
+Without interference, requests and responses are forwarded unchanged. A ``Meddler`` decides on each request. It gets the
+request and a function that forwards it. It may call this function never, once or twice, now or later, and may return
+any response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-#: Headers that belong to one connection, and are not passed on.
+#: Headers that belong to one connection, so that they are not forwarded.
 _OWN = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length", "expect"}
 )
@@ -23,7 +23,7 @@ _OWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """A forwarded request: method, path with query, headers, body."""
+    """A request to be forwarded: method, path with query, headers and body."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Passing:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A forwarded answer; the body as it was sent, compressed or not."""
+    """A response. Its body is that which was sent, compressed or not."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -41,17 +41,21 @@ class Answer:
 
 
 Forward = Callable[[], Answer]
-#: Decides over one request; None closes the connection without an answer.
+#: Function that decides on one request and returns the response. If it returns None, the connection is closed without a
+#: response.
 Meddler = Callable[[Passing, Forward], Answer | None]
 
 
 def untouched(_passing: Passing, forward: Forward) -> Answer | None:
-    """Forward everything unchanged."""
+    """Forward the request and return the server's response; this is the meddler that does not interfere."""
     return forward()
 
 
 class Gateway:
-    """Listens on a free port of the loopback address, and forwards to ``upstream``; ``meddler`` may be changed."""
+    """Listens on a free port of the loopback address, and forwards to ``upstream``.
+
+    ``meddler`` may be replaced at any time.
+    """
 
     def __init__(self, upstream: str, *, port: int = 0, meddler: Meddler = untouched) -> None:
         self.upstream = upstream
@@ -68,11 +72,11 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """The address that it listens on."""
+        """The address that the gateway listens on."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def forward(self, passing: Passing) -> Answer:
-        """Forward a request; answer 502 if the server does not answer."""
+        """Forward a request and return the response. The response is a 502 if the server does not answer."""
         headers = [pair for pair in passing.headers if pair[0].lower() not in _OWN]
         try:
             with self._http.stream(passing.method, passing.path, headers=headers, content=passing.body) as answer:
@@ -103,7 +107,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Ignore it: the client was killed meanwhile, which the tests do on purpose."""
+        """Ignore the error: the client was killed during the request, which the tests do on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):

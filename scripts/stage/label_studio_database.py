@@ -1,8 +1,7 @@
-"""A migrated, empty database of Label Studio's, made once and copied for each new server.
+"""A migrated, empty database of Label Studio, created once and copied for each new server.
 
-Label Studio's migrations take most of a server's first start. The copy holds the schema alone: user, token and secret
-key are made by the server that gets it.
-"""
+Label Studio's migrations take most of the time of a server's first start. The copy contains only the schema. The server
+that gets the copy creates its own user, token and secret key."""
 
 from __future__ import annotations
 
@@ -16,14 +15,14 @@ from pathlib import Path
 from stage.layout import LABEL_STUDIO_VENV, LABEL_STUDIO_VERSION, SETUP
 from stage.processes import StageError
 
-#: Label Studio's name for its SQLite database in its data folder.
+#: Name of Label Studio's SQLite database in its data folder.
 DATABASE = "label_studio.sqlite3"
-#: Seconds the migrations may take on a busy machine.
+#: Maximum seconds for the migrations, on a busy machine.
 MIGRATE_WITHIN_S = 300.0
 
 
 def provide(folder: Path, env: Mapping[str, str]) -> None:
-    """Copy a migrated, empty database to a server without one; an existing database is left unchanged.
+    """Copy a migrated, empty database to a server without a database. An existing database is left unchanged.
 
     Args:
         folder: The server's data folder.
@@ -41,7 +40,10 @@ def provide(folder: Path, env: Mapping[str, str]) -> None:
 
 
 def _template(env: Mapping[str, str]) -> Path:
-    """The migrated database of this Label Studio; the first caller makes it, others wait for it."""
+    """The migrated database for the installed release of Label Studio.
+
+    The first caller creates it, and others wait for it.
+    """
     template = SETUP / f"label-studio-{_version()}-empty.sqlite3"
     template.parent.mkdir(parents=True, exist_ok=True)
     with template.with_suffix(".lock").open("w") as lock:
@@ -52,7 +54,7 @@ def _template(env: Mapping[str, str]) -> Path:
 
 
 def _migrate(template: Path, env: Mapping[str, str]) -> None:
-    """Run Label Studio's migrations in a temporary folder, and rename it when the database is complete."""
+    """Run Label Studio's migrations in a temporary folder. Rename the folder when the database is complete."""
     draft = template.with_suffix(".draft")
     shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir(mode=0o700)
@@ -77,6 +79,6 @@ def _migrate(template: Path, env: Mapping[str, str]) -> None:
 
 
 def _version() -> str:
-    """The release that is installed: a developer's own environment may have another one."""
+    """The release of Label Studio that is installed. A developer's own environment may have another release."""
     packages = LABEL_STUDIO_VENV.glob("lib/python*/site-packages/label_studio-*.dist-info")
     return next((path.name.removesuffix(".dist-info").partition("-")[2] for path in packages), LABEL_STUDIO_VERSION)

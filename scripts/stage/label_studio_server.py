@@ -1,4 +1,4 @@
-"""A real Label Studio from its own environment, on a free port, without telemetry."""
+"""A real Label Studio server from an environment of its own, on a free port, without telemetry."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from stage.layout import LABEL_STUDIO_VENV, LABEL_STUDIO_VERSION
 from stage.ports import free_port
 from stage.processes import Processes, StageError
 
-#: What it is called among the processes.
+#: Name of the server among the processes.
 NAME = "label-studio"
-#: Seconds a start may take on a busy machine: one on an older release's data migrates them.
+#: Maximum seconds for a start on a busy machine; a start on an older release's data includes migrations.
 START_WITHIN_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class LabelStudio:
-    """A running server and its only user. ``token`` is a legacy token; ``kept_token`` holds the personal one."""
+    """A running server and its only user. ``token`` is the user's legacy token.
+
+    ``kept_token`` is the file that contains the user's personal access token.
+    """
 
     url: str
     email: str
@@ -31,10 +34,12 @@ class LabelStudio:
     kept_token: Path
 
     def personal_token(self) -> str:
-        """The user's personal access token; Label Studio shows it once, so it is kept in ``kept_token``.
+        """The user's personal access token.
+
+        Label Studio shows it only once, so it is stored in the file ``kept_token``.
 
         Raises:
-            StageError: one was made before and is not kept here.
+            StageError: the user has a token that is not stored here.
         """
         if self.kept_token.exists():
             return self.kept_token.read_text().strip()
@@ -51,7 +56,7 @@ class LabelStudio:
         return self.kept_token.read_text()
 
     def session(self) -> httpx.Client:
-        """Return a browser-like session, logged in with cookies. The caller closes it."""
+        """Return a client with cookies, logged in as a browser is. The caller closes it."""
         browser = httpx.Client(base_url=self.url, follow_redirects=True, timeout=60, headers={"Referer": self.url})
         form = browser.get("/user/login/")
         form.raise_for_status()
@@ -66,11 +71,11 @@ class LabelStudio:
 def start(
     processes: Processes, folder: Path, *, port: int | None = None, token: str = "", ssrf_protection: bool = False
 ) -> LabelStudio:
-    """Start a server whose data live in ``folder``; a second start there finds them again.
+    """Start a server with its data in ``folder``; a later start with the same folder uses these data again.
 
-    The user, the password and the token are those of the first start: Label Studio sets them once.
-    SSRF protection is off by default, because everything runs on the loopback address; with ``ssrf_protection`` it
-    is as Label Studio ships it.
+    User, password and token are those of the first start, because Label Studio sets them once. SSRF protection is off
+    by default, because all servers run on the loopback address. With ``ssrf_protection`` it is on, as in Label Studio's
+    defaults.
     """
     program = LABEL_STUDIO_VENV / "bin" / "label-studio"
     if not program.exists():
@@ -115,7 +120,11 @@ def start(
 
 
 def _answers(server: LabelStudio) -> bool:
-    """Return whether the started server answers; on a taken port it takes the next one, so the token decides."""
+    """Return whether the started server answers on its port.
+
+    If the port is taken, the server uses the next one. The token shows whether the answer comes from the started
+    server.
+    """
     try:
         return (
             httpx.get(
@@ -128,7 +137,7 @@ def _answers(server: LabelStudio) -> bool:
 
 
 def kept_secret(path: Path, fresh: str) -> str:
-    """Return the file's content; without a file, write ``fresh`` to it, readable for its owner alone, and return it."""
+    """Return the content of a file. If the file is missing, first write ``fresh`` to it, readable by its owner only."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(fresh)

@@ -1,4 +1,4 @@
-"""The whole loop, played by the annotator: two rounds of review, an approval, the bulk, the export."""
+"""The whole loop, carried out by the simulated annotator: two rounds of review, an approval, the run, the export."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from stage.processes import StageError
 from stage.progress import Progress, print_line
 from stage.servers import Servers
 
-#: Review tasks in a round, as the installation on the stage is set.
+#: Number of review tasks in a round, as set for the installation of the stage.
 ROUND = 20
-#: Seconds that a round, and one image of the bulk, may take before the loop gives up: far more than they need.
+#: Maximum seconds for a round, and for one image of the run; both are far more than needed.
 ROUND_WITHIN_S, IMAGE_WITHIN_S = 180.0, 3.0
 
 
 def steps(count: int) -> dict[str, float]:
-    """Return the loop's steps and their expected seconds, for ``count`` images."""
+    """Return the steps of the loop for a run of ``count`` images, with their expected duration in seconds."""
     return {
         "Building the first preview": 5.0,
         "Reviewing round 1": 10.0,
@@ -34,7 +34,7 @@ def play(servers: Servers, annotator: Annotator, count: int, progress: Progress,
     """Run the loop from the first preview to the export; return the counts and measurements.
 
     Raises:
-        StageError: something did not happen, or the numbers do not agree at the end.
+        StageError: a step failed or took too long, or the numbers of images at the end are not equal.
     """
     verdicts = 0
     with progress.step("Building the first preview"):

@@ -1,8 +1,7 @@
 """Renderer of photographs of brushed-metal plates: table, plate, brushing, light, scratches, camera.
 
-Everything is drawn from the generator that is handed in. Distances are pixels, heights are in pixels too (only their
-slopes matter), brightness is linear from 0 to 1 until the camera's curve at the end.
-"""
+All random numbers come from the given generator. Distances and heights are in pixels; only the slopes of heights
+matter. Brightness is linear from 0 to 1 until the camera's curve is applied at the end."""
 
 from __future__ import annotations
 
@@ -20,31 +19,34 @@ WIDTH, HEIGHT = 512, 384
 
 Floats = npt.NDArray[np.float32]
 
-#: Where a person ends the polygon: this far inside the plate's edge, and this far round a bolt hole, pixels.
+#: Distances in pixels at which a person ends the area polygon: inside the plate's edge, and round a bolt hole.
 RIM, ROUND_HOLE = 7.0, 9.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plate:
-    """One plate on the table: its place, brushing and light, and ``area``, the usable part of its face."""
+    """One plate on the table: its place, brushing and light. ``area`` is the usable part of its face."""
 
     centre: tuple[float, float]
     half: tuple[float, float]
     corner: float
-    turn: float  #: radians, clockwise
-    hole: float  #: radius of the bolt holes
-    hole_at: tuple[tuple[float, float], ...]  #: in the image
+    turn: float  #: rotation in radians, clockwise
+    hole: float  #: radius of the bolt holes in pixels
+    hole_at: tuple[tuple[float, float], ...]  #: centres (x, y) of the bolt holes, in pixels of the image
     brushing: float  #: strength of the brushed texture
     tint: tuple[float, float, float]
     exposure: float
-    lamp: float  #: radians: where the light comes from
-    glow: tuple[float, float, float]  #: the highlight: place across the brushing (−1 to 1), width, strength
+    lamp: float  #: direction that the light comes from, in radians
+    glow: tuple[float, float, float]  #: the highlight: its place across the brushing (-1 to 1), width and strength
     area: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """A groove along ``path`` ([n, 2], pixels): half width, depth, and how the depth runs along it ([n], 0 to 1)."""
+    """A groove along ``path`` ([n, 2], x and y in pixels), with its half width and depth.
+
+    The depth is multiplied along the path by a profile ([n], 0 to 1).
+    """
 
     path: Floats
     half_width: float
@@ -53,7 +55,7 @@ class Scratch:
 
 
 def plate_of(rng: np.random.Generator) -> Plate:
-    """Draw a plate at a random place under the camera."""
+    """Return a plate at a random place under the camera."""
     centre = (WIDTH / 2 + rng.normal(0, 9), HEIGHT / 2 + rng.normal(0, 7))
     half = (WIDTH * rng.uniform(0.41, 0.45), HEIGHT * rng.uniform(0.40, 0.44))
     corner, turn = rng.uniform(18, 26), np.radians(rng.normal(0, 2.2))
@@ -79,7 +81,10 @@ def plate_of(rng: np.random.Generator) -> Plate:
 
 
 def scratch_on(plate: Plate, others: Sequence[Scratch], rng: np.random.Generator) -> Scratch:
-    """A scratch on the plate's usable face, clear of ``others``: mostly across the brushing, straight or bent."""
+    """Return a random scratch on the plate's usable face that keeps clear of ``others``.
+
+    It lies mostly across the brushing, and is straight or bent.
+    """
     face = Polygon(plate.area)
     for other in others:
         face = face.difference(shapely.LineString(other.path).buffer(12))
@@ -106,7 +111,10 @@ def scratch_on(plate: Plate, others: Sequence[Scratch], rng: np.random.Generator
 def photograph(
     plate: Plate, scratches: Sequence[Scratch], rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """The photo ([h, w, 3] RGB uint8) and the mask ([h, w] uint8: i + 1 where scratch i can be seen)."""
+    """Return the photo ([h, w, 3] RGB uint8) and the mask of the scratches ([h, w] uint8).
+
+    The mask is i + 1 where scratch i is visible, and 0 elsewhere.
+    """
     on_plate, u, v = _coverage(plate)
     texture = _brushed(rng)[..., None] * np.float32(plate.brushing)
     metal = (0.47 + _light(plate, u, v))[..., None] * (1 + _turned(texture, plate)) * np.float32(plate.tint)
@@ -145,7 +153,10 @@ def _area(
 
 
 def _grid(plate: Plate) -> tuple[Floats, Floats]:
-    """Return each pixel's coordinates on the plate: along and across its long side, from its centre."""
+    """Return each pixel's coordinates u and v on the plate, both [h, w] in pixels from the plate's centre.
+
+    u runs along the plate's long side, and v across it.
+    """
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) + np.float32(0.5)
     c, s = np.float32(np.cos(plate.turn)), np.float32(np.sin(plate.turn))
     dx, dy = x - np.float32(plate.centre[0]), y - np.float32(plate.centre[1])
@@ -153,7 +164,7 @@ def _grid(plate: Plate) -> tuple[Floats, Floats]:
 
 
 def _outside(plate: Plate, u: Floats, v: Floats) -> Floats:
-    """Signed distance to the plate's outline: negative inside."""
+    """Return the signed distance of each pixel to the plate's outline, [h, w]; it is negative inside."""
     qx = np.abs(u) - np.float32(plate.half[0] - plate.corner)
     qy = np.abs(v) - np.float32(plate.half[1] - plate.corner)
     outside = np.hypot(np.maximum(qx, 0), np.maximum(qy, 0)) + np.minimum(np.maximum(qx, qy), 0)
@@ -166,7 +177,10 @@ def _coverage(plate: Plate) -> tuple[Floats, Floats, Floats]:
 
 
 def _brushed(rng: np.random.Generator) -> Floats:
-    """Brushing along x, mean 0, deviation 1: streaks of many lengths, and a few single deep ones."""
+    """Return a texture [h, w] brushed along x, with mean 0 and standard deviation 1.
+
+    It has streaks of many lengths, and a few single deep ones.
+    """
     pad = 140
     shape = (HEIGHT + 2 * pad // 4, WIDTH + 2 * pad)
     total = np.zeros(shape, np.float32)
@@ -182,14 +196,17 @@ def _brushed(rng: np.random.Generator) -> Floats:
 
 
 def _turned(texture: Floats, plate: Plate) -> Floats:
-    """Return the texture, rotated with the plate."""
+    """Return the texture rotated as the plate is."""
     turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), -float(np.degrees(plate.turn)), 1.0)
     turned = cv2.warpAffine(texture, turn, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return turned.reshape(HEIGHT, WIDTH, 1).astype(np.float32)
 
 
 def _light(plate: Plate, u: Floats, v: Floats) -> Floats:
-    """Light of the lamp on brushed metal: one band of highlight across the brushing, and a fall-off over the plate."""
+    """Return the lamp's light on the brushed metal, [h, w].
+
+    It is a band of highlight across the brushing, plus a slight fall-off over the plate.
+    """
     place, width, strength = plate.glow
     x, y = u / np.float32(plate.half[0]), v / np.float32(plate.half[1])
     band = np.exp(-((x - place + 0.12 * y) ** 2) / (2 * width**2)) * strength
@@ -198,7 +215,7 @@ def _light(plate: Plate, u: Floats, v: Floats) -> Floats:
 
 
 def _rim(plate: Plate, u: Floats, v: Floats) -> Floats:
-    """The bevelled edge: bright where it faces the lamp, dark on the other side."""
+    """Return the light of the bevelled edge, [h, w]: bright where the edge faces the lamp, dark on the other side."""
     outside = _outside(plate, u, v)
     gy, gx = np.gradient(outside)
     facing = gx * np.cos(plate.lamp) + gy * np.sin(plate.lamp)
@@ -206,7 +223,7 @@ def _rim(plate: Plate, u: Floats, v: Floats) -> Floats:
 
 
 def _holes(plate: Plate) -> Floats:
-    """[h, w, 2]: how much of each pixel is hole, and the light of the countersinks."""
+    """Return [h, w, 2]: the share of each pixel that is hole, and the light on the rims of the holes."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32) + np.float32(0.5)
     dark, light = np.zeros((HEIGHT, WIDTH), np.float32), np.zeros((HEIGHT, WIDTH), np.float32)
     for hx, hy in plate.hole_at:
@@ -219,7 +236,7 @@ def _holes(plate: Plate) -> Floats:
 
 
 def _table(plate: Plate, on_plate: Floats, rng: np.random.Generator) -> Floats:
-    """A dark mat with grain, and the plate's soft shadow on it."""
+    """Return the picture of the table, [h, w, 3]: a dark mat with grain and the plate's soft shadow."""
     mat = np.zeros((HEIGHT, WIDTH), np.float32)
     for sigma, weight in ((1.0, 0.006), (5.0, 0.005), (45.0, 0.012)):
         noise = cv2.GaussianBlur(rng.standard_normal((HEIGHT, WIDTH), dtype=np.float32), (0, 0), sigma)
@@ -230,7 +247,7 @@ def _table(plate: Plate, on_plate: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _scratched(plate: Plate, scratches: Sequence[Scratch]) -> tuple[Floats, npt.NDArray[np.uint8]]:
-    """The scratches' share of the light (added to 1) and the mask of where they can be seen."""
+    """Return the light of the scratches, [h, w], relative to 1, and the mask [h, w] of where they are visible."""
     total, mask = np.zeros((HEIGHT, WIDTH), np.float32), np.zeros((HEIGHT, WIDTH), np.uint8)
     for number, scratch in enumerate(scratches):
         reach = int(np.ceil(4 * scratch.half_width + 3))
@@ -247,7 +264,7 @@ def _scratched(plate: Plate, scratches: Sequence[Scratch]) -> tuple[Floats, npt.
 
 
 def _groove(plate: Plate, scratch: Scratch, x: Floats, y: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """One groove's shading on a patch, and where its floor is."""
+    """Return the shading of one groove on a patch of pixels (x, y), and a mask of the groove's floor."""
     from_path = np.stack([x, y], axis=-1)[..., None, :] - scratch.path
     squared = (from_path**2).sum(axis=-1)
     nearest = squared.argmin(axis=-1)
@@ -275,7 +292,10 @@ def _smooth_line(n: int, scale: int, rng: np.random.Generator) -> npt.NDArray[An
 
 
 def _camera(scene: Floats, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Lens and sensor: vignetting, slight blur, noise that grows with light, gamma, 8 bits."""
+    """Return the scene as a camera records it, [h, w, 3] uint8.
+
+    The steps are vignetting, a slight blur, noise that grows with the light, gamma, and 8 bits.
+    """
     y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j].astype(np.float32)
     scene = scene * (1 - 0.10 * (x**2 + y**2))[..., None]
     scene = cv2.GaussianBlur(scene, (0, 0), 0.55)

@@ -1,7 +1,6 @@
-"""Nonsense by a seed: what may come from outside instead of what should. The same seed gives the same nonsense.
+"""Damaged data from a seed, for tests of code that reads data from outside. The same seed gives the same data.
 
-Begins with valid data and damages it in a few places, because plain noise is refused by the first check.
-"""
+It is made from valid data by damage in a few places, because the first check would refuse plain noise."""
 
 from __future__ import annotations
 
@@ -22,20 +21,20 @@ _NUMBERS = (
 
 
 class Nonsense:
-    """Yield values without end."""
+    """Source of damaged values from one seed. It never ends."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)  # noqa: S311 -- a seed makes it repeatable
 
     def harmed(self, example: Any) -> Any:
-        """Return a copy of valid JSON values, damaged in one to four places."""
+        """Return a copy of a valid JSON value, damaged in one to four places."""
         found = copy.deepcopy(example)
         for _ in range(self.random.randint(1, 4)):
             found = self._harm(found)
         return found
 
     def value(self, depth: int = 3) -> Any:
-        """Return any JSON value, including those that only Python's JSON accepts."""
+        """Return a random JSON value, possibly one that only Python's JSON accepts (NaN, infinity)."""
         kind = self.random.randrange(8 if depth else 6)
         if kind == 0:
             return self.random.choice((None, True, False))
@@ -49,7 +48,7 @@ class Nonsense:
         return {self.text(): self.value(depth - 1) for _ in few}
 
     def text(self) -> str:
-        """Return a text that is hard to handle."""
+        """Return a random text of a kind that is hard to handle."""
         if self.random.random() < 0.8:
             return self.random.choice(_TEXTS)
         return "".join(
@@ -58,7 +57,7 @@ class Nonsense:
         )
 
     def body(self, example: Any) -> bytes:
-        """Return damaged bytes of the JSON of ``example``."""
+        """Return the JSON of a damaged ``example``, as bytes that may be damaged too."""
         kind = self.random.random()
         if kind < 0.03:
             return self.random.randbytes(self.random.randrange(200))
@@ -96,7 +95,7 @@ class Nonsense:
 
 
 def _places(thing: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield every place in a JSON value, as container and key."""
+    """Yield the container and the key of every place in a JSON value."""
     keys = list(thing) if isinstance(thing, dict) else range(len(thing)) if isinstance(thing, list) else ()
     for key in keys:
         yield thing, key

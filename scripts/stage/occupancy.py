@@ -1,4 +1,4 @@
-"""One demo at a time: who runs it, and how to ask it to end."""
+"""A lock that allows one demo at a time, and a way to stop the demo that holds it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Self
 
 from stage.processes import StageError, born, wait_until
 
-#: Seconds a running demo has to stop everything it started.
+#: Maximum seconds for a running demo to stop everything that it started.
 LEAVE_WITHIN_S = 90.0
 
 
 class Occupancy:
-    """The lock of a folder's demo; the system frees it when its holder ends in any way."""
+    """The lock of a folder's demo. The system releases it when the process that holds it ends, however it ends."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "lock"
@@ -44,7 +44,7 @@ class Occupancy:
         """Stop a running demo and wait for its end; return the names of the stopped processes.
 
         Raises:
-            StageError: it did not end in time.
+            StageError: the demo did not end in time.
         """
         if not self._held():
             return []
@@ -65,7 +65,7 @@ class Occupancy:
         return False
 
     def _holder(self) -> tuple[int, str | None]:
-        """Return process id and start time as the holder wrote them; (0, None) before it has written them."""
+        """Return the process id and start time that the lock's holder wrote; (0, None) if it has not written them."""
         written = self._path.read_text()
         pid, since = json.loads(written) if written else (0, None)
         return int(pid), since

@@ -1,8 +1,7 @@
-"""Reading a pack: a folder of few-shot images with their boxes and polygons, in Label Studio's JSON import format.
+"""Reader of a pack: a folder of a few images with boxes and polygons, in Label Studio's JSON import format.
 
-``concept.json`` (boxes), ``canvas.json`` (polygons) and ``background.json``; image paths are relative to the folder.
-What cannot be used is a sentence in ``problems``; everything else is used.
-"""
+The lists are ``concept.json`` (boxes), ``canvas.json`` (polygons) and ``background.json``. Paths of images are relative
+to the folder. Each entry that cannot be used becomes a sentence in ``problems``; all others are used."""
 
 from __future__ import annotations
 
@@ -14,15 +13,15 @@ from typing import Any
 
 from stage.processes import StageError
 
-#: The three lists of a pack, by the role of their images.
+#: File names of a pack's three lists, by the role of their images.
 FILES = {"concept": "concept.json", "canvas": "canvas.json", "background": "background.json"}
-#: Fewer of any than this and no study builds a preview.
+#: A preview needs at least this many images of each role.
 MINIMUM = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image: its name in the pack (``concept/000.png``), its file, and the regions drawn on it."""
+    """One image: its name in the pack (``concept/000.png``), its file, and the regions that are drawn on it."""
 
     name: str
     path: Path
@@ -31,7 +30,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """The content of a folder, by role; ``labels`` in the order of their first appearance on the concepts."""
+    """The content of a pack's folder, by role.
+
+    ``labels`` are in the order in which they first occur on the concepts.
+    """
 
     name: str
     items: dict[str, tuple[Item, ...]]
@@ -39,7 +41,7 @@ class Pack:
     problems: tuple[str, ...]
 
     def missing(self) -> tuple[str, ...]:
-        """A sentence for each role that has too few usable images for a preview."""
+        """A sentence for each role with too few usable images for a preview."""
         return tuple(
             f"{FILES[role]} gives {len(items)} usable {role} images; at least {MINIMUM} are needed."
             for role, items in self.items.items()
@@ -48,7 +50,7 @@ class Pack:
 
 
 def read_pack(folder: Path) -> Pack:
-    """Read the pack in ``folder``.
+    """Return the pack in ``folder``.
 
     Raises:
         StageError: it is not a folder, or has none of the three lists.

@@ -1,8 +1,7 @@
 """The documents' tables of parameters, made from the engines' JSON schemas: ``python -m stage.parameter_tables``.
 
-A document holds its table between two markers; a test compares them, and this module's command (with ``PYTHONPATH`` as
-for the settings' table) writes it there.
-"""
+A document has its table between two markers. The command writes the table there; it needs ``PYTHONPATH=scripts``, as
+``stage.settings_table`` does. A test compares the tables with the schemas."""
 
 from __future__ import annotations
 
@@ -13,9 +12,9 @@ from typing import Any
 from datagen.synthesis.engine import load_engine
 from stage.layout import ROOT
 
-#: The table stands between these lines of the document.
+#: The lines of a document before and after the table.
 BEGIN, END = "<!-- parameters: begin -->", "<!-- parameters: end -->"
-#: Document → the engine, and the group of its parameters ("" for those at the top level).
+#: For each document: the engine, and the group of its parameters ("" for those at the top level).
 TABLES: dict[Path, tuple[str, str]] = {
     ROOT / "docs" / "engine.md": ("composite", ""),
     ROOT / "docs" / "diffusion.md": ("diffusion", "diffusion"),
@@ -23,7 +22,7 @@ TABLES: dict[Path, tuple[str, str]] = {
 
 
 def parameter_table(engine: str, group: str) -> str:
-    """A Markdown table with a row a parameter of an engine's group, in the model's order."""
+    """Return a Markdown table with one row for each parameter of an engine's group, in the order of the model."""
     model = load_engine(engine).parameters_model
     assert model is not None
     schema = model.model_json_schema()
@@ -37,7 +36,7 @@ def parameter_table(engine: str, group: str) -> str:
 
 
 def with_table(document: Path) -> str:
-    """The text of a document of ``TABLES`` with the table as it must be.
+    """Return the text of a document of ``TABLES`` with its table brought up to date.
 
     Raises:
         ValueError: a marker is missing.

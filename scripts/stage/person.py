@@ -1,8 +1,7 @@
-"""A person at Label Studio's pages: logs in, draws with the mouse, answers forms by click and key, in a real browser.
+"""A simulated person at Label Studio's pages in a real browser: logs in, draws with the mouse, and fills in forms.
 
-Knows Label Studio 1.23's pages and the names in the product's forms, and nothing else of the product. Waits on
-conditions of the page alone. The browser itself is the caller's.
-"""
+It depends on the pages of Label Studio 1.23 and on the names in the product's forms, and on nothing else of the
+product. It waits only on conditions of the page. The caller starts and stops the browser."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, Response, expect
 
 from stage.label_studio_server import LabelStudio
 
-#: Debian's Chromium, unattended: no sandbox as root, nothing fetched in the background.
+#: Command-line flags of Debian's Chromium without a user: no sandbox as root, and no requests in the background.
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -23,9 +22,9 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-#: A laptop's window, pixels.
+#: Width and height of the browser's window in pixels, as on a laptop.
 WINDOW = (1440, 900)
-#: What a page may take before it counts as broken, milliseconds; two busy cores are slow.
+#: Milliseconds after which a page that has not loaded counts as broken; two busy cores are slow.
 PATIENCE_MS = 60_000
 
 Point = tuple[float, float]
@@ -36,7 +35,7 @@ _ANNOTATION = re.compile(r"/api/(tasks/\d+/annotations|annotations/\d+)/?(\?|$)"
 
 
 class Person:
-    """One user with one browser page. ``errors`` collects uncaught errors of the pages' scripts."""
+    """One user with one browser page. ``errors`` collects the uncaught errors of the scripts on the pages."""
 
     def __init__(
         self, browser: Browser, server: LabelStudio, *, window: tuple[int, int] = WINDOW, dark: bool = False
@@ -55,7 +54,7 @@ class Person:
         self.context.close()
 
     def log_in(self) -> None:
-        """Log in on the log-in page."""
+        """Log in on Label Studio's log-in page."""
         self.page.goto(f"{self.server.url}/user/login/")
         self.page.fill("input[name=email]", self.server.email)
         self.page.fill("input[name=password]", self.server.password)
@@ -63,13 +62,13 @@ class Person:
         self.page.wait_for_url(lambda url: "/login" not in url)
 
     def open_project(self, project_id: int) -> None:
-        """Open the project's Data Manager and wait until its first tab is loaded."""
+        """Open the project's Data Manager, and wait until its first tab is loaded."""
         self.page.goto(f"{self.server.url}/projects/{project_id}/data")
         self.page.get_by_role("button", name="Import").first.wait_for()
         self.page.wait_for_load_state("networkidle")
 
     def open_task(self, project_id: int, task_id: int) -> None:
-        """Open a task in the editor and wait until its images are drawn."""
+        """Open a task in the editor, and wait until its images are drawn."""
         self.page.goto(f"{self.server.url}/projects/{project_id}/data?task={task_id}")
         self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.wait_for()
         self.page.locator(".konvajs-content canvas").first.wait_for()
@@ -78,7 +77,10 @@ class Person:
     # drawing, in fractions of the image: (0, 0) its top left corner, (1, 1) its bottom right one
 
     def draw_box(self, label: int, start: Point, end: Point) -> None:
-        """Draw a box by dragging from corner to corner, with the label of that number on the form (from 0)."""
+        """Draw a box by dragging from ``start`` to ``end``.
+
+        ``label`` is the number of its label on the form, from 0.
+        """
         regions = self.regions()
         self._choose_label(label)
         (left, top), (right, bottom) = self._on_screen(start), self._on_screen(end)
@@ -90,7 +92,10 @@ class Person:
         self.expect_regions(regions + 1)
 
     def draw_polygon(self, label: int, corners: Sequence[Point]) -> None:
-        """Draw a polygon by clicking its corners, closed by a click on the first."""
+        """Draw a polygon by clicking its corners, and close it by a click on the first.
+
+        ``label`` is the number of its label on the form, from 0.
+        """
         regions = self.regions()
         self._choose_label(label)
         for number, corner in enumerate((*corners, corners[0])):
@@ -103,7 +108,7 @@ class Person:
         self.expect_regions(regions + 1)
 
     def discard_regions(self) -> int:
-        """Wait for the proposed regions, delete every region by Backspace, and return their number."""
+        """Wait for the proposed regions, delete all regions with Backspace, and return their number."""
         self.page.locator(".lsf-outliner-item").first.wait_for()
         many = self.regions()
         for left in range(many - 1, -1, -1):
@@ -113,22 +118,25 @@ class Person:
         return many
 
     def expect_regions(self, many: int) -> None:
-        """Wait until the panel on the right lists this many regions."""
+        """Wait until the panel on the right lists ``many`` regions."""
         expect(self.page.locator(".lsf-outliner-item")).to_have_count(many, timeout=PATIENCE_MS)
 
     def regions(self) -> int:
-        """Return the number of regions in the panel on the right."""
+        """Return the number of regions that the panel on the right lists."""
         return self.page.locator(".lsf-outliner-item").count()
 
     def outlines(self, least: int = 1) -> list[tuple[str, float, float, float, float]]:
-        """The closed outlines over the image, once so many are drawn: colour; left, top, right, bottom as fractions."""
+        """Wait for at least ``least`` closed outlines over the image; return them.
+
+        Each is given by its colour, and by left, top, right and bottom as fractions of the image's width and height.
+        """
         self.page.wait_for_function(_CLOSED, arg=least)
         return [tuple(one) for one in self.page.evaluate(_OUTLINES)]
 
     def image_size(self) -> tuple[int, int]:
-        """Width and height of the image that the editor has loaded and drawn; waits for it.
+        """Wait until the editor has loaded and drawn the image; return its width and height in pixels.
 
-        The editor may put another element in its place just after it was drawn.
+        The editor may replace the image's element just after it was drawn.
         """
         loaded = f"() => {{ const size = ({_IMAGE_SIZE})(); return size[0] > 0 ? size : null; }}"
         width, height = self.page.wait_for_function(loaded).json_value()
@@ -137,20 +145,20 @@ class Person:
     # forms
 
     def press(self, *keys: str) -> None:
-        """Press hotkeys."""
+        """Press hotkeys, one after the other."""
         for key in keys:
             self.page.keyboard.press(key)
 
     def tick(self, choice: str) -> None:
-        """Select a choice of the form, by its text."""
+        """Select a choice of the form, which is found by its text."""
         self.page.locator(f'input[type=checkbox][name="{choice}"]').check()
 
     def ticked(self, choice: str) -> bool:
-        """Return whether a choice is selected."""
+        """Return whether the choice with this text is selected."""
         return self.page.locator(f'input[type=checkbox][name="{choice}"]').is_checked()
 
     def write(self, field: str, text: str) -> None:
-        """Type text into a field; Enter submits it."""
+        """Type text into a field, and submit it with Enter."""
         box = self.page.locator(f'input[name="{field}"]')
         box.fill(text)
         box.press("Enter")
@@ -164,15 +172,15 @@ class Person:
         return self.summary().inner_text()
 
     def summary(self) -> Locator:
-        """The text on the form, as an element of the page."""
+        """The element of the page that has the text on the form."""
         return self.page.locator(".lsf-main-view .lsf-htx-richtext").first
 
     def submit(self) -> None:
-        """Submit by the button; return when Label Studio has stored the annotation."""
+        """Submit with the button, and wait until Label Studio has stored the annotation."""
         self._answered(lambda: self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.click())
 
     def submit_by_key(self) -> None:
-        """Submit by Ctrl+Enter."""
+        """Submit with Ctrl+Enter."""
         self._answered(lambda: self.page.keyboard.press("Control+Enter"))
 
     def _answered(self, act: object) -> None:

@@ -1,12 +1,11 @@
-"""The sample of the demo: brushed-metal plates with scratches, rendered, so that nothing is downloaded.
+"""The sample data of the demo: brushed-metal plates with scratches, rendered, so that nothing is downloaded.
 
-A plate with rounded corners and four bolt holes lies on a dark table under one lamp. Its surface is brushed: noise
-drawn out along one direction, with a highlight across it, as brushed metal has. A scratch is a groove in a height
-map: its floor is dark, and of its two raised banks the one towards the lamp is bright. ``write_pack`` makes a folder
-of the shape that every pack has, with true masks of the scratches for whoever judges. Same seed, same bytes.
+A plate with rounded corners and four bolt holes lies on a dark table under one lamp. Its surface is brushed: noise that
+is drawn out along one direction, with a highlight across it. A scratch is a groove in a height map. Its floor is dark.
+Of its two raised banks, the one towards the lamp is bright.
 
-This file says what a pack holds; how metal and scratches look is in ``metal``.
-"""
+``write_pack`` makes a folder with the structure of every pack, and with true masks of the scratches for evaluations.
+The same seed gives the same bytes. This module decides what a pack contains; ``metal`` renders metal and scratches."""
 
 from __future__ import annotations
 
@@ -21,16 +20,17 @@ from PIL import Image
 
 from stage.metal import HEIGHT, WIDTH, Plate, Scratch, photograph, plate_of, scratch_on
 
-#: Images of each list. The demo needs the first three; the last two are for judging.
+#: Number of images in each list. The demo needs the first three lists; the last two are for evaluations.
 COUNTS = {"concept": 8, "canvas": 8, "background": 50, "test": 60, "reference": 40}
-#: The lists that a study is given.
+#: The lists of a pack that a study gets.
 GIVEN = ("concept", "canvas", "background")
-#: Changed whenever the same seed gives other images than before.
+#: To be changed whenever the same seed gives other images.
 EDITION = 1
-#: Concepts whose scratch a person outlines beside its box: it is faint between strong grain, and the automatic cut-out
-#: takes grain along (IoU .49 with the true mask; .68 to .87 for the others).
+#: Indices of the concepts whose scratch has a drawn outline besides its box. This scratch is faint between strong
+#: grain, and the automatic cut-out includes grain: its IoU with the true mask is 0.49, that of the others is 0.68 to
+#: 0.87.
 OUTLINED = frozenset({0})
-#: Pixels that a person leaves between a scratch and the box drawn round it.
+#: Pixels between a scratch and the box that a person draws round it.
 BOX_MARGIN = 2
 
 
@@ -41,7 +41,7 @@ def write_pack(
     lists: Iterable[str] = tuple(COUNTS),
     report: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Render the lists of a pack into ``folder`` and return it; what lies there under these names is overwritten.
+    """Render the lists of a pack into ``folder`` and return the folder; overwrite existing files of the same names.
 
     ``report(done, of)`` is called after each image.
     """
@@ -80,7 +80,7 @@ def write_pack(
 
 
 def _how_many(name: str, number: int, rng: np.random.Generator) -> int:
-    """Draw the scratches of an image: none on a plain one and on every second test image."""
+    """Return a random number of scratches for an image; 0 for canvases, backgrounds and every second test image."""
     if name in ("canvas", "background") or (name == "test" and number % 2):
         return 0
     return 2 if rng.random() < 0.3 else 1
@@ -105,7 +105,10 @@ def _boxes(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scratc
 
 
 def _outlines(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scratch]) -> list[dict[str, Any]]:
-    """Return the outline that a person draws round each scratch; of an interrupted scratch, its largest part."""
+    """Return the outline that a person draws round each scratch.
+
+    If a scratch is interrupted, it is the outline of its largest part.
+    """
     found = []
     for number in range(len(scratches)):
         alone = np.where(mask == number + 1, np.uint8(255), np.uint8(0))
@@ -119,7 +122,7 @@ def _outlines(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scr
 
 
 def _area(plate: Plate) -> dict[str, Any]:
-    """Return the polygon that a person draws where scratches may be: the plate, without its rim and bolt holes."""
+    """Return the polygon that a person draws round the area for scratches: the plate without its rim and bolt holes."""
     points = [[round(x * 100 / WIDTH, 4), round(y * 100 / HEIGHT, 4)] for x, y in plate.area]
     return _region("r0", "canvas", "polygonlabels", {"points": points, "closed": True, "polygonlabels": ["area"]})
 

@@ -8,10 +8,9 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port without a listener now, and that this process has not been given before.
+    """Return a port that has no listener now, and that was not returned in this process before.
 
-    Another program may still take it before it is used: whoever starts a server on it checks that it is the own
-    server that answers there.
+    Another program may still take the port. A caller that starts a server on it must check that its own server answers.
     """
     while True:
         with socket.socket() as probe:

@@ -1,7 +1,7 @@
-"""A PostgreSQL of our own: a throw-away cluster on a free port, for tests and benches.
+"""A PostgreSQL server with a temporary cluster on a free port, for tests and benches.
 
-PostgreSQL refuses to run as root; there it runs as the ``postgres`` user that the system's package made.
-"""
+PostgreSQL refuses to run as root. If this process runs as root, the server runs as the user ``postgres``, which the
+system's package created."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pathlib import Path
 from stage.ports import free_port
 from stage.processes import StageError
 
-#: The system user that runs it where we are root.
+#: The system user that the server runs as if this process runs as root.
 SYSTEM_USER = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A server that can be killed and started again; ``url`` names no database."""
+    """A server that can be killed and started again. ``url`` contains no database's name."""
 
     url: str
     _control: tuple[str | Path, ...]
@@ -35,22 +35,25 @@ class Cluster:
         _call([*self._control, "-l", self._log, "-o", self._options, "start"])
 
     def abort(self) -> None:
-        """Kill all its processes at once, as a crash does; the next start recovers."""
+        """Kill all processes of the server at once, as in a crash. The next start recovers the data."""
         _call([*self._control, "-m", "immediate", "stop"])
 
 
 @contextmanager
 def running() -> Iterator[str]:
-    """Context manager of a running server; yields its URL without a database: ``postgresql://postgres@127.0.0.1:PORT``."""
+    """Context manager of a running server; it yields the server's URL.
+
+    The URL names no database: ``postgresql://postgres@127.0.0.1:PORT``.
+    """
     with cluster() as started:
         yield started.url
 
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    """A running server, in hand.
+    """Context manager of a running server. It yields the ``Cluster``, which can be killed and started again.
 
-    Nothing is synced to the disk: fast, and unsuitable for data that must last.
+    No data is synced to the disk, which is fast, and unsuitable for data that must last.
 
     Raises:
         StageError: there is no PostgreSQL, or it cannot start.

@@ -1,10 +1,9 @@
-"""Processes that this program starts, waits for and stops; it touches no others.
+"""Processes that this program starts, waits for and stops. It touches no other processes.
 
-Each process runs in its own session with a log file. The started processes are stored in ``processes.json``, so that
-another process can stop them later. A process counts as started here only while its start time equals the stored one:
-the system may have given its number to another process since. Children that such a process left behind are recognized
-by an inherited environment variable.
-"""
+Each process runs in a session of its own and has a log file. The started processes are recorded in ``processes.json``,
+so that another program can stop them later. A process is recognized by its id and its start time, because the system
+may have given the id to another process since. Children that a process left behind are recognized by an inherited
+environment variable."""
 
 from __future__ import annotations
 
@@ -20,23 +19,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-#: Every process started here, and what it starts, carries this variable with a value made for that one start.
+#: Environment variable of every started process and of its children. Its value is different for every start.
 MARK = "DATAGEN_STAGE"
-#: Seconds a process has to end by itself after SIGTERM, before its whole group is killed.
+#: Seconds for a process to end by itself after SIGTERM. After that its whole group is killed.
 GRACE_S = 20.0
-#: Seconds between two looks at a condition.
+#: Seconds between two checks of a condition.
 LOOK_EVERY_S = 0.1
-#: Lines of a log that go into an error.
+#: Number of lines of a log that an error contains.
 TAIL_LINES = 25
 
 
 class StageError(Exception):
-    """A step of the stage failed; the message is a sentence for the user."""
+    """A step of the stage failed. The message is a sentence for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process: its name, id, start time, log file, and the value of its mark."""
+    """A started process: its name, id, start time, log file, and the value of its environment variable ``MARK``."""
 
     name: str
     pid: int
@@ -46,7 +45,10 @@ class Started:
 
 
 def born(pid: int) -> str | None:
-    """Return the start time of a process id, in the system's own notation; None if there is none (or a zombie)."""
+    """Return the start time of a process in the system's own notation.
+
+    Return None if there is no such process, or if it is a zombie.
+    """
     stat = Path(f"/proc/{pid}/stat")
     if stat.parent.parent.joinpath("self").exists():
         try:
@@ -61,10 +63,10 @@ def born(pid: int) -> str | None:
 
 
 def wait_until(condition: Callable[[], bool], within: float, what: str, *, every: float = LOOK_EVERY_S) -> None:
-    """Return as soon as ``condition()`` holds.
+    """Wait until ``condition()`` is true; it is checked every ``every`` seconds.
 
     Raises:
-        StageError: it did not within ``within`` seconds; ``what`` completes the sentence “… did not happen”.
+        StageError: it was not true within ``within`` seconds; ``what`` completes the sentence “… did not happen”.
     """
     deadline = time.monotonic() + within
     while not condition():
@@ -74,7 +76,7 @@ def wait_until(condition: Callable[[], bool], within: float, what: str, *, every
 
 
 class Processes:
-    """The processes recorded in one folder."""
+    """The processes that are recorded in one folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,13 +94,13 @@ class Processes:
         ready: Callable[[], bool],
         within: float,
     ) -> Started:
-        """Start a process and return once ``ready()`` holds.
+        """Start a process, and return when ``ready()`` is true.
 
-        ``env`` is added to this process's own environment. Output goes to ``<folder>/<name>.log``.
+        ``env`` is added to the environment of this process. Output goes to ``<folder>/<name>.log``.
 
         Raises:
-            StageError: the program is not there, ended, or was not ready within ``within`` seconds; the end of its
-                log is in the text. It is stopped then.
+            StageError: the program does not exist, ended, or was not ready within ``within`` seconds. The process is
+                stopped, and the text contains the end of its log.
         """
         log = self.folder / f"{name}.log"
         mark = secrets.token_hex(16)
@@ -139,24 +141,27 @@ class Processes:
             time.sleep(LOOK_EVERY_S)
 
     def noted(self) -> list[Started]:
-        """Return every recorded process, alive or not, in the order of starting."""
+        """Return all recorded processes, running or not, in the order of their start."""
         try:
             return [Started(**entry) for entry in json.loads(self._notes.read_text())]
         except FileNotFoundError:
             return []
 
     def alive(self) -> list[Started]:
-        """Return the processes that still run, or whose descendants do."""
+        """Return the recorded processes that run, or that have a running descendant."""
         return [started for started in self.noted() if self.is_alive(started)]
 
     def is_alive(self, started: Started) -> bool:
-        """Return whether the process, or one that it started, still runs."""
+        """Return whether the process or one of its descendants runs."""
         if (child := self._children.get(started.pid)) is not None:
             child.poll()  # reap it, so that it does not linger as a zombie
         return born(started.pid) == started.born or any(self._left_behind(started))
 
     def stop(self, started: Started, grace: float = GRACE_S) -> None:
-        """Terminate the process, wait, kill it and its descendants if they remain, and remove its record."""
+        """Stop a process and its descendants, and remove its record.
+
+        Send SIGTERM to the process, and wait up to ``grace`` seconds. Then kill all of them that still run.
+        """
         if born(started.pid) == started.born:
             os.kill(started.pid, signal.SIGTERM)
             deadline = time.monotonic() + grace
@@ -174,7 +179,7 @@ class Processes:
             self._note([other for other in self.noted() if other != started])
 
     def stop_all(self) -> list[Started]:
-        """Stop every recorded process, the last started first; return those that were alive."""
+        """Stop all recorded processes, the last started first; return those that ran."""
         stopped = []
         for started in reversed(self.noted()):
             if self.is_alive(started):
@@ -192,7 +197,7 @@ class Processes:
         draft.replace(self._notes)
 
     def _left_behind(self, started: Started) -> Iterator[int]:
-        """Every process that carries its mark, in whatever group or session; needs /proc."""
+        """Yield the ids of all processes that have the mark of ``started``, in any group or session. Needs /proc."""
         carried = f"{MARK}={started.mark}".encode()
         for entry in Path("/proc").glob("[0-9]*"):
             try:

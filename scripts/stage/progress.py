@@ -1,4 +1,4 @@
-"""Progress lines with the step and the estimated time left, on stderr: stdout is for the result."""
+"""Progress lines on stderr, with the step and the estimated time left; stdout is only for the result."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Seconds between two lines of one step where the output is no terminal.
+#: Seconds between two lines of one step if the output is not a terminal.
 LINE_EVERY_S = 10.0
 
 
 class Progress:
-    """A plan of steps with the expected seconds of each: as measured last time, otherwise as planned."""
+    """A plan of steps, with the expected seconds of each: as measured at the last run, or else as planned."""
 
     def __init__(self, plan: Mapping[str, float], kept: Path) -> None:
-        """``plan`` maps a step's name to its seconds; ``kept`` is the file that remembers the measured ones."""
+        """Create a plan.
+
+        Args:
+            plan: The planned seconds of each step, by its name.
+            kept: The file that stores the measured seconds.
+        """
         self._kept = kept
         self._seconds: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
         self._expected = {name: self._seconds.get(name, planned) for name, planned in plan.items()}
@@ -28,7 +33,7 @@ class Progress:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Do one step of the plan."""
+        """Context manager that carries out one step of the plan and measures it."""
         self._step, self._begun, self._printed_at = name, time.monotonic(), 0.0
         self._show("")
         yield
@@ -40,7 +45,10 @@ class Progress:
         draft.replace(self._kept)
 
     def done(self, count: int, of: int, what: str = "") -> None:
-        """Print the progress of the step, in units of ``what``; may be called at any rate."""
+        """Print that ``count`` of ``of`` units of the step are done; it may be called at any rate.
+
+        ``what`` names the units.
+        """
         moment = time.monotonic()
         if sys.stderr.isatty() or moment - max(self._printed_at, self._begun) > LINE_EVERY_S:
             self._show(f": {count} of {of}{what and f' {what}'}")

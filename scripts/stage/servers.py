@@ -1,4 +1,4 @@
-"""All the real parts of one installation: Redis, Label Studio, and ``datagen up`` with its web process and workers."""
+"""All real parts of one installation: Redis, Label Studio, and ``datagen up`` with its web process and workers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from stage.ports import free_port, is_open
 from stage.processes import Processes, StageError
 from stage.progress import Progress
 
-#: The command of the environment that this runs in.
+#: The ``datagen`` command of the environment that this process runs in.
 DATAGEN = (sys.executable, "-m", "datagen")
-#: The data folder, in the installation's own.
+#: Name of the data folder in the installation's folder.
 DATA = "datagen"
-#: Steps of starting, and the seconds they take on two cores at the first start.
+#: The steps of a start, with their duration in seconds on two cores at the first start.
 STEPS = {"Starting Redis": 1.0, "Starting Label Studio": 40.0, "Starting Datagen": 5.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """A running installation: its Label Studio, its settings, and the environment in which ``datagen`` has them."""
+    """A running installation: its Label Studio, its settings, and an environment in which ``datagen`` has them."""
 
     label_studio: LabelStudio
     settings: Mapping[str, str]
@@ -39,7 +39,7 @@ class Servers:
         """Run the ``datagen`` command and return its output.
 
         Raises:
-            StageError: it ended with another code than 0; what it wrote to stderr is in the text.
+            StageError: its exit code was not 0; the text contains what it wrote to stderr.
         """
         ended = subprocess.run(
             [*DATAGEN, *arguments],
@@ -56,10 +56,10 @@ class Servers:
 
 
 def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], progress: Progress) -> Servers:
-    """Start everything with its data in ``folder``; a second start there continues with the data of the first.
+    """Start all servers with their data in ``folder``; a later start with the same folder continues with these data.
 
-    ``inherited`` is the environment to build on. Ports are kept from start to start where they are still free,
-    because links to images lead there.
+    ``inherited`` is the environment that the servers' environment is based on. A start uses the ports of the last one
+    if they are free, because links to images contain them.
     """
     data = folder / DATA
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -83,12 +83,12 @@ def start_all(processes: Processes, folder: Path, inherited: Mapping[str, str], 
 
 
 def settings(folder: Path, label_studio: LabelStudio, redis_url: str, web_port: int) -> dict[str, str]:
-    """The settings of the installation in ``folder``, as environment variables; its password is that of the last start.
+    """The settings of the installation in ``folder``, as environment variables. Its password is that of the last start.
 
     Args:
-        folder: Where everything of it lies.
+        folder: The folder of the installation.
         label_studio: Its Label Studio.
-        redis_url: Its queue, with user and password.
+        redis_url: The URL of its queue, with user and password.
         web_port: The port of its web process.
     """
     return {

@@ -1,7 +1,6 @@
 """The README's table of settings, made from the Settings class: ``PYTHONPATH=scripts python -m stage.settings_table``.
 
-It is between two markers in the README; this module writes it there, and a test compares it with the class.
-"""
+The table is between two markers in the README. The command writes it there. A test compares it with the class."""
 
 from __future__ import annotations
 
@@ -13,12 +12,12 @@ from pydantic.fields import FieldInfo
 from datagen.settings import Settings
 from stage.layout import ROOT
 
-#: The table is between these lines of the README.
+#: The lines of the README before and after the table.
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 
 
 def settings_table() -> str:
-    """A Markdown table with one row for each setting, in the class's order."""
+    """Return a Markdown table with one row for each setting, in the order of the class."""
     rows = [
         f"| `{_variable(field)}` | {_default(field)} | {field.description} |"
         for field in Settings.model_fields.values()
@@ -27,7 +26,7 @@ def settings_table() -> str:
 
 
 def with_table(readme: str) -> str:
-    """The README with the table as it must be.
+    """Return the text of the README with its table brought up to date.
 
     Raises:
         ValueError: a marker is missing.

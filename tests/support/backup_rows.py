@@ -1,4 +1,4 @@
-"""Rows to back up."""
+"""Fills a database with a few rows, for tests of the backup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command lines, parsed by the real ``datagen`` command without running it."""
+"""Parses command lines with the real ``datagen`` command, without running it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from datagen.cli import app
 
 
 def parsed(line: str) -> tuple[str, dict[str, Any]]:
-    """Return the command's name and its parameters.
+    """Return the name of the command in a command line, and its parameters.
 
     Raises:
-        typer.BadParameter, or another of click's usage errors: the command line does not accept it.
+        typer.BadParameter, or another of click's usage errors: the command does not accept the line.
     """
     program, *words = shlex.split(line)
     assert program == "datagen", line

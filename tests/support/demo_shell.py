@@ -1,4 +1,4 @@
-"""A shell in which settings of another installation stand."""
+"""Runs lines in a shell, also in one whose environment has the settings of another installation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-#: What a person has set for another installation.
+#: Settings that lead to another installation, as a person may have set them.
 ELSEWHERE = {
     "DATAGEN_DATABASE_URL": "postgresql+psycopg://nobody:hush@127.0.0.1:1/none",
     "DATAGEN_STORE_URL": "file:///proc/no-folder",

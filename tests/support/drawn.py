@@ -1,4 +1,4 @@
-"""Regions and answers as Label Studio sends them, for tests to bend."""
+"""Regions and form answers in the form in which Label Studio sends them. Tests change them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def region(control: str, kind: str, value: dict[str, Any], **more: Any) -> dict[
 
 
 def box(x: Any, y: Any, width: Any, height: Any, rotation: Any = 0, label: Any = "dent", **more: Any) -> dict[str, Any]:
-    """In percent of the picture."""
+    """Return a box region; its numbers are in percent of the picture."""
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": rotation, "rectanglelabels": [label]}
     return region("concept", "rectanglelabels", value, **more)
 
 
 def polygon(*points: Any, control: str = "canvas", label: Any = "area", **more: Any) -> dict[str, Any]:
-    """In percent of the picture."""
+    """Return a polygon region; its points are in percent of the picture."""
     value = {"points": [list(point) for point in points], "closed": True, "polygonlabels": [label]}
     return region(control, "polygonlabels", value, **more)
 

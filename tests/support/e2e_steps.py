@@ -1,4 +1,4 @@
-"""Steps of browser tests: decisions, pages and drawings of a study."""
+"""Steps that browser tests share: decisions, pages and drawings of a study."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from e2e_study import Study
 from stage.metal import HEIGHT, WIDTH
 from stage.person import Person, Point
 
-#: How far a drawn corner may lie from where the mouse was, pixels of the image (0.9 of them go into one on the screen).
+#: Largest distance between a drawn corner and the mouse, in pixels of the image; 0.9 of them are one pixel on the
+#: screen.
 TOLERANCE_PX = 2.0
 
 
-#: Images that the person approves.
+#: Number of images that the person approves.
 APPROVED = 8
 
 
 def drawn(file: Path) -> dict[str, Any]:
-    """The first region of a pack's first image."""
+    """Return the first region of the first image in a pack's list."""
     value: dict[str, Any] = json.loads(file.read_text())[0]["annotations"][0]["result"][0]["value"]
     return value
 
 
 def undrawn(study: Study, project_kind: ProjectKind) -> int:
-    """Return the one task without regions."""
+    """Return the id of the project's only task without regions."""
     (task,) = (task for task in study.tasks(project_kind) if not task.annotations)
     return task.id
 
@@ -51,12 +52,15 @@ def decide(person: Person, study: Study, action: str) -> None:
 
 
 def predicted(study: Study, task_id: int) -> list[dict[str, Any]]:
-    """Return the regions of a task's predictions."""
+    """Return the regions in a task's predictions."""
     return [result for prediction in study.client.predictions(task_id) for result in prediction["result"]]
 
 
 def label_bounds(study: Study, task_id: int) -> tuple[Point, Point]:
-    """The box round the first outline of a preview's label, as the rows hold it, in fractions of the image."""
+    """Return the bounding box of the first outline of a preview's label, from the rows.
+
+    It is given by its top left and bottom right corners, in fractions of the image.
+    """
     with study.database.read() as session:
         sample = session.scalars(select(SampleRow).where(SampleRow.task_id == task_id)).one()
         outline = sample_of(sample).instances[0].outlines[0]
@@ -65,6 +69,6 @@ def label_bounds(study: Study, task_id: int) -> tuple[Point, Point]:
 
 
 def near(point: Point, wanted: Point, within: float = TOLERANCE_PX) -> None:
-    """Both are fractions of the image; they are compared in its pixels."""
+    """Check that two points, given in fractions of the image, are at most ``within`` pixels of the image apart."""
     off = abs(point[0] - wanted[0]) * WIDTH, abs(point[1] - wanted[1]) * HEIGHT
     assert max(off) <= within, f"{point} is {off} pixels away from {wanted}"

@@ -14,17 +14,17 @@ from datagen.store.database import Database
 from datagen.workflow.studies.queries import describe
 from stage.servers import Servers
 
-#: Samples in a round here: enough to judge some good and some bad.
+#: Number of samples in a round of these tests: enough to judge some as good and some as bad.
 ROUND = 4
 
 
-#: Waiting for anything longer than this is a failure.
+#: Seconds after which waiting for a condition fails.
 PATIENCE_S = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study as its command line, its rows and Label Studio's API show it."""
+    """A study of a browser test, with access to its rows, its Label Studio projects and its servers."""
 
     name: str
     projects: dict[ProjectKind, int]
@@ -33,15 +33,15 @@ class Study:
     database: Database
 
     def tasks(self, kind: ProjectKind) -> list[Task]:
-        """A project's tasks, oldest first."""
+        """The tasks of a project, oldest first."""
         return list(self.client.tasks(self.projects[kind]))
 
     def status(self) -> dict[str, Any]:
-        """The output of `datagen status`, without a process for each call."""
+        """The output of `datagen status`, computed without starting a process."""
         return describe(self.database, self.name)[0]
 
     def wait(self, condition: Callable[[], bool], event: str) -> None:
-        """Until it holds."""
+        """Wait until ``condition()`` is true; ``event`` names it if it takes too long."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < deadline, f"{event} did not happen in {PATIENCE_S:g} s: {self.status()}"

@@ -1,13 +1,11 @@
-"""A studio without servers: rows in SQLite, Label Studio in memory, and jobs that run when the test says so.
+"""A studio without servers: rows in SQLite, images and Label Studio in memory, and jobs run when a test says so.
 
-For the unit tests of workflow, whose fixtures are in their ``conftest``. It has the hands of ``studio.Studio``, so
-that a ``studio.Study`` works with either. Label Studio's webhooks arrive in the inbox as the web process stores them.
-"""
+It is for unit tests of workflow, whose ``conftest`` has the fixtures. It has the same methods as ``studio.Studio``, so
+that a ``studio.Study`` works with either. Webhooks of Label Studio are stored in the inbox, as the web process does."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
@@ -48,19 +46,21 @@ OWN_URL = "http://datagen.test"
 SECRET = "the webhooks' secret of these tests"
 ACCESS = ServerAccess(url=OWN_URL, webhook_secret=SECRET, basic_user="datagen", basic_pass="a password")
 UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
-#: Waits after which ``settle`` fails.
+#: Number of waits after which ``settle`` fails.
 MAX_WAITS = 20
-#: The file of the database.
+#: File name of the database.
 ROWS = "rows.sqlite3"
-#: An engine with the dialect and the compiled statements of all databases.
+#: The images of all studios: an object is stored under its digest and never changes, so that no studio affects another.
+IMAGES = "memory://studios"
+#: An engine whose dialect and compiled statements all databases of the tests share.
 _SHARED = create_engine("sqlite://")
 with _SHARED.connect():
-    """Let the dialect learn which version of SQLite it has."""
+    pass  # the dialect reads the version of SQLite when it first connects
 LIMITS = Limits(image_bytes=10**7, image_pixels=10**6)
 
 
 class PlainDecoder:
-    """Decodes pictures in this process, with the sandbox's methods and limits."""
+    """Decodes pictures in this process; its methods and limits are those of ``DecoderSandbox``."""
 
     def size_of(self, data: bytes) -> tuple[int, int]:
         height, width = self.decode(data).shape[:2]
@@ -72,7 +72,7 @@ class PlainDecoder:
 
 @dataclass
 class JobQueue:
-    """The requests that wait, each once, in the order of their arrival."""
+    """The queued job requests, each once, in the order of arrival."""
 
     waiting: dict[JobRequest, None] = field(default_factory=dict)
 
@@ -83,11 +83,11 @@ class JobQueue:
         return set(self.waiting)
 
     def schedule(self, request: JobRequest) -> None:
-        """Enqueue the job of a stored event, as the web process does a moment later."""
+        """Enqueue the job for a stored event at once; the web process does so a moment later."""
         self.enqueue([request])
 
     def take(self, queues: Sequence[str]) -> JobRequest | None:
-        """The next request of the first of these queues that has one; None if all are empty."""
+        """Remove and return the next request of the first of these queues that has one; None if all are empty."""
         for queue in queues:
             for request in self.waiting:
                 if ROW_JOBS[request.job_kind].queue == queue:
@@ -98,14 +98,14 @@ class JobQueue:
 
 @dataclass(kw_only=True)
 class FakeStudio:
-    """The parts of one installation, and the hands of people and workers in it."""
+    """The parts of one installation, with methods for what people and workers do."""
 
     folder: Path
     services: Services
     client: InMemoryLabelStudio
     queue: JobQueue
     fitted_engines: FittedEngineCache
-    #: whether the webhooks of Label Studio arrive
+    #: whether webhooks of Label Studio arrive
     hears: bool = True
 
     @property
@@ -116,7 +116,7 @@ class FakeStudio:
     # people
 
     def open_study(self, *, inputs: bool = True, labels: Sequence[str] = ("pit",), preview_size: int = ROUND) -> Study:
-        """A study of one's own; with ``inputs`` it has just enough of each."""
+        """Create a study for one test and return it; with ``inputs`` it has the minimum of each kind."""
         name = f"wf {uuid.uuid4().hex[:10]}"
         made = open_study(self.services, name, labels, ACCESS, engine=ENGINE, preview_size=preview_size)
         assert made.problems == []
@@ -129,48 +129,51 @@ class FakeStudio:
         return study
 
     def addresses(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Return the addresses of these files in Label Studio."""
+        """Upload files to Label Studio; return their addresses."""
         return self.client.upload(project_id, files)
 
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """Tasks as Label Studio's JSON export has them."""
+        """The tasks in the form of Label Studio's JSON export."""
         return self.client.export_tasks(project_id, task_ids)
 
     def edit_annotation(self, annotation_id: int, **fields: Any) -> None:
-        """Change fields of an annotation as the editor does."""
+        """Change fields of an annotation, as the editor does."""
         self.client.edit_annotation(annotation_id, **fields)
 
     def start_training(self, project_id: int) -> None:
-        """Choose “Start Training” in a project's menu."""
+        """Choose “Start Training” in the menu of a project."""
         self.client.start_training(project_id)
 
     # the web process
 
     def receive(self, delivery: Delivery) -> None:
-        """Store a webhook's event."""
+        """Store the event of a webhook request."""
         if self.hears:
             claim = read_claim(delivery.headers.get(SECRET_HEADER, ""), [SECRET])
             record(self.services.database, self.queue, json.dumps(delivery.body).encode(), claim)
 
     def post_webhook(self, body: bytes, *, secret: str = SECRET) -> None:
-        """Store an event that Label Studio did not send; by default with the secret that all studies shared once."""
+        """Store an event that Label Studio did not send.
+
+        By default it carries the secret that all studies shared in earlier versions.
+        """
         record(self.services.database, self.queue, body, read_claim(secret, [SECRET]))
 
     def secret_of(self, study_id: int) -> str:
-        """The secret in the headers of a study's webhooks."""
+        """The secret in the header of a study's webhooks."""
         with self.rows() as session:
             return study_secret(SECRET, session.get_one(StudyRow, study_id).webhook_salt)
 
     # the worker
 
     def work(self, *queues: str) -> None:
-        """Run every job that waits now (only in ``queues``, if given), and those that they enqueue."""
+        """Run all queued jobs, and those that they enqueue; if ``queues`` are given, run only jobs of these."""
         sweep(self.services.database, self.queue)
         while (request := self.queue.take(queues or ALL_QUEUES)) is not None:
             self._run(request)
 
     def settle(self) -> None:
-        """Work until nothing is left to do: no event, no shard, nothing to publish. Time passes for what waits."""
+        """Run jobs until nothing is left to do: no event, no shard, no outbox row. Delayed rows become due at once."""
         for _ in range(MAX_WAITS):
             self.work()
             if not self.unfinished():
@@ -179,7 +182,7 @@ class FakeStudio:
         raise AssertionError(f"still to do after {MAX_WAITS} waits: {self._unfinished_rows()}")
 
     def pass_time(self) -> None:
-        """Let every wait and lease end."""
+        """Make every delayed row due, and every lease expired."""
         with self.services.database.write() as session:
             for kind in leased_tables().values():
                 session.execute(update(kind).where(kind.state.in_(UNFINISHED)).values(due_at=now()))
@@ -201,7 +204,7 @@ class FakeStudio:
                 raise AssertionError(request)
 
     def unfinished(self) -> int:
-        """Return the number of rows that wait or run."""
+        """Return the number of rows that wait or are worked on."""
         return len(self._unfinished_rows())
 
     def _unfinished_rows(self) -> list[str]:
@@ -216,14 +219,14 @@ class FakeStudio:
             return [*rows, *(f"inputs of {name}" for name in unread)]
 
     def lose_events(self) -> None:
-        """Let the events that wait be lost, as if their webhooks had not arrived."""
+        """Drop the events that wait, as if their webhooks had not arrived."""
         with self.services.database.write() as session:
             for event in session.scalars(select(InboxRow).where(InboxRow.state == WorkState.PENDING)):
                 event.state = WorkState.CANCELLED
         self.queue.waiting.clear()
 
     def replay(self, event: InboxRow) -> None:
-        """Handle an event again, as after a crash between acting and marking it done: its lease ended."""
+        """Handle an event again, as after a crash that happened before the event was marked as done."""
         with self.services.database.write() as session:
             row = session.get_one(InboxRow, event.id)
             row.state, row.due_at = WorkState.RUNNING, now()
@@ -233,17 +236,17 @@ class FakeStudio:
 
     @contextmanager
     def rows(self) -> Iterator[Session]:
-        """A reading session."""
+        """Context manager of a session that reads rows."""
         with self.services.database.read() as session:
             yield session
 
 
 def build(folder: Path, client: InMemoryLabelStudio) -> FakeStudio:
-    """A studio whose database and image store are in ``folder``."""
+    """Return a studio whose database is in ``folder``."""
     queue = JobQueue()
     services = Services(
         database=_database(folder),
-        images=BlobStore(f"file://{folder}/images"),
+        images=BlobStore(IMAGES),
         decoder=PlainDecoder(),  # type: ignore[arg-type]
         label_studio=client,
         links=SignedUrls(OWN_URL, b"a key of these tests", 30),
@@ -260,10 +263,9 @@ def build(folder: Path, client: InMemoryLabelStudio) -> FakeStudio:
 
 
 def copy_of(studio: FakeStudio, folder: Path) -> FakeStudio:
-    """A studio in the same state, in ``folder``; what happens to one does not affect the other."""
+    """Return a copy of a studio, with its data in ``folder``. Changes of one do not affect the other."""
     with closing(sqlite3.connect(studio.folder / ROWS)) as source, closing(sqlite3.connect(folder / ROWS)) as target:
         source.backup(target)
-    shutil.copytree(studio.folder / "images", folder / "images")
     studio.client.deliver = None
     copied = build(folder, deepcopy(studio.client))
     studio.client.deliver = studio.receive

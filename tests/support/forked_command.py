@@ -1,8 +1,7 @@
-"""``datagen`` commands in processes of their own, forked from a process that has already imported the package.
+"""Runs ``datagen`` commands in processes that are forked from a process which has already imported the package.
 
-Importing it takes most of the time of a short command. The first command starts the process that the others are forked
-from; it ends with the tests.
-"""
+The import takes most of the time of a short command. The first command starts the process from which the others are
+forked. This process ends with the tests."""
 
 from __future__ import annotations
 
@@ -22,12 +21,12 @@ _FORKS.set_forkserver_preload(["alembic.command", "datagen.cli", __name__])
 def run_datagen(
     *arguments: str, env: Mapping[str, str], cwd: Path, answer: str = "", umask: int = 0o022, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m datagen`` with these arguments and this environment, and return its exit code and output.
+    """Run ``python -m datagen`` with these arguments and this environment; return its exit code and output.
 
-    ``answer`` is its whole input.
+    ``answer`` is the whole standard input.
 
     Raises:
-        subprocess.TimeoutExpired: it was killed after ``timeout`` seconds.
+        subprocess.TimeoutExpired: it ran longer than ``timeout`` seconds and was killed.
     """
     command = ["datagen", *arguments]
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Made-up exports: pictures, regions and files as other programs write them."""
+"""Test data for imports: pictures, regions and files in the form in which other programs write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def picture(seed: int = 1, width: int = WIDTH, height: int = HEIGHT) -> bytes:
 
 
 def rectangle(x: Any = 10, y: Any = 20, width: Any = 30, height: Any = 40, label: Any = "scratch") -> dict[str, Any]:
-    """A box of a project whose control is called “bbox”: 20,20 60x40 pixels."""
+    """Return a rectangle of a project whose control is called “bbox”; numbers are in percent.
+
+    By default it lies at (20, 20) and has 60 × 40 pixels.
+    """
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": [label]}
     sizes = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
     return {"id": "r1", "from_name": "bbox", "to_name": "img", "type": "rectanglelabels", "value": value, **sizes}
@@ -47,7 +50,7 @@ def file(folder: Path, name: str, content: Any, encoding: str = "utf-8") -> Path
 
 
 def read(path: Path, role: Role = Role.CONCEPT) -> Reading:
-    """Return the reading of a path by ``datagen add``, before pictures are looked up."""
+    """Return what ``datagen add`` reads from a path, before it looks for the pictures."""
     reading = Reading()
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)
@@ -59,7 +62,10 @@ def read(path: Path, role: Role = Role.CONCEPT) -> Reading:
 def boxes(
     reading: Reading, kind: ProjectKind = ProjectKind.CONCEPTS, size: tuple[int, int] = (WIDTH, HEIGHT)
 ) -> list[list[Any]]:
-    """Each item's regions as (label, x, y, width, height) in whole pixels; the others are reported in ``reading``."""
+    """Return each item's regions as (label, x, y, width, height) in whole pixels.
+
+    Regions that cannot be used are reported in ``reading``.
+    """
     regions = []
     for item in reading.items:
         mapped = map_regions(item.draw(*size) if item.draw else None, kind, *size, NAMES)

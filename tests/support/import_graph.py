@@ -1,4 +1,4 @@
-"""The imports of Datagen's modules, read from their source: who imports which module, and which name from it."""
+"""The imports of Datagen's modules, read from their source. An import is of a module, or of a name from a module."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Import(NamedTuple):
 
     line: int
     module: str  #: its full name
-    name: str | None  #: None where the module itself is imported
-    alias: str  #: what the importing module calls it
+    name: str | None  #: the imported name, or None if the module itself is imported
+    alias: str  #: the name that it gets in the importing module
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Module:
 
     @property
     def package(self) -> str:
-        """The package that the file belongs to; a package belongs to itself."""
+        """The package that the file belongs to; the file of a package belongs to this package itself."""
         return self.name if self.is_package else self.name.rpartition(".")[0]
 
     def tree(self) -> ast.Module:
@@ -44,7 +44,10 @@ class Module:
 
     @cache  # noqa: B019 -- modules are few and live as long as the tests
     def imports(self) -> tuple[Import, ...]:
-        """Every import wherever in the file; relative ones made absolute, submodules distinguished from names."""
+        """All imports of the file, at any place in it.
+
+        Relative names are made absolute. Submodules are distinguished from other names.
+        """
         return tuple(self._read_imports())
 
     def _read_imports(self) -> Iterator[Import]:
@@ -66,7 +69,7 @@ class Module:
 
 @cache
 def modules() -> dict[str, Module]:
-    """Full name → module, of every source file of ``datagen``."""
+    """Return all source files of ``datagen`` as full name → module."""
     by_name = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -76,5 +79,5 @@ def modules() -> dict[str, Module]:
 
 
 def room_of(name: str) -> str:
-    """The room of a module, by its full name; empty for ``datagen`` itself."""
+    """Return the room of a module, given by its full name; empty for ``datagen`` itself."""
     return name.split(".")[1] if name.count(".") else ""

@@ -1,7 +1,6 @@
-"""An engine that renders at once: a square in the middle of the background, with the parameters of the composite.
+"""An engine that renders at once: a square in the middle of the background, with the parameters of ``composite``.
 
-For tests of whatever surrounds an engine.
-"""
+It is for tests of the code around an engine."""
 
 from __future__ import annotations
 
@@ -29,12 +28,12 @@ from datagen.synthesis.engine import (
 from datagen.synthesis.parameter_models import EngineParameters
 
 NAME = "instant"
-#: Side of the square, pixels.
+#: Side of the square in pixels.
 SIDE = 8
 
 
 class InstantEngine(Engine):
-    """Needs no fit."""
+    """Engine that needs no fit."""
 
     name, version = NAME, "1"
     parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
@@ -87,7 +86,8 @@ class _Fitted(FittedEngine):
             )
 
 
-#: The engines of a studio without servers, as ``datagen.synthesis.engine`` finds them.
+#: Entry points of the engines in a studio without servers, in the form in which ``datagen.synthesis.engine`` finds
+#: them.
 ENTRY_POINTS = {
     name: EntryPoint(name=name, value=value, group="datagen.engines")
     for name, value in {

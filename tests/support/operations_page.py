@@ -1,9 +1,8 @@
-"""``docs/operations.md`` followed literally: its shell blocks, and machines on which they are run.
+"""Follows ``docs/operations.md`` literally: its shell blocks, and the machines on which they are run.
 
-A machine is a folder here: what the page does at ``/etc``, ``/var`` and ``/opt/datagen/bin`` happens in it, and the
-page's example hosts are servers on free ports. There is no systemd: ``systemctl`` starts what the unit files say, and
-stops it with the signal that systemd sends.
-"""
+A machine is a folder here. What the page does in ``/etc``, ``/var`` and ``/opt/datagen/bin`` is done in this folder.
+The page's example hosts are servers on free ports. There is no systemd: a replacement of ``systemctl`` starts what the
+unit files say, and stops it with the signal that systemd sends."""
 
 from __future__ import annotations
 
@@ -23,13 +22,13 @@ from stage.layout import ROOT
 from stage.processes import Processes, Started
 
 PAGE = ROOT / "docs" / "operations.md"
-#: What stands before a block that is not run, and why is said in the text there.
+#: Text before a block that is not run; the page says there why.
 NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One shell block: its chapter, where it is run (in this order), its text."""
+    """One shell block: its chapter, the machines on which it is run (in this order), and its text."""
 
     chapter: str
     where: tuple[str, ...]
@@ -37,10 +36,10 @@ class Block:
 
 
 def blocks() -> Iterator[Block]:
-    """Every shell block of the page.
+    """Yield all shell blocks of the page.
 
     Raises:
-        ValueError: one does not say before it where it is run.
+        ValueError: the page does not say before a block where it is run.
     """
     chapter = ""
     text = PAGE.read_text(encoding="utf-8")
@@ -58,14 +57,14 @@ def blocks() -> Iterator[Block]:
 
 @dataclass
 class Machine:
-    """A folder in which the page's commands find what they expect on a machine."""
+    """A folder that has what the page's commands expect on a machine."""
 
     name: str
     root: Path
     processes: Processes
-    #: text of the page → its replacement here
+    #: text of the page → its replacement in this test
     instead: Mapping[str, str]
-    #: whether the process of a unit is up, by the unit's name without a number
+    #: whether the process of a unit is ready, by the unit's name without its number
     ready: Mapping[str, Callable[[], bool]]
     environment: dict[str, str] = field(default_factory=dict)
     running: dict[str, Started] = field(default_factory=dict)
@@ -76,7 +75,7 @@ class Machine:
         (self.root / "state" / "cwd").write_text(str(ROOT))
 
     def here(self, text: str) -> str:
-        """The page's text with this machine's folders and the test's servers."""
+        """Return a text of the page with this machine's folders and the test's servers in it."""
         places = {
             "/opt/datagen/bin": str(Path(sys.executable).parent),
             **{
@@ -90,7 +89,7 @@ class Machine:
         return text
 
     def run(self, block: str) -> str:
-        """Run a block as one shell session goes on: variables and folder stay; what it printed.
+        """Run a block in the machine's shell session, which keeps variables and folder; return its output.
 
         Raises:
             AssertionError: a command failed.
@@ -105,7 +104,7 @@ class Machine:
         return ""
 
     def datagen(self, *arguments: str) -> str:
-        """Run ``datagen`` in the session."""
+        """Run the ``datagen`` command in the machine's shell session; return its output."""
         return self._shell(shlex.join([f"{Path(sys.executable).parent}/datagen", *arguments]))
 
     def _shell(self, text: str) -> str:
@@ -134,7 +133,7 @@ class Machine:
     # -- systemd's part
 
     def systemctl(self, *words: str) -> None:
-        """Do to the units what systemd would."""
+        """Do what systemd's ``systemctl`` would do to the units."""
         verb, *units = [word for word in words if word != "--now"]
         if verb == "stop":
             matching = [name for name in self.running if any(fnmatch(name, pattern) for pattern in units)]
@@ -166,6 +165,6 @@ class Machine:
 
 
 def _plain_environment() -> dict[str, str]:
-    """The environment of a shell without variables of Datagen or of this test."""
+    """Return this process's environment without the variables of Datagen and of the tests."""
     kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "TMPDIR", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ}

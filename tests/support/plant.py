@@ -1,9 +1,8 @@
-"""An installation whose parts are processes that can be killed, with gateways that can change or drop its traffic.
+"""An installation whose parts are processes that tests can kill, with gateways that can change or drop its traffic.
 
-``datagen worker``, ``datagen scheduler``, ``datagen web`` and Redis run as they do at a user's; what happens to them
-(SIGKILL by their number, lost data, lost and doubled requests) is what each test says. Waits and leases are short, by
-the settings that users have for them.
-"""
+``datagen worker``, ``datagen scheduler``, ``datagen web`` and Redis run as in a user's installation. Each test says
+what happens to them: SIGKILL, lost data, lost or repeated requests. Waits and leases are short, through settings that
+users have too."""
 
 from __future__ import annotations
 
@@ -29,28 +28,28 @@ from stage.gateway import Gateway, untouched
 from stage.processes import Processes, Started, wait_until
 from studio import Studio, Study, start_web
 
-#: What is waited for longer than this did not happen.
+#: Seconds after which waiting for a condition fails.
 WITHIN_S = 60.0
-#: The waits of this installation, seconds.
+#: Settings of this installation in seconds: lease, interval of recovery scans, interval of polls of Label Studio.
 LEASE_S, SWEEP_S, RECONCILE_S = 3, 1, 2
 
 
 @dataclass(kw_only=True)
 class Plant(Studio):
-    """The parts, by name: ``web``, ``redis``, ``scheduler``, ``worker-1`` …"""
+    """The parts of the installation, by name: ``web``, ``redis``, ``scheduler``, ``worker-1`` …"""
 
     processes: Processes
     folder: Path
-    #: between our processes and Label Studio
+    #: gateway between Datagen's processes and Label Studio
     to_label_studio: Gateway
-    #: between Label Studio and the web process
+    #: gateway between Label Studio and the web process
     to_web: Gateway
-    #: whether Label Studio is the suite's own, and may be killed
+    #: whether Label Studio was started by the test suite, so that it may be killed
     owns_label_studio: bool
     running: dict[str, Started] = field(default_factory=dict)
 
     def start(self, *parts: str) -> None:
-        """Start parts and return when they are ready."""
+        """Start parts, and return when they are ready."""
         for part in parts:
             self.running[part] = self._start(part)
 
@@ -63,7 +62,7 @@ class Plant(Studio):
             self.processes.stop(started)
 
     def kill_all(self) -> None:
-        """Kill all of Datagen's parts at once; Redis loses its data."""
+        """Kill all parts of Datagen at once; Redis loses its data."""
         self.kill(*self.running)
 
     def ensure(self, *parts: str) -> None:
@@ -74,11 +73,11 @@ class Plant(Studio):
         self.start(*(part for part in parts if part not in self.running))
 
     def ensure_all(self) -> None:
-        """Start one of each part, and a second worker."""
+        """Start and stop parts until Redis, the web process, the scheduler and two workers run, and nothing else."""
         self.ensure("redis", "web", "scheduler", "worker-1", "worker-2")
 
     def until(self, condition: Callable[[], bool], event: str, within: float = WITHIN_S) -> None:
-        """Wait for a condition."""
+        """Wait until ``condition()`` is true; ``event`` names it if it takes longer than ``within`` seconds."""
         wait_until(condition, within, event, every=0.05)
 
     def until_settled(self, within: float = WITHIN_S) -> None:
@@ -86,7 +85,7 @@ class Plant(Studio):
         self.until(lambda: not self.unfinished(), "The end of all work", within)
 
     def undisturbed(self) -> None:
-        """Forward all traffic again."""
+        """Make both gateways forward all traffic again."""
         self.to_label_studio.meddler = self.to_web.meddler = untouched
 
     def kill_label_studio(self) -> None:
@@ -96,7 +95,7 @@ class Plant(Studio):
         self.processes.stop(started)
 
     def ensure_label_studio(self) -> None:
-        """Start the suite's Label Studio again on its data and port, if it does not run."""
+        """Start the suite's Label Studio again with its data and on its port, if it does not run."""
         if not self.owns_label_studio or any(map(self.processes.is_alive, self._label_studios())):
             return
         folder, port = self.server.kept_token.parent, urlsplit(self.server.url).port
@@ -131,18 +130,18 @@ class Plant(Studio):
 
 
 def shards(study: Study, batch: BatchRow) -> list[ShardRow]:
-    """A batch's shards in order."""
+    """Return the shards of a batch in order."""
     with study.studio.rows() as session:
         return list(session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start)))
 
 
 def approved(study: Study) -> BatchRow:
-    """The newest run."""
+    """Return the newest run."""
     return study.batches(BatchKind.RUN)[-1]
 
 
 def assert_nothing_twice_nothing_missing(study: Study) -> None:
-    """Check that every sample is one row, one task with its label, and one stored picture and mask."""
+    """Check that every sample is one row, one task with its label, one stored picture and one stored mask."""
     for project_kind, kind in ((ProjectKind.PREVIEWS, BatchKind.ROUND), (ProjectKind.DATASET, BatchKind.RUN)):
         tasks = Counter(task.data["datagen_key"] for task in study.tasks(project_kind))
         samples: list[SampleRow] = []
@@ -163,11 +162,11 @@ def assert_nothing_twice_nothing_missing(study: Study) -> None:
 
 
 def ready(plant: Plant) -> dict[str, bool]:
-    """Return the state of the parts from the web process."""
+    """Return whether each part is ready, as the web process reports it."""
     parts: dict[str, bool] = httpx.get(f"{plant.to_web.url}/ready", timeout=10).json()["parts"]
     return parts
 
 
 def queues_of(redis_url: str) -> Queues:
-    """The queues, for a test to read."""
+    """Return the queues of a Redis server, which a test can read."""
     return Queues(connect(redis_url))

@@ -1,4 +1,4 @@
-"""An installation with all its parts running, for tests that disturb some of them."""
+"""Starts an installation with all its parts, for tests that disturb some of them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from stage.ports import free_port
 from stage.processes import Processes
 from studio import ROUND, end_process, install, settings_of
 
-#: Samples in a shard: enough that a worker can be killed while it renders.
+#: Number of samples in a shard: enough that a worker can be killed while it renders one.
 SHARD = 30
 
 
 @contextmanager
 def installation(label_studio: Server, processes: Processes, folder: Path, **settings_of_it: str) -> Iterator[Plant]:
-    """An installation with all its parts running, with these environment variables beside the usual ones."""
+    """Context manager of an installation whose parts all run.
+
+    ``settings_of_it`` are additional environment variables.
+    """
     web_port = free_port()
     to_label_studio, to_web = Gateway(label_studio.url), Gateway(f"http://127.0.0.1:{web_port}")
     environment = {

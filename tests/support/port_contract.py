@@ -1,7 +1,6 @@
-"""Contract of the Label Studio port: one suite for the in-memory fake and for a real server.
+"""Contract of the Label Studio port: one suite of tests for the in-memory fake and for a real server.
 
-A test module derives a class from ``PortContract`` and provides the fixture ``world``.
-"""
+A test module derives a class from ``PortContract``, and provides the fixture ``world``."""
 
 from __future__ import annotations
 
@@ -35,55 +34,55 @@ BAD = {**GOOD, "value": {"choices": ["bad"]}}
 #: An id that no object has.
 NOWHERE = 10**9
 PNG = b"\x89PNG"
-#: Half of a surrogate pair, which JSON can escape and UTF-8 cannot encode.
+#: Half of a surrogate pair. JSON can escape it, but UTF-8 cannot encode it.
 HALF = "\ud800"
 
 
 class World(ABC):
-    """A Label Studio, its client, a receiver of its webhooks, and the acts of people in it."""
+    """A Label Studio, its client, a receiver of its webhooks, and the actions of people in it."""
 
     client: LabelStudioPort
     #: the e-mail address of the client's user
     email: str
-    #: where the receiver listens
+    #: address of the receiver
     receiver_url: str
-    #: an address where nothing listens
+    #: an address without a server
     closed_url: str
-    #: the beginning of the titles of this test's projects
+    #: beginning of the titles of this test's projects
     prefix: str
 
     @property
     @abstractmethod
     def events(self) -> list[tuple[Mapping[str, str], Mapping[str, Any]]]:
-        """Headers and bodies of the webhooks received so far."""
+        """The headers and bodies of the webhook requests that were received so far."""
 
     @abstractmethod
     def import_json(self, project_id: int, text: str) -> list[int]:
-        """Import JSON as another program does."""
+        """Import the tasks of a JSON text, as another program does; return their ids."""
 
     @abstractmethod
     def edit_annotation(self, annotation_id: int, *, was_cancelled: bool) -> None:
-        """Make an annotation a skip, or take the skip back."""
+        """Make an annotation a skip, or make it an annotation again."""
 
     @abstractmethod
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """Export tasks with their annotations."""
+        """The tasks, with their annotations, in the form of Label Studio's JSON export."""
 
     @abstractmethod
     def start_training(self, project_id: int) -> None:
-        """Choose “Start Training” in a project's menu."""
+        """Choose “Start Training” in the menu of a project."""
 
     @abstractmethod
     def stranger(self, kind: TokenKind) -> LabelStudioPort:
-        """A client whose token the server does not accept."""
+        """A client whose token the server does not accept; ``kind`` is the token's kind."""
 
     @abstractmethod
     def unreachable(self) -> LabelStudioPort:
-        """A client of a server that is off."""
+        """A client of a server that does not run."""
 
     @abstractmethod
     def refusing(self) -> tuple[LabelStudioPort, str]:
-        """A client of a server that refuses an address, and the address."""
+        """A client of a server that refuses a certain address, and this address."""
 
     def new_project(self, title: str = "one", **options: Any) -> Project:
         return self.client.create_project(f"{self.prefix} {title}", {"label_config": CONFIG, **options})
@@ -97,7 +96,7 @@ def drafts(count: int, batch: str = "b") -> list[dict[str, Any]]:
 
 
 def poison(**data: str) -> str:
-    """The JSON of a task that Label Studio accepts and cannot send."""
+    """Return the JSON of a task that Label Studio accepts, but cannot send."""
     return json.dumps([{"data": {"image": "/x.png", "remark": f"so {HALF}", **data}}])
 
 
@@ -106,7 +105,7 @@ def ids_of(client: LabelStudioPort, project: Project, **which: Any) -> list[int]
 
 
 class PortContract:
-    """The suite."""
+    """The tests of the contract."""
 
     @pytest.fixture
     def port(self, world: World) -> LabelStudioPort:
@@ -118,7 +117,7 @@ class PortContract:
 
     @pytest.fixture
     def hooked(self, world: World, port: LabelStudioPort, project: Project) -> Project:
-        """A project whose webhook is registered as Datagen's."""
+        """A project with a registered webhook like Datagen's."""
         port.create_webhook(project.id, f"{world.receiver_url}/webhook", {"X-Secret": "s"}, ACTIONS)
         return project
 
@@ -530,7 +529,7 @@ class PortContract:
 
     @pytest.fixture
     def mixed(self, port: LabelStudioPort, project: Project, world: World) -> tuple[list[int], list[int]]:
-        """The ids of readable and of unreadable tasks of the project."""
+        """The ids of the project's readable tasks, and those of its unreadable tasks."""
         first = port.import_tasks(project.id, drafts(7))
         bad = world.import_json(project.id, poison(datagen_key="bad-1", batch="b"))
         return first + port.import_tasks(project.id, drafts(4)), bad

@@ -1,4 +1,4 @@
-"""Requests as no HTTP client would send them, for the tests of the web process."""
+"""HTTP requests that no client library would send, for tests of the web process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP response: status, headers with lower-case names, body."""
+    """One HTTP response: its status, headers with lower-case names, and body."""
 
     status: int
     headers: dict[str, str]
@@ -22,7 +22,7 @@ class Answer:
 
 
 def ask(port: int, request: bytes, *, timeout: float = 20) -> list[Answer]:
-    """Send these bytes on a connection of their own; every answer until the server closes it."""
+    """Send bytes on a new connection; return all responses until the server closes it."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as line:
         with contextlib.suppress(ConnectionError):  # it may refuse before all is sent
             line.sendall(request)
@@ -30,7 +30,7 @@ def ask(port: int, request: bytes, *, timeout: float = 20) -> list[Answer]:
 
 
 def read_all(line: socket.socket) -> bytes:
-    """Everything until the other side closes."""
+    """Return all bytes until the other side closes the connection."""
     parts = []
     with contextlib.suppress(ConnectionError):
         while part := line.recv(65536):
@@ -39,7 +39,7 @@ def read_all(line: socket.socket) -> bytes:
 
 
 def answers(data: bytes) -> list[Answer]:
-    """The answers in these bytes; each has a length."""
+    """Return the responses in these bytes. A response with a body must have a Content-Length."""
     answers = []
     while data:
         head, _, data = data.partition(b"\r\n\r\n")
@@ -52,11 +52,11 @@ def answers(data: bytes) -> list[Answer]:
 
 
 def post(path: str, body: bytes, *headers: str) -> bytes:
-    """A POST that closes its connection."""
+    """Return the bytes of a POST request that closes its connection."""
     lines = [f"POST {path} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def get(path: str, *headers: str) -> bytes:
-    """A GET that closes its connection."""
+    """Return the bytes of a GET request that closes its connection."""
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]).encode("latin-1")

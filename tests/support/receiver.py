@@ -1,4 +1,4 @@
-"""An HTTP server in the place of the web process that keeps what Label Studio sends."""
+"""An HTTP server that takes the place of the web process and stores the requests of Label Studio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Delivery:
 
 @dataclass
 class Receiver:
-    """A server in place of the web process: it answers Label Studio, and stores the requests."""
+    """The server. It answers Label Studio and stores the requests."""
 
     url: str = ""
     deliveries: list[Delivery] = field(default_factory=list)

@@ -1,8 +1,8 @@
-"""The rooms of `backend/datagen/`, and which of them each one may import."""
+"""The rooms (packages) of `backend/datagen/`, and which other rooms each may import."""
 
 from __future__ import annotations
 
-#: Room → the rooms that it may import beside itself and `errors`; None: all.
+#: Room → the rooms that it may import besides itself and `errors`; None for all rooms.
 MAY_IMPORT: dict[str, set[str] | None] = {
     "domain": set(),
     "imaging": {"domain"},

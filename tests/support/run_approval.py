@@ -1,4 +1,4 @@
-"""A run of a study that is rows alone."""
+"""Creates an approved run of a study that exists only as rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from datagen.workflow.services import JobRequest, UnitOfWork
 
 
 def approve(database: Database, count: int, size: int = 50) -> tuple[int, list[JobRequest], int]:
-    """Set a run going; its batch, what was enqueued for it, and how many statements that took."""
+    """Create a run of ``count`` images in shards of ``size``.
+
+    Return the id of its batch, the requested jobs, and the number of SQL statements.
+    """
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:

@@ -1,7 +1,6 @@
-"""An S3 server (moto's, on loopback) behind a gateway that can refuse connections, freeze, or answer errors.
+"""An S3 server (moto, on the loopback address) behind a gateway that can refuse connections, hang, or answer errors.
 
-Needs the extra ``s3``; a test module that uses it calls ``pytest.importorskip`` first.
-"""
+It needs the extra ``s3``. A test module that uses it must call ``pytest.importorskip`` first."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from stage.gateway import Answer, Forward, Gateway, Passing, untouched
 
-#: What the server's clients find in their environment, beside its address.
+#: Credentials in the environment of the server's clients.
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "key",
     "AWS_SECRET_ACCESS_KEY": "secret",
@@ -25,7 +24,7 @@ BUCKET = "pictures"
 
 
 class S3:
-    """The server, at one address for as long as it lives."""
+    """The server. Its address does not change."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
@@ -36,18 +35,18 @@ class S3:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Return the environment variables that a process needs to use it."""
+        """Return the environment variables that a process needs to use the server."""
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.url}
 
     def refuse(self) -> None:
-        """Refuse connections."""
+        """Refuse all connections from now on."""
         self._open(None)
         assert self._gateway is not None
         self._gateway.close()
         self._gateway = None
 
     def freeze(self) -> None:
-        """Accept connections and answer nothing."""
+        """Accept connections, but answer nothing from now on."""
         self._thawed.clear()
 
         def frozen(_passing: Passing, _forward: Forward) -> Answer | None:
@@ -58,7 +57,7 @@ class S3:
         self._open(frozen)
 
     def answer(self, status: int, code: str) -> None:
-        """Answer every request with an error."""
+        """Answer every request with an error from now on."""
         error = f"<Error><Code>{escape(code)}</Code><Message>{BUCKET} at {self.url} says no</Message></Error>"
         headers = (("Content-Type", "application/xml"),)
 
@@ -69,7 +68,7 @@ class S3:
         self._open(refused)
 
     def serve(self) -> None:
-        """Work as it should."""
+        """Answer requests normally again."""
         self._open(None)
 
     def close(self) -> None:
@@ -87,7 +86,7 @@ class S3:
 
 @contextmanager
 def s3_server() -> Iterator[S3]:
-    """A server with an empty bucket."""
+    """Context manager of a server with an empty bucket."""
     import boto3
     from moto.server import ThreadedMotoServer
 

@@ -1,4 +1,4 @@
-"""A second person in Label Studio, who works beside the suite's own user."""
+"""A second user of Label Studio, besides the test suite's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stage.label_studio_server import LabelStudio as Server
 
 @contextmanager
 def second_person(server: Server) -> Iterator[LabelStudio]:
-    """Sign up a new person, who joins the organization, and yield their API client."""
+    """Sign up a new user in the suite's organization, and yield an API client of this user."""
     with httpx.Client(
         base_url=server.url, follow_redirects=True, timeout=60, headers={"Referer": server.url}
     ) as browser:

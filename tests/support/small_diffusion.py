@@ -1,8 +1,8 @@
-"""Parameters of the diffusion engine that a CPU renders in seconds."""
+"""Parameters of the diffusion engine for a tiny model."""
 
 from __future__ import annotations
 
-#: Small enough for a CPU to render in seconds.
+#: Values with which a CPU renders in seconds.
 SMALL = {
     "resolution": 32,
     "steps": 3,

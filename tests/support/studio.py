@@ -1,9 +1,8 @@
 """A whole installation of real parts: Label Studio, Redis, database, image store, web process, and a worker.
 
-For the tests of workflow, jobs, web and the command line; the fixtures are in ``studio_fixtures``. One web process
-serves all of them; each test has studies of its own. The worker is RQ's own, run in this process until a condition
-holds, so that a test says itself when work is done, and no test sleeps.
-"""
+It is for the tests of workflow, jobs, web and the command line. Its fixtures are in ``studio_fixtures``. One web
+process serves all these tests; each test has studies of its own. The worker is RQ's own. It runs in this process until
+a condition is true, so that a test decides when work is done, and no test sleeps."""
 
 from __future__ import annotations
 
@@ -57,13 +56,13 @@ from datagen.workflow.studies.open import open_study
 from stage.label_studio_server import LabelStudio as Server
 from stage.processes import Processes, wait_until
 
-#: Small enough that a round takes a second.
+#: Size of the pictures in pixels, small enough that a round takes a second.
 WIDTH, HEIGHT = 128, 96
-#: Samples in a preview round of these tests, and in a shard.
+#: Number of samples in a preview round of these tests, and in a shard.
 ROUND, SHARD = 3, 2
-#: Waiting for anything longer than this is a failure.
+#: Seconds after which waiting for a condition fails.
 PATIENCE_S = 60.0
-#: No study has this project, so that its events change nothing.
+#: Id of a project that belongs to no study, so that its events change nothing.
 UNKNOWN_PROJECT = 2**40
 
 
@@ -71,7 +70,10 @@ UNKNOWN_PROJECT = 2**40
 
 
 def plate(seed: int, *, pit: tuple[int, int] | None = None) -> np.ndarray:
-    """A grained grey plate [HEIGHT, WIDTH] uint8; ``pit`` is the middle of a dark disc of radius 6."""
+    """Return a grained grey plate [HEIGHT, WIDTH] uint8.
+
+    ``pit`` is the centre (x, y) of a dark disc with a radius of 6 pixels; there is none by default.
+    """
     tones = np.random.default_rng(seed).normal(150, 4, (HEIGHT, WIDTH))
     picture = np.clip(np.rint(tones), 0, 255).astype(np.uint8)
     if pit is not None:
@@ -80,13 +82,13 @@ def plate(seed: int, *, pit: tuple[int, int] | None = None) -> np.ndarray:
 
 
 def box(x: float, y: float, width: float, height: float, label: str = "pit") -> dict[str, Any]:
-    """A box as Label Studio keeps it, in percent."""
+    """Return a box region as Label Studio stores it; its numbers are in percent."""
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": 0, "rectanglelabels": [label]}
     return _region("concept", "rectanglelabels", value)
 
 
 def polygon(points: Sequence[tuple[float, float]], label: str = "area") -> dict[str, Any]:
-    """A polygon on a canvas as Label Studio keeps it, in percent."""
+    """Return a polygon region on a canvas as Label Studio stores it; its points are in percent."""
     value = {"points": [list(point) for point in points], "closed": True, "polygonlabels": [label]}
     return _region("canvas", "polygonlabels", value)
 
@@ -97,12 +99,12 @@ def _region(control: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def choice(control: str, *chosen: str, to: str = "image") -> dict[str, Any]:
-    """An answered Choices control."""
+    """Return the answer of a Choices control."""
     return {"from_name": control, "to_name": to, "type": "choices", "value": {"choices": list(chosen)}}
 
 
 def verdict_result(opinion: str, *reasons: str, comment: str = "") -> list[dict[str, Any]]:
-    """A filled review form."""
+    """Return the result of a filled review form."""
     form = [choice("verdict", opinion)]
     if reasons:
         form.append(choice("reasons", *reasons))
@@ -112,18 +114,21 @@ def verdict_result(opinion: str, *reasons: str, comment: str = "") -> list[dict[
 
 
 def text_of(page: str) -> str:
-    """The text of a page without its markup."""
+    """Return the text of a page without its markup."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
 
 
-#: Actions that may have to be confirmed; few tests judge before they refine or approve.
+#: Actions that ``asked`` confirms. They have to be confirmed if few previews are judged, as in most tests.
 CONFIRMED = (StudyEvent.REFINE, StudyEvent.APPROVE)
 
 
 def asked(
     action: str | None, *, count: Any = None, name: str = "", note: str = "", confirmed: bool = True
 ) -> list[dict[str, Any]]:
-    """A filled decision form; what may have to be confirmed is confirmed unless the test says otherwise."""
+    """Return the result of a filled decision form.
+
+    What may have to be confirmed is confirmed, unless ``confirmed`` is false.
+    """
     form = [choice("action", action, to="summary")] if action else []
     if confirmed and action in CONFIRMED:
         form.append(choice("confirm", "I have looked", to="summary"))
@@ -135,12 +140,12 @@ def asked(
     return form
 
 
-#: Everywhere on the plate except a margin.
+#: Corners of a polygon, in percent, that covers the plate except a margin.
 ANYWHERE = ((10.0, 10.0), (90.0, 10.0), (90.0, 90.0), (10.0, 90.0))
 
 
 def good_inputs(count: int = 6) -> dict[Role, list[tuple[str, bytes, list[dict[str, Any]]]]]:
-    """For each role ``count`` pictures that can be used: name, file, what is drawn."""
+    """Return, for each role, ``count`` usable inputs, each as name, file and drawn regions."""
     pits = [(40 + 8 * number, 30 + 6 * number) for number in range(count)]
     around = [box(100 * (x - 8) / WIDTH, 100 * (y - 8) / HEIGHT, 1600 / WIDTH, 1600 / HEIGHT) for x, y in pits]
     return {
@@ -155,26 +160,26 @@ def good_inputs(count: int = 6) -> dict[Role, list[tuple[str, bytes, list[dict[s
 
 @dataclass(kw_only=True)
 class Studio:
-    """The parts of one installation, with the actions of people and workers."""
+    """The parts of one installation, with methods for what people and workers do."""
 
     server: Server
     settings: Settings
     environment: dict[str, str]
     services: Services
     queues: Queues
-    #: pictures uploaded once, for the studies of all tests: file → address
+    #: addresses of uploaded pictures, by the file's bytes; each is uploaded once for the studies of all tests
     uploaded: dict[bytes, str] = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
 
     @property
     def client(self) -> LabelStudio:
-        """Label Studio's API with the product's token."""
+        """A client of Label Studio's API with the product's token."""
         return self.services.label_studio
 
     # people
 
     def open_study(self, *, inputs: bool = True, labels: Sequence[str] = ("pit",), preview_size: int = ROUND) -> Study:
-        """Open a study for this test; with ``inputs`` it has the minimum of each kind."""
+        """Create a study for this test and return it; with ``inputs`` it has the minimum of each kind."""
         name = f"wf {uuid.uuid4().hex[:10]}"
         opened = open_study(
             self.services,
@@ -195,13 +200,13 @@ class Studio:
         return study
 
     def addresses(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Return the addresses of these files in Label Studio; each file is uploaded once."""
+        """Return the addresses of files in Label Studio; a file is uploaded only once."""
         new = list(dict.fromkeys((name, data) for name, data in files if data not in self.uploaded))
         self.uploaded |= zip((data for _, data in new), self.client.upload(project_id, new), strict=True)
         return [self.uploaded[data] for _, data in files]
 
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """Tasks as Label Studio's JSON export has them, in order of ``task_ids``."""
+        """The tasks in the form of Label Studio's JSON export, in the order of ``task_ids``."""
         headers = {"Authorization": f"Token {self.server.token}"}
         url = f"{self.server.url}/api/projects/{project_id}/export"
         params = {"exportType": "JSON", "download_all_tasks": "true", "ids[]": list(task_ids)}
@@ -210,7 +215,7 @@ class Studio:
         return [exported[task_id] for task_id in task_ids]
 
     def edit_annotation(self, annotation_id: int, **fields: Any) -> None:
-        """Change fields of an annotation as the editor does."""
+        """Change fields of an annotation, as the editor does."""
         headers = {"Authorization": f"Token {self.server.token}"}
         url = f"{self.server.url}/api/annotations/{annotation_id}/"
         httpx.patch(url, json=fields, headers=headers, timeout=30).raise_for_status()
@@ -218,16 +223,19 @@ class Studio:
     # the worker
 
     def work(self, *queues: str) -> None:
-        """Run every job that waits now (only in ``queues``, if given), and those that they queue, as a worker.
+        """Run all queued jobs, and those that they enqueue; if ``queues`` are given, run only jobs of these.
 
-        The web process enqueues a job a moment after it has stored an event; here a recovery scan enqueues it at once.
+        The web process enqueues a job a moment after it has stored an event. Here a recovery scan enqueues it at once.
         """
         sweep(self.services.database, self.queues)
         with self.as_process():
             run_worker(self.settings.redis_url, queues or ALL_QUEUES, burst=True)
 
     def work_until(self, condition: Callable[[], bool], event: str) -> None:
-        """Work, with recovery scans as the scheduler's, until ``condition()`` holds."""
+        """Run jobs until ``condition()`` is true; ``event`` names the condition.
+
+        Recovery scans run meanwhile, as in the scheduler.
+        """
 
         def worked() -> bool:
             self.work()
@@ -236,11 +244,11 @@ class Studio:
         wait_until(worked, PATIENCE_S, event, every=0.02)
 
     def settle(self) -> None:
-        """Work until nothing is left to do: no event, no shard, no outbox row."""
+        """Run jobs until nothing is left to do: no event, no shard, no outbox row."""
         self.work_until(lambda: not self.unfinished(), "the end of all work")
 
     def drain_notifier(self) -> None:
-        """Return when the web process has enqueued a job for every event received so far."""
+        """Wait until the web process has enqueued a job for every event that it has received."""
         last = {"action": "PROJECT_UPDATED", "project": {"id": UNKNOWN_PROJECT, "updated_at": uuid.uuid4().hex}}
         self.post_webhook(json.dumps(last).encode()).raise_for_status()
         with self.rows() as session:
@@ -256,7 +264,7 @@ class Studio:
         wait_until(was_enqueued, PATIENCE_S, "The job of the last event", every=0.02)
 
     def unfinished(self) -> int:
-        """Return the number of rows that wait or run."""
+        """Return the number of rows that wait or are worked on."""
         waiting = (WorkState.PENDING, WorkState.RUNNING)
         with self.services.database.read() as session:
             rows = [
@@ -270,7 +278,10 @@ class Studio:
 
     @contextmanager
     def as_process(self) -> Iterator[None]:
-        """Run the block with the product's environment, from which RQ's jobs read the settings."""
+        """Context manager in which this process has the product's environment.
+
+        RQ's jobs read the settings from the environment.
+        """
         with pytest.MonkeyPatch.context() as patch:
             for name in [*os.environ]:
                 if name.startswith(("DATAGEN_", "LABEL_STUDIO_", "BASIC_AUTH_")):
@@ -281,25 +292,28 @@ class Studio:
 
     @contextmanager
     def rows(self) -> Iterator[Session]:
-        """A reading session."""
+        """Context manager of a session that reads rows."""
         with self.services.database.read() as session:
             yield session
 
     def secret_of(self, study_id: int) -> str:
-        """The secret in the headers of a study's webhooks."""
+        """The secret in the header of a study's webhooks."""
         with self.rows() as session:
             salt = session.get_one(StudyRow, study_id).webhook_salt
         return study_secret(self.settings.secret_of_webhooks, salt)
 
     def post_webhook(self, body: bytes, *, secret: str | None = None) -> httpx.Response:
-        """A webhook as Label Studio sends it; by default with the secret that all studies shared once."""
+        """Send a webhook request to the web process, as Label Studio does; return the response.
+
+        By default it carries the secret that all studies shared in earlier versions.
+        """
         headers = {"X-Datagen-Secret": self.settings.secret_of_webhooks if secret is None else secret}
         return httpx.post(f"{self.settings.own_url}/webhook", content=body, headers=headers, timeout=30)
 
 
 @dataclass(kw_only=True)
 class Study:
-    """One study, with the actions of people and workers."""
+    """One study, with methods for what people and workers do."""
 
     studio: Studio
     id: int
@@ -307,7 +321,7 @@ class Study:
     projects: dict[ProjectKind, int]
 
     def give(self, role: Role, given: Sequence[tuple[str, bytes, list[dict[str, Any]]]]) -> list[int]:
-        """Import inputs with their annotations as tasks; return their ids."""
+        """Import inputs with their annotations as tasks; return the tasks' ids."""
         project_kind = {
             Role.CONCEPT: ProjectKind.CONCEPTS,
             Role.CANVAS: ProjectKind.CANVASES,
@@ -329,19 +343,19 @@ class Study:
     # what people see
 
     def tasks(self, project_kind: ProjectKind) -> list[Task]:
-        """The tasks of a project, as Label Studio holds them."""
+        """The tasks of a project in Label Studio."""
         return list(self.studio.client.tasks(self.projects[project_kind]))
 
     def decision_tasks(self) -> list[Task]:
-        """The decision tasks, oldest first."""
+        """The tasks of the Decisions project, oldest first."""
         return self.tasks(ProjectKind.DECISIONS)
 
     def page(self, number: int = -1) -> str:
-        """The page of a decision task, by default the newest."""
+        """The HTML page of a decision task, by default of the newest."""
         return str(self.decision_tasks()[number].data["html"])
 
     def counts(self) -> dict[str, int]:
-        """The verdicts of the newest round, as the decision task counts them."""
+        """The numbers of verdicts on the newest round, as the decision task shows them."""
         counts = re.findall(r"<b>(\d+)</b> (good|bad|still to review)", self.page())
         assert len(counts) == 3, self.page()
         return {head: int(count) for count, head in counts}
@@ -349,22 +363,22 @@ class Study:
     # what people do
 
     def decide(self, action: str | None, *, number: int = -1, settle: bool = True, **form: Any) -> int:
-        """Fill in a decision task (by default the newest) in Label Studio and submit it; the annotation's id."""
+        """Fill in a decision task in Label Studio, by default the newest, and submit it; return the annotation's id."""
         annotation = self.studio.client.annotate(self.decision_tasks()[number].id, asked(action, **form))
         if settle:
             self.studio.settle()
         return annotation
 
     def judge(self, *opinions: list[dict[str, Any]]) -> list[int]:
-        """Submit these review forms for the newest round's tasks, in order; the annotations' ids."""
+        """Submit these review forms for the tasks of the newest round, in order; return the annotations' ids."""
         return [
             self.studio.client.annotate(task.id, form) for task, form in zip(self.round_tasks(), opinions, strict=False)
         ]
 
     def copy(self, project_kind: ProjectKind, *task_ids: int, with_annotations: bool = True) -> list[int]:
-        """Export these tasks of a project and import them again, as people do; return the copies' ids, in order.
+        """Export these tasks of a project and import them again, as people do; return the ids of the copies in order.
 
-        ``with_annotations``: with their annotations.
+        ``with_annotations`` says whether the copies have the annotations of the tasks.
         """
         exported = self.studio.export_tasks(self.projects[project_kind], task_ids)
         kept = ("data", "meta", "annotations") if with_annotations else ("data", "meta")
@@ -383,11 +397,11 @@ class Study:
         ).raise_for_status()
 
     def change(self, annotation: int, **fields: Any) -> None:
-        """Change fields of an annotation as the editor does: ``was_cancelled`` is its skip button."""
+        """Change fields of an annotation, as the editor does; its skip button sets ``was_cancelled``."""
         self.studio.edit_annotation(annotation, **fields)
 
     def review(self) -> SpecRow:
-        """Bring the study to a fresh round under review, from any state; return its version."""
+        """Bring the study from any state to a new round under review; return its version."""
         if self.row().state in (StudyState.PREVIEWING, StudyState.GENERATING):
             self.act(StudyEvent.CANCEL)
         self.act(StudyEvent.BUILD_PREVIEW)
@@ -396,7 +410,7 @@ class Study:
         return self.specs()[-1]
 
     def round_tasks(self) -> list[Task]:
-        """The newest round's review tasks, in the order of index."""
+        """The review tasks of the newest round, in the order of their index."""
         number = str(self.batches(BatchKind.ROUND)[-1].number)
         tasks = [task for task in self.tasks(ProjectKind.PREVIEWS) if task.data["round"] == number]
         return sorted(tasks, key=lambda task: int(task.data["index"]))
@@ -404,38 +418,38 @@ class Study:
     # what is kept
 
     def use_engine(self, engine: str) -> None:
-        """Have its next versions made with this engine."""
+        """Set the engine of the study's next versions."""
         with self.studio.services.database.write() as session:
             session.get_one(StudyRow, self.id).engine = engine
 
     def row(self) -> StudyRow:
-        """Its row."""
+        """The study's row."""
         with self.studio.rows() as session:
             return session.get_one(StudyRow, self.id)
 
     def specs(self) -> list[SpecRow]:
-        """Its versions, oldest first."""
+        """The study's versions, oldest first."""
         with self.studio.rows() as session:
             return list(session.scalars(select(SpecRow).where(SpecRow.study_id == self.id).order_by(SpecRow.version)))
 
     def batches(self, kind: BatchKind | None = None) -> list[BatchRow]:
-        """Its rounds and runs, oldest first."""
+        """The study's rounds and runs, oldest first; with ``kind``, only those of this kind."""
         with self.studio.rows() as session:
             batches = session.scalars(select(BatchRow).where(BatchRow.study_id == self.id).order_by(BatchRow.id))
             return [batch for batch in batches if kind is None or batch.kind == kind]
 
     def samples_of(self, batch: BatchRow) -> list[SampleRow]:
-        """A round's or run's samples, in the order of index."""
+        """The samples of a round or run, in the order of their index."""
         with self.studio.rows() as session:
             query = select(SampleRow).where(SampleRow.batch_id == batch.id).order_by(SampleRow.index)
             return list(session.scalars(query))
 
     def verdicts(self) -> list[VerdictRow]:
-        """The newest round's verdicts, in the order of their annotations."""
+        """The verdicts on the newest round, in the order of their annotations."""
         return self.verdicts_of(self.batches(BatchKind.ROUND)[-1])
 
     def verdicts_of(self, batch: BatchRow) -> list[VerdictRow]:
-        """A round's verdicts, in the order of their annotations."""
+        """The verdicts on a round, in the order of their annotations."""
         with self.studio.rows() as session:
             query = (
                 select(VerdictRow)
@@ -446,13 +460,13 @@ class Study:
             return list(session.scalars(query))
 
     def points(self) -> list[DecisionRow]:
-        """Its decision points, oldest first."""
+        """The study's decision points, oldest first."""
         with self.studio.rows() as session:
             query = select(DecisionRow).where(DecisionRow.study_id == self.id).order_by(DecisionRow.number)
             return list(session.scalars(query))
 
     def audit(self) -> list[str]:
-        """The audit lines, oldest first."""
+        """The lines of the study's audit, oldest first."""
         with self.studio.rows() as session:
             rows = session.scalars(select(AuditRow).where(AuditRow.study == self.name).order_by(AuditRow.id))
             return [f"{row.who}: {row.what}" for row in rows]
@@ -464,7 +478,7 @@ class Study:
             return list(session.scalars(query))
 
     def shown(self) -> str:
-        """The data of the newest decision point, published or not."""
+        """The HTML of the newest decision point's task, whether it is published or not."""
         with self.studio.rows() as session:
             newest = session.scalars(
                 select(DecisionRow).where(DecisionRow.study_id == self.id).order_by(DecisionRow.number.desc()).limit(1)
@@ -472,7 +486,7 @@ class Study:
             return decision_page.decision_data(session, self.studio.services, newest)["html"]
 
     def act(self, action: StudyEvent, **form: Any) -> None:
-        """Decide from the command line's side, without Label Studio's form."""
+        """Decide as the command line does, without a form in Label Studio."""
         form.setdefault("confirmed", action in CONFIRMED)
         submit.decide(
             self.studio.services,
@@ -480,12 +494,12 @@ class Study:
         )
 
     def outbox(self) -> list[OutboxRow]:
-        """The outbox rows."""
+        """All outbox rows."""
         with self.studio.rows() as session:
             return list(session.scalars(select(OutboxRow).where(OutboxRow.study_id == self.id).order_by(OutboxRow.id)))
 
     def project_rows(self) -> list[ProjectRow]:
-        """Its projects, as remembered."""
+        """The rows of the study's projects."""
         with self.studio.rows() as session:
             return list(session.scalars(select(ProjectRow).where(ProjectRow.study_id == self.id)))
 
@@ -494,7 +508,7 @@ class Study:
 
 
 def end_process() -> None:
-    """Give back what this process opened as one of the product's, and forget it."""
+    """Close the connections that this process opened as a process of the product, and clear their caches."""
     if bootstrap.services.cache_info().currsize:
         bootstrap.services().label_studio.close()
         bootstrap.services().database.close()
@@ -511,7 +525,7 @@ def end_process() -> None:
 
 
 def settings_of(environment: dict[str, str]) -> Settings:
-    """The settings that a process with this environment reads."""
+    """Return the settings of a process with this environment."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -519,7 +533,7 @@ def settings_of(environment: dict[str, str]) -> Settings:
 
 
 def install(settings: Settings) -> None:
-    """Make the database of a new installation, and its secrets, as its first process does."""
+    """Create the database of a new installation and its secrets, as its first process does."""
     database = Database(settings.resolved_database_url)
     database.upgrade()
     database.close()
@@ -527,7 +541,7 @@ def install(settings: Settings) -> None:
 
 
 def start_web(processes: Processes, environment: dict[str, str], folder: Path) -> Any:
-    """The web process (gunicorn), up and answering."""
+    """Start the web process (gunicorn), and return it when it answers."""
     url = f"http://127.0.0.1:{environment['PORT']}/health"
 
     def answers() -> bool:

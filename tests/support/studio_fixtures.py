@@ -1,7 +1,7 @@
-"""The fixtures of ``studio``, for ``pytest_plugins = ["studio_fixtures"]`` in a test module.
+"""The fixtures of ``studio``. A test module loads them with ``pytest_plugins = ["studio_fixtures"]``.
 
-Apart from it because a test module imports ``studio`` itself, and a plug-in must not be imported before it is one.
-"""
+They have a module of their own, because a test module imports ``studio`` itself, and pytest must load a plug-in before
+any other import of it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def whole_studio(
 
 @pytest.fixture(scope="module")
 def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A worker and a scheduler, as ``datagen up`` starts them."""
+    """A running worker and a running scheduler, started as ``datagen up`` starts them."""
     folder = tmp_path_factory.mktemp("parts")
     whole_studio.queues.redis.flushdb()
     started = [
@@ -102,7 +102,7 @@ def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 def _of_this_module(whole_studio: Studio) -> Studio:
-    """The studio without the studies of other modules, which the reconciler would read too."""
+    """The studio without the studies of other test modules, because the reconciler would read those too."""
     with whole_studio.services.database.write() as session:
         session.execute(delete(ProjectRow))
     return whole_studio
@@ -110,7 +110,7 @@ def _of_this_module(whole_studio: Studio) -> Studio:
 
 @pytest.fixture
 def studio(_of_this_module: Studio) -> Studio:
-    """The studio, without unfinished work of the test before."""
+    """The studio, without unfinished work of the previous test."""
     _leave_nothing(_of_this_module)
     return _of_this_module
 
@@ -138,5 +138,8 @@ def shared_study(_of_this_module: Studio) -> Study:
 
 @pytest.fixture
 def study(studio: Studio, shared_study: Study) -> Study:
-    """A study with just enough inputs. A module's tests share it: begin with ``study.review()``, look at the newest."""
+    """A study with the minimum of inputs, which the tests of a module share.
+
+    A test begins with ``study.review()``, and looks only at the newest objects.
+    """
     return shared_study

@@ -1,4 +1,4 @@
-"""Tiny studies rendered by the tests themselves: dark discs on grained plates, wanted on the bright half only."""
+"""Tiny studies that the tests render: dark discs on grained plates, which may appear on the bright half only."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Shelf:
 
 
 def plate(seed, *, height=HEIGHT, width=WIDTH, kind="grey", split=0.5):
-    """A grained plate, tones about 90 in its left part and 160 right of ``split``; true tones as float."""
+    """Return a picture of a grained plate.
+
+    Its tones are about 90 left of ``split``, a share of the width, and about 160 right of it.
+    """
     chance = np.random.default_rng(seed)
     tones = np.full((height, width), 90.0)
     tones[:, int(width * split) :] = 160.0
@@ -45,7 +48,7 @@ def plate(seed, *, height=HEIGHT, width=WIDTH, kind="grey", split=0.5):
 
 
 def as_kind(tones, kind):
-    """Float tones as a picture of that kind."""
+    """Return float tones [h, w] as a picture of a kind: "grey", "deep" (16 bits) or else colour."""
     tones = np.clip(tones, 0, 255)
     match kind:
         case "grey":
@@ -57,7 +60,7 @@ def as_kind(tones, kind):
 
 
 def with_disc(picture, x, y, radius, tone=30):
-    """Return a copy of the picture with a disc, and the disc's true mask."""
+    """Return a copy of the picture with a disc, and the true mask of the disc."""
     mask = np.zeros(picture.shape[:2], np.uint8)
     cv2.circle(mask, (x, y), radius, 1, -1)
     copy = picture.copy()
@@ -68,7 +71,10 @@ def with_disc(picture, x, y, radius, tone=30):
 def make_study(
     *, kind="grey", labels=("pit",), parameters=None, concepts=6, canvases=6, backgrounds=6, canvas_kind=None, seed=0
 ):
-    """A spec and its shelf. Label number k has discs of radius 5 + 2k; the area is the bright part of a plate."""
+    """Return a spec and the shelf with its pictures.
+
+    Label number k has discs with a radius of 5 + 2k pixels. The drawn area is the bright part of a plate.
+    """
     shelf = Shelf()
     shown = []
     for number in range(concepts):
@@ -107,24 +113,24 @@ def make_study(
 
 @pytest.fixture
 def study():
-    """``make_study``: a function that makes a spec and its shelf of pictures."""
+    """The function ``make_study``, which returns a spec and the shelf with its pictures."""
     return make_study
 
 
 @pytest.fixture
 def plates():
-    """``plate``: a function that renders one plate."""
+    """The function ``plate``, which renders one plate."""
     return plate
 
 
 @pytest.fixture
 def disc():
-    """``with_disc``: a function that lays a disc on a picture."""
+    """The function ``with_disc``, which draws a disc on a picture."""
     return with_disc
 
 
 def fill(polygons, shape):
-    """Return which pixel centres lie inside any of the polygons: an independent, slow rasterizer (shapely)."""
+    """Return which pixel centres lie in any of the polygons; this is an independent, slow rasterizer (shapely)."""
     ys, xs = np.indices(shape)
     covered = np.zeros(shape, bool)
     for polygon in polygons:
@@ -134,5 +140,5 @@ def fill(polygons, shape):
 
 @pytest.fixture(scope="session")
 def rasterized():
-    """``fill``: a function that gives the pixels of polygons."""
+    """The function ``fill``, which returns the pixels of polygons."""
     return fill

@@ -62,7 +62,7 @@ def main(
 
 
 def _needs_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command that needs a database: without one it reports an error and creates no data folder."""
+    """Decorate a command that needs a database. Without one, the command prints an error and creates no data folder."""
 
     @wraps(command)
     def checked(**arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""Terminal output, error reports and parameters that several commands share."""
+"""What several commands share: terminal output, the report of errors, and the types of parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ out, err = Console(), Console(stderr=True)
 Study = Annotated[str, typer.Argument(help="The study's name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
-#: Escapes of terminal control characters, except line ends.
+#: Control character of a terminal → its escape; ends of lines are not escaped.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\n")}
 
 

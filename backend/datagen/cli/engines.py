@@ -43,7 +43,7 @@ def engines(
 
 
 def _described(name: str) -> Mapping[str, Any]:
-    """Return an engine's name, version and device, and what prevents rendering with the parameters that are set."""
+    """Return an engine's name, version and device, and the problems that prevent rendering with the set parameters."""
     from datagen.errors import EngineError
     from datagen.synthesis.engine import engine_names, load_engine, sentence
     from datagen.workflow.parameter_routing import select_parameters

@@ -15,8 +15,8 @@ from datagen.entrypoints.bootstrap import engine_settings_of, join_as, services,
 from datagen.entrypoints.installation import ProcessRole, join_web
 from datagen.errors import SettingsProblem
 
-#: Added to the niceness of a worker without a GPU: on one machine the web process, which has a second to answer a
-#: webhook, and Label Studio get the processor first. A worker that keeps a GPU busy is not slowed.
+#: Added to the niceness of a worker without a GPU. On a shared machine, Label Studio and the web process (which has one
+#: second to answer a webhook) then get the processor first. A worker with a GPU keeps its niceness.
 WORKER_NICENESS = 5
 
 

@@ -25,12 +25,12 @@ _OTHER_NAMES = {
     **dict.fromkeys(("start", "serve"), "up"),
     **dict.fromkeys(("check", "diagnose"), "doctor"),
 }
-#: Least similarity of a suggested name, 0 to 1.
+#: Smallest similarity between an unknown command name and a suggested one, 0 to 1.
 _LEAST_SIMILARITY = 0.5
 
 
 class Group(TyperGroup):
-    """The group of all commands; an unknown command is refused with the nearest ones."""
+    """The group of all commands. For an unknown command it prints the commands with the most similar names."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options | {"suggest_commands": False})
@@ -45,7 +45,7 @@ class Group(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def nearest(self, unknown: str) -> list[str]:
-        """Return the names of the commands that an unknown name may mean, the likeliest first; at most three."""
+        """Return at most three names of commands that an unknown name may mean, the likeliest first."""
         name = unknown.lower().replace("_", "-")
         if name in self.commands or name in _OTHER_NAMES:
             return [_OTHER_NAMES.get(name, name)]
@@ -53,7 +53,7 @@ class Group(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command that names the fault of an argument in a sentence of its own instead of pydantic's."""
+    """A command whose message about a wrong argument is Datagen's own sentence, not pydantic's."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments.
@@ -70,7 +70,10 @@ class Command(TyperCommand):
 
 
 def sentence_of(problem: ErrorDetails) -> str:
-    """Return what is wrong with a value, as a clause; only a number or a switch is repeated, which is no secret."""
+    """Return what is wrong with a value, as a clause.
+
+    The clause repeats the value only if a number or a switch was expected, because any other value may be a secret.
+    """
     value, details = problem["input"], problem.get("ctx", {})
     match problem["type"]:
         case "value_error":

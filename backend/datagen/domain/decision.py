@@ -23,7 +23,7 @@ class Decision:
     count: int | None = None
     name: str = ""
     note: str = ""
-    #: whether the consequences that need confirmation are confirmed
+    #: whether the user confirmed the consequences (“I have looked” on the form, ``--confirm`` on the command line)
     confirmed: bool = False
 
     def checked_count(self, most: int = MAX_IMAGES) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 #: Maximum nesting depth of containers; deeper values become null. Label Studio's own JSON is less than 12 levels deep.
 DEEPEST = 64
-#: Bits of the largest integer accepted, so that it fits a float; a larger one becomes null.
+#: Largest number of bits of an accepted integer. A longer integer does not fit into a float and becomes null.
 _MAX_BITS = 1023
 
 
@@ -25,7 +25,7 @@ def plain(text: str) -> str:
 
 
 def is_showable(letter: str) -> bool:
-    """Return whether a character may appear in a displayed name: spaces of any width may, controls may not."""
+    """Return whether a character may appear in a displayed name: spaces of any width may, control characters not."""
     return letter.isprintable() or unicodedata.category(letter) == "Zs"
 
 

@@ -26,16 +26,18 @@ Point = tuple[float, float]
 #: Smallest area of a usable region, in square pixels of its image.
 SMALLEST_AREA_PX = 4.0
 
-#: Largest absolute coordinate of a corner, in pixels: with larger ones, computed areas are meaningless.
+#: Largest absolute coordinate of a corner, in pixels. Areas computed from larger coordinates are meaningless.
 FARTHEST_PX = 1e9
 
-#: Largest number of corners of a polygon that is read.
+#: Largest number of corners of an accepted polygon. A polygon with more is refused.
 MAX_CORNERS_READ = 200_000
-#: A polygon with more corners than this is thinned to it. Hand-drawn polygons have dozens, a model's some thousands.
+#: An accepted polygon with more corners than this is thinned to at most this number. Hand-drawn polygons have dozens of
+#: corners; polygons drawn by a model have some thousands.
 MAX_CORNERS = 5_000
-#: Thinning moves an outline by this many pixels at first, and by at most this fraction of the image's longer side.
+#: Thinning keeps the corners that lie in different cells of a grid. The side of a cell is first this many pixels. It is
+#: doubled until few enough corners are left, at most to this fraction of the image's longer side.
 _THINNING_PX, _THINNING_SHARE = 0.5, 1 / 250
-#: Largest numbers of parts and holes of a region: removing each hole splits the parts again.
+#: Largest numbers of parts and of holes of a region. Holes are limited because each one that is removed splits a part.
 MAX_PARTS = 200
 MAX_HOLES = 200
 
@@ -102,12 +104,12 @@ def bounds(points: Sequence[Point]) -> Box:
 
 
 def to_pixels(value_percent: float, extent_px: int) -> float:
-    """Convert a percentage of an extent to pixels."""
+    """Convert a percentage of an image's width or height (``extent_px``) to pixels."""
     return value_percent * extent_px / 100.0
 
 
 def to_percent(value_px: float, extent_px: int) -> float:
-    """Convert pixels to a percentage of an extent."""
+    """Convert pixels to a percentage of an image's width or height (``extent_px``)."""
     return value_px * 100.0 / extent_px
 
 
@@ -145,10 +147,12 @@ def clip_box(raw: Box, width: int, height: int) -> Box:
 def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Polygon, ...]:
     """Return the simple polygons that ``points`` cover inside an image of ``width`` by ``height`` pixels.
 
-    A polygon that crosses itself is split into simple parts (even-odd rule, as Label Studio fills it), and is clipped
-    to the image. One drawn polygon can therefore give several. A part with holes is split into parts without holes.
+    A polygon that crosses itself is split into simple parts by the even-odd rule, by which Label Studio fills it. The
+    parts are clipped to the image. A part with holes is split into parts without holes. One drawn polygon can therefore
+    give several simple polygons.
 
-    The work is bounded: a polygon with very many corners is thinned; very many crossings, parts or holes are refused.
+    The work is bounded. A polygon with very many corners is thinned. A polygon with very many crossings, parts or holes
+    is refused.
 
     Raises:
         BadRegion: the polygon has fewer than three corners, is not finite, has no area, lies outside the image, or
@@ -195,7 +199,13 @@ def check_corners(count: int) -> None:
 
 
 def _thinned(points: Sequence[Point], extent: int) -> Sequence[Point]:
-    """Return at most ``MAX_CORNERS`` corners: of consecutive corners in one grid cell, only the first is kept."""
+    """Return at most ``MAX_CORNERS`` corners of an outline; see ``_THINNING_PX`` for the grid.
+
+    Of consecutive corners in one grid cell, only the first is kept. ``extent`` is the image's longer side in pixels.
+
+    Raises:
+        BadRegion: too many corners are left with the largest cells, or fewer than three are left.
+    """
     cell_size = _THINNING_PX
     while cell_size <= max(_THINNING_PX, extent * _THINNING_SHARE):
         kept, last = [], None
@@ -216,7 +226,9 @@ def _thinned(points: Sequence[Point], extent: int) -> Sequence[Point]:
 
 
 def polygons_of(shape: shapely.Geometry) -> tuple[Polygon, ...]:
-    """Return the simple polygons that together cover ``shape``, largest first; too small parts are dropped.
+    """Return the simple polygons that together cover ``shape``, largest first.
+
+    Parts smaller than SMALLEST_AREA_PX are dropped.
 
     Raises:
         BadRegion: the shape has more parts than MAX_PARTS or more holes than MAX_HOLES.
@@ -235,7 +247,7 @@ def polygons_of(shape: shapely.Geometry) -> tuple[Polygon, ...]:
 
 
 def _pieces(shape: shapely.Geometry) -> list[ShapelyPolygon]:
-    """Return the polygons of a shape, with their holes; lines and points are dropped."""
+    """Return the polygons in a shape, each with its holes. Lines and points in the shape are dropped."""
     if isinstance(shape, ShapelyPolygon):
         return [shape]
     if isinstance(shape, MultiPolygon) or shape.geom_type == "GeometryCollection":
@@ -244,7 +256,7 @@ def _pieces(shape: shapely.Geometry) -> list[ShapelyPolygon]:
 
 
 def _simple_parts(shape: shapely.Geometry) -> list[ShapelyPolygon]:
-    """Return polygons without holes that together cover ``shape``; lines and points are dropped."""
+    """Return polygons without holes that together cover ``shape``. Lines and points in the shape are dropped."""
     if isinstance(shape, ShapelyPolygon):
         if not shape.interiors:
             return [shape]

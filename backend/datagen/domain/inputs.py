@@ -11,31 +11,31 @@ from datagen.domain.geometry import Box, Polygon
 
 #: Minimum number of images of each role for a preview: leave-one-out estimates are meaningless with fewer.
 MINIMUM_PER_ROLE = 6
-#: With fewer backgrounds the dataset repeats itself; the study gets advice but is not refused.
+#: Recommended number of backgrounds. With fewer, a preview can be built, but the dataset repeats itself.
 RECOMMENDED_BACKGROUNDS = 50
 
 
 class Role(StrEnum):
     """The purpose of an input image; the value is the word shown to users."""
 
-    CONCEPT = "concept"  #: shows the concept, with boxes round it
-    CANVAS = "canvas"  #: shows where it may appear, with polygons
-    BACKGROUND = "background"  #: plain, without the concept
+    CONCEPT = "concept"  #: a photo of the concept, with a box round each example
+    CANVAS = "canvas"  #: a photo with polygons round the areas where the concept may appear
+    BACKGROUND = "background"  #: a photo without the concept, on which samples are synthesized
 
 
 class ProjectKind(StrEnum):
     """The Label Studio projects of a study; the value is the second half of the project's title."""
 
-    CONCEPTS = "Concepts"  #: boxes round the concept
-    CANVASES = "Canvases"  #: polygons where it may appear
-    BACKGROUNDS = "Backgrounds"  #: backgrounds to view and exclude
-    PREVIEWS = "Previews"  #: previews to judge good or bad
-    DECISIONS = "Decisions"  #: choice of the next action
-    DATASET = "Dataset"  #: the generated dataset
+    CONCEPTS = "Concepts"  #: people draw boxes round the concept
+    CANVASES = "Canvases"  #: people draw polygons round the areas where the concept may appear
+    BACKGROUNDS = "Backgrounds"  #: people view the backgrounds, and may exclude some
+    PREVIEWS = "Previews"  #: people judge previews good or bad
+    DECISIONS = "Decisions"  #: people choose the next action
+    DATASET = "Dataset"  #: contains the generated images
 
     @property
     def role(self) -> Role | None:
-        """The role of the images in this project; None where the product creates them."""
+        """The role of the images in this project; None if Datagen creates the tasks of this project."""
         return _PROJECT_ROLES.get(self)
 
 
@@ -61,7 +61,7 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptRegion:
-    """One example of the concept: its label, its box and, where one was drawn, its outline."""
+    """One example of the concept: its label, its box, and its outline if one was drawn."""
 
     label: str
     box: Box
@@ -69,21 +69,21 @@ class ConceptRegion:
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> ConceptRegion:
-        """Build from the output of ``dataclasses.asdict``, after a JSON round trip."""
+        """Build an example from the output of ``dataclasses.asdict``, after a JSON round trip."""
         outline = tuple(_polygon(polygon) for polygon in body["outline"])
         return ConceptRegion(label=body["label"], box=Box(**body["box"]), outline=outline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanvasArea:
-    """An area where a concept may appear; ``label`` is None where every label of the study may appear."""
+    """An area where a concept may appear. ``label`` is the label that may appear there; None: every label may."""
 
     polygon: Polygon
     label: str | None = None
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> CanvasArea:
-        """Build from the output of ``dataclasses.asdict``, after a JSON round trip."""
+        """Build an area from the output of ``dataclasses.asdict``, after a JSON round trip."""
         return CanvasArea(polygon=_polygon(body["polygon"]), label=body["label"])
 
 
@@ -105,7 +105,7 @@ class CanvasImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """An input that cannot be used, and the reason; ``item`` is the name under which the user supplied it."""
+    """An input that cannot be used, and the reason. ``item`` is the name that the user gave to the input."""
 
     role: Role
     item: str
@@ -123,7 +123,7 @@ class Inputs:
     canvases: tuple[CanvasImage, ...] = ()
     backgrounds: tuple[ImageRef, ...] = ()
     problems: tuple[Problem, ...] = ()
-    #: number of input images that are not validated yet
+    #: number of inputs whose picture or drawings have not been read yet
     unread: int = 0
 
     def count(self, role: Role) -> int:

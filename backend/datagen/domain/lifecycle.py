@@ -36,7 +36,7 @@ class StudyEvent(StrEnum):
 
     BUILD_PREVIEW = "build preview"  #: freeze the inputs as a new version and synthesize a round
     REFINE = "refine"  #: turn the verdicts into a child version and synthesize its round
-    APPROVE = "approve"  #: accept the version and generate the bulk
+    APPROVE = "approve"  #: accept the version and start a generation run
     STOP = "stop"  #: stop the study; running work is cancelled
     CANCEL = "cancel"  #: cancel the work under way, keep the study
     ROUND_READY = "round ready"  #: the round is rendered and its review tasks are queued for Label Studio
@@ -49,10 +49,11 @@ class StudyEvent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A transition: the study's next state and the current version's next state.
+    """A transition: the next state of the study (``study``) and of its current version (``spec``).
 
-    ``spec`` is None where the version's state does not change. ``back`` is true where the current version was
-    abandoned: ``study`` then applies only if no earlier version has a round; otherwise see ``back_to``.
+    ``spec`` is None if the version's state does not change. ``back`` is true if the transition abandons the current
+    version. In that case ``study`` applies only if no earlier version has a round. If one has, ``back_to`` gives the
+    study's next state.
     """
 
     study: StudyState
@@ -62,7 +63,7 @@ class Transition:
 
 _S, _V, _E = StudyState, SpecState, StudyEvent
 
-#: (state, event) → transition. A pair that is missing is refused.
+#: (state, event) → transition. An event is refused in a state if the pair is missing.
 TABLE: dict[tuple[StudyState, StudyEvent], Transition] = {
     (_S.COLLECTING, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING),
     (_S.COLLECTING, _E.STOP): Transition(_S.STOPPED),

@@ -1,6 +1,7 @@
-"""One closed line through several outlines, for formats whose polygon is a single line.
+"""Joins several outlines to one closed line, for formats in which a polygon is a single line.
 
-Filled by the even-odd rule, the line covers what the outlines cover: parts stay parts, and holes stay open.
+If the line is filled by the even-odd rule, it covers the same area as the outlines: parts stay separate, and holes stay
+open.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from datagen.domain.geometry import Point, Polygon
 
 
 def joined(outlines: Sequence[Polygon]) -> tuple[Point, ...]:
-    """Return one closed line through all outlines; each further one is joined at its corner nearest to the line.
+    """Return one closed line through all outlines, as points in pixels.
 
-    The joining segments run in both directions, so they enclose no area.
+    The line begins with the first outline. Each further outline is connected to the line by a segment from the
+    outline's corner that is nearest to a corner of the line. The line runs along the segment in both directions, so the
+    segment encloses no area.
     """
     line = list(outlines[0].points)
     for outline in outlines[1:]:

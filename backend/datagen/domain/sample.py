@@ -28,7 +28,7 @@ class Provenance:
     engine: str
     engine_version: str
     background: ImageRef
-    #: the engine's decisions, and the files that it used
+    #: the decisions that the engine made for this sample, and the files that it used
     trace: Trace = field(default_factory=Trace)
 
     @property

@@ -1,7 +1,7 @@
 """The trace of a sample: how each of its instances was made, and from which files.
 
-Stored as one JSON object, ``steps``, of the sample's provenance. Every object that was ever stored is read and written
-back as it was: what does not have the type of a field is kept in ``details``.
+A trace is stored as one JSON object, ``steps``, in the sample's provenance. A stored object of any earlier version can
+be read, and is written back unchanged. A stored value that does not have the type of its field is kept in ``details``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datagen.domain.spec import Json
 
 #: Suffix of the keys that hold the digest of a file used for the sample.
 _FILE_DIGEST_SUFFIX = "_sha256"
-#: Fields of an instance's trace that are stored under their own name → their types.
+#: Name of a field of ``InstanceTrace`` that is stored under this name → the types of its value.
 _PLAIN_FIELDS: dict[str, tuple[type, ...]] = {
     "label": (str,),
     "matte": (str,),
@@ -39,29 +39,29 @@ class ConceptChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceTrace:
-    """Choices and measurements of one synthesized instance. A field is None if the engine did not decide about it."""
+    """Choices and measurements of one synthesized instance. A field is None if the engine did not record it."""
 
     label: str | None = None
     concept: ConceptChoice | None = None
-    #: the method by which the concept was cut out, and the one by which it was merged into the background
+    #: the names of two methods: for cutting out the concept, and for merging it into the background
     matte: str | None = None
     blend: str | None = None
-    #: the pose: rotation, factor of the size, factor of the proportions, reflection
+    #: the pose: rotation in degrees, factor of the size, factor of the proportions, whether it is mirrored
     degrees: float | None = None
     scale: float | None = None
     stretch: float | None = None
     mirrored: bool | None = None
     #: contrast-to-noise ratio in the mask
     contrast: float | None = None
-    #: difference between the surroundings and those in the concept's photo
+    #: difference between the instance's surroundings and those of the concept in its photo
     mismatch: float | None = None
-    #: placement attempts
+    #: number of placement attempts
     tries: int | None = None
-    #: decisions of the engine's own
+    #: values for which this class has no field, such as decisions that only this engine makes
     details: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
-        """Return the stored object, without fields that are None."""
+        """Return the object to store; fields that are None are left out."""
         body: dict[str, Json] = {name: value for name in _PLAIN_FIELDS if (value := getattr(self, name)) is not None}
         if self.concept is not None:
             body |= {"concept": self.concept.key, "concept_name": self.concept.name}
@@ -69,7 +69,7 @@ class InstanceTrace:
 
     @staticmethod
     def from_json(body: Mapping[str, Json]) -> InstanceTrace:
-        """Read a stored object."""
+        """Build the trace from a stored object."""
         details = dict(body)
         values: dict[str, Any] = {
             name: details.pop(name) for name, types in _PLAIN_FIELDS.items() if _is(details.get(name), types)
@@ -85,18 +85,17 @@ class InstanceTrace:
 class Trace:
     """Choices behind one sample that its spec does not determine."""
 
-    #: in the order of the sample's instances
+    #: one for each instance of the sample, in the same order
     instances: tuple[InstanceTrace, ...] = ()
-    #: reason → the number of placements that it rejected
+    #: reason → number of placements rejected for this reason
     rejected: Mapping[str, int] | None = None
-    #: the digests of the files that the engine used, by name, None for a file that was not used: the pixels depend on
-    #: them besides the spec
+    #: name of a file → its digest (None: the file was not used). The pixels depend on these files and on the spec
     files: Mapping[str, str | None] = field(default_factory=dict)
-    #: facts of the engine's own
+    #: values for which this class has no field, such as decisions that only this engine makes
     details: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
-        """Return the stored object."""
+        """Return the object to store."""
         body: dict[str, Json] = {}
         if self.instances:
             body["instances"] = [instance.to_json() for instance in self.instances]
@@ -107,7 +106,7 @@ class Trace:
 
     @staticmethod
     def from_json(body: Mapping[str, Json]) -> Trace:
-        """Read a stored object."""
+        """Build the trace from a stored object."""
         details = dict(body)
         values: dict[str, Any] = {}
         instances, rejected = body.get("instances"), body.get("rejected")
@@ -125,5 +124,5 @@ class Trace:
 
 
 def _is(value: object, types: tuple[type, ...]) -> bool:
-    """Return whether a value is of one of the types; a bool is no number."""
+    """Return whether a value has one of the types. A bool does not count as a number."""
     return isinstance(value, types) and (bool in types or not isinstance(value, bool))

@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Opinion(StrEnum):
-    """The two possible opinions; the value is the choice shown in Label Studio."""
+    """A reviewer's opinion of a preview; the value is the choice shown in Label Studio."""
 
     GOOD = "good"
     BAD = "bad"
 
 
 class Reason(StrEnum):
-    """A reason for a bad verdict; the value is the choice shown in Label Studio."""
+    """A reason in a verdict, which a good verdict may have too; the value is the choice shown in Label Studio."""
 
     INVISIBLE = "cannot be seen"
     TOO_STRONG = "too strong"

@@ -29,5 +29,5 @@ def span(duration: timedelta) -> str:
 
 
 def sentence_case(text: str) -> str:
-    """Return a text whose first letter is a capital: "rendering failed" is "Rendering failed"."""
+    """Return the text with its first letter as a capital: "rendering failed" becomes "Rendering failed"."""
     return text[:1].upper() + text[1:]

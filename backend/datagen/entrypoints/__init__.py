@@ -1,1 +1,1 @@
-"""Wires settings to services; holds the functions that RQ runs, the scheduler, and the installation check."""
+"""Entry points of processes: the services, the functions that RQ runs, the scheduler, and the installation check."""

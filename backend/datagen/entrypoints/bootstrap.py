@@ -23,12 +23,12 @@ from datagen.workflow.services import JobRequest, Limits, Services
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the process's settings, which are read once."""
+    """Return the process's settings. They are read at the first call."""
     return Settings()
 
 
 def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], None]) -> Services:
-    """Return services that are configured by the settings and enqueue jobs with ``enqueue``."""
+    """Return services that are configured by the settings ``chosen``, and that enqueue jobs with ``enqueue``."""
     return Services(
         database=Database(chosen.resolved_database_url),
         images=BlobStore(chosen.resolved_store_url),
@@ -48,7 +48,7 @@ def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], N
 
 
 def engine_settings_of(chosen: Settings) -> EngineSettings:
-    """Return what every engine is given by the settings."""
+    """Return the settings that every engine is created with: its folder, and how long a driver may take."""
     return EngineSettings(folder=chosen.data_dir.absolute(), hang_seconds=chosen.hang_seconds)
 
 
@@ -69,7 +69,9 @@ def joined_roles() -> set[ProcessRole]:
 
 
 def join_as(role: ProcessRole, *, waits: bool = False) -> None:
-    """Join the installation, unless this process has joined already; any other role includes ``ProcessRole.PART``.
+    """Join the installation in a role, unless this process has joined in that role already.
+
+    A process that has joined in any other role need not join as ``ProcessRole.PART``.
 
     Args:
         role: What this process does with the secrets.

@@ -29,7 +29,7 @@ from datagen.store.tables.studies import StudyRow
 
 log = structlog.get_logger()
 
-#: The number of the PostgreSQL lock that a registration takes: arbitrary, but constant.
+#: Key of the advisory lock that a registration takes in PostgreSQL; arbitrary, but the same in every release.
 REGISTRATION_LOCK = 7_301_927
 #: The name under which the image store's mark is registered; the mark is not a secret.
 IMAGE_STORE = "image_store"
@@ -42,11 +42,11 @@ _REGISTER_HERE = "or, if this machine's is the right one, run: datagen secrets a
 
 
 class ProcessRole(StrEnum):
-    """The use that a process makes of the secrets."""
+    """The role of a process, by what it does with the secrets."""
 
     WEB = "web"  #: authenticates requests with them, and registers changed ones
     PROVISION = "provision"  #: writes them into Label Studio
-    PART = "part"  #: everything else
+    PART = "part"  #: neither of these, as a worker or most commands
 
 
 def join(settings: Settings, role: ProcessRole) -> None:
@@ -71,7 +71,12 @@ def join(settings: Settings, role: ProcessRole) -> None:
 
 
 def join_when_answered(settings: Settings, role: ProcessRole) -> None:
-    """Join; while the database is unavailable, log a warning and wait. Raises the errors of ``join``."""
+    """Join the installation. While the database is unavailable, log a warning and wait.
+
+    Raises:
+        SchemaProblem, SecretProblem: see ``join``.
+        sqlalchemy.exc.SQLAlchemyError: the database is available and reports an error.
+    """
     wait = FIRST_WAIT
     while True:
         try:
@@ -87,7 +92,7 @@ def join_when_answered(settings: Settings, role: ProcessRole) -> None:
 
 
 def join_web(settings: Settings) -> None:
-    """Join as the web process; skip the check if the database is unavailable, as webhooks are then answered with 503.
+    """Join as the web process. Skip the check if the database is unavailable: webhooks are then answered with 503.
 
     Raises:
         SchemaProblem, SecretProblem: see ``join``.
@@ -102,7 +107,7 @@ def join_web(settings: Settings) -> None:
 
 
 def mismatches(settings: Settings, database: Database) -> list[str]:
-    """Return the problems with this machine's secrets, a sentence each, without registering anything."""
+    """Return a sentence for each problem with this machine's secrets. Nothing is registered."""
     with database.read() as session:
         sentences = list(_mismatches(session, settings, ProcessRole.PROVISION))
         return sentences or [
@@ -141,7 +146,7 @@ def _mark_mismatch(settings: Settings, registered: str, mark: str | None) -> str
 
 
 def accept(settings: Settings) -> list[str]:
-    """Register this machine's secrets and image store as the installation's; return the names of changed ones.
+    """Register this machine's secrets and image store as the installation's, and return the names of changed ones.
 
     Raises:
         SchemaProblem: the database's schema is not this version's.
@@ -183,9 +188,10 @@ def own_secrets(settings: Settings) -> tuple[SharedSecret, ...]:
 
 
 def _unregistered(session: Session, settings: Settings, role: ProcessRole) -> list[SharedSecret]:
-    """Return the secrets that this process registers.
+    """Return the secrets that this process has to register.
 
-    Any process registers the secrets of a new database; only the web process registers others and changed ones.
+    In a new database, any process registers all secrets. Later only the web process registers secrets: those that are
+    missing, and those that changed.
     """
     fresh = _is_fresh(session)
 
@@ -217,7 +223,7 @@ def _register(session: Session, settings: Settings, role: ProcessRole) -> None:
 
 
 def _mismatches(session: Session, settings: Settings, role: ProcessRole) -> Iterator[str]:
-    """Yield a sentence with the fix for each secret that this process must not use."""
+    """Yield a sentence for each secret that this process lacks or must not use, with the fix."""
     for secret in own_secrets(settings):
         title, variable = SECRET_NAMES[secret.name], VARIABLES[secret.name]
         file = settings.data_dir.absolute() / "secrets" / secret.name
@@ -248,19 +254,19 @@ def _mismatches(session: Session, settings: Settings, role: ProcessRole) -> Iter
 
 
 def _is_fresh(session: Session) -> bool:
-    """Return whether nothing is registered and there is no study."""
+    """Return whether the database is new: no secret is registered, and there is no study."""
     columns = (SharedSecretRow.name, StudyRow.id)
     return all(session.scalar(select(column).limit(1)) is None for column in columns)
 
 
 def _join_image_store(database: Database, settings: Settings, role: ProcessRole) -> None:
-    """Compare the image store's mark with the registered one.
+    """Check that the image store's mark is the registered one, or register it.
 
-    If none is registered, the web process, or any process while there is no study, registers it and writes a missing
-    mark.
+    If no mark is registered, the web process registers the store's mark. So does any process while there is no study.
+    If the store has no mark, that process writes a new one.
 
     Raises:
-        SecretProblem: the mark differs from the registered one.
+        SecretProblem: the store's mark differs from the registered one.
     """
     store = _image_store(settings)
     with database.read() as session:
@@ -279,7 +285,7 @@ def _join_image_store(database: Database, settings: Settings, role: ProcessRole)
 
 
 def _image_store(settings: Settings) -> BlobStore:
-    """Return the image store with short timeouts, for access to its mark without a long wait."""
+    """Return the image store with short timeouts, for reading and writing its mark without a long wait."""
     return BlobStore(settings.resolved_store_url, answer_s=MARK_ANSWER_SECONDS, whole_s=MARK_SECONDS)
 
 

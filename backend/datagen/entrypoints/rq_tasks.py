@@ -1,4 +1,4 @@
-"""The functions that RQ runs by name. A job's function takes a row's id and calls the workflow."""
+"""The functions that RQ runs by name. The function of a row's job takes the row's id and calls the workflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 def handle_event(inbox_id: int) -> None:
-    """Handle an inbox row."""
+    """Handle the event in an inbox row."""
     webhook_events.handle(services(), inbox_id)
 
 
@@ -49,7 +49,7 @@ def reconcile() -> None:
 
 
 def sweep() -> None:
-    """Enqueue rows that are due but not queued; delete old events, and drafts that killed writers left."""
+    """Enqueue rows that are due but not queued. Delete old events, and drafts that killed writers left in the store."""
     recovery.sweep(services().database, queues())
     recovery.prune_inbox(services().database, settings().inbox_days)
     try:

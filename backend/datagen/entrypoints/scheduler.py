@@ -23,14 +23,14 @@ log = structlog.get_logger()
 
 #: Wait before a scheduler reconnects to Redis, seconds.
 RECONNECT_SECONDS = 1.0
-#: Timeout of Redis operations, seconds; afterwards the scheduler reconnects.
+#: Timeout of Redis operations, seconds. After a timeout the scheduler reconnects.
 REDIS_SECONDS = 5.0
 #: RQ keeps the empty results of the periodic jobs for this long, seconds.
 RESULT_TTL_SECONDS = 5
 
 
 class JsonCron(CronScheduler):
-    """RQ's cron with jobs serialized as JSON; RQ 3 has no setting for that and would pickle them."""
+    """RQ's cron with jobs serialized as JSON. RQ 3 has no setting for this and would pickle them."""
 
     def enqueue_jobs(self) -> list[CronJob]:
         """Enqueue the jobs that are due; skip a job whose previous run still waits in the queue."""
@@ -45,7 +45,7 @@ class JsonCron(CronScheduler):
         return due
 
     def register_death(self, pipeline: Pipeline | None = None) -> None:
-        """Remove the scheduler from RQ's registry; it may be missing already if Redis was emptied."""
+        """Remove the scheduler from RQ's registry. If it is not there, as after Redis was emptied, do nothing."""
         try:
             super().register_death(pipeline)
         except SchedulerNotFound:
@@ -53,7 +53,7 @@ class JsonCron(CronScheduler):
 
 
 def register_periodic_jobs(scheduler: CronScheduler, settings: Settings) -> None:
-    """Register the periodic jobs with the intervals of the settings."""
+    """Register the periodic jobs in a scheduler, with the intervals in the settings."""
     for job in PERIODIC_JOBS:
         scheduler.register(
             import_attribute(job.function_name),

@@ -18,23 +18,23 @@ from scipy.spatial.distance import cdist
 from datagen.domain.geometry import Box
 from datagen.synthesis.intensity import channels_as, to_tones
 
-#: Bins of a likelihood's histogram; average precision computed from it is accurate to about a thousandth.
+#: Number of bins of a likelihood's histogram. Average precision that is computed from it is accurate to about 0.001.
 _BINS = 4096
-#: Ridge of the two-sample classifier, per sample.
+#: Weight of the ridge penalty of the two-sample classifier, per sample.
 _RIDGE = 1e-2
-#: Number of random assignments of groups to the five folds; the mean over them has less variance than one.
+#: Number of random assignments of groups to the five folds. The mean over them varies less than a single result.
 _FOLDINGS = 5
 #: Side in pixels of the crop from which features are computed.
 _CROP_PX = 48
-#: Crops whose fine texture correlates at least this much show the same object: exposures of one part reach .85 and
-#: more, different parts stay below .7, whatever their shape.
+#: Smallest correlation of fine texture for two crops to count as the same object. Exposures of one part correlate by at
+#: least 0.85; different parts correlate by less than 0.7, whatever their shape.
 _SAME_TEXTURE = 0.8
-#: Largest shift in pixels between crops of the same object, and the blur that separates fine texture from shape.
+#: Largest shift between crops of the same object, and sigma of the blur that separates fine texture from shape; pixels.
 _SHIFT_PX, _SHAPE_BLUR = 4, 3.0
 
 
 class PixelScore:
-    """Average precision over all pixels of many images, which are not kept in memory."""
+    """Average precision over all pixels of many images. The images are not kept in memory."""
 
     def __init__(self) -> None:
         self._positive = np.zeros(_BINS, np.int64)
@@ -47,7 +47,10 @@ class PixelScore:
         self._negative += np.bincount(bins[~truth], minlength=_BINS)
 
     def average_precision(self) -> float:
-        """Return the area under precision over recall (step-wise, as in scikit-learn); 0 without positive pixels."""
+        """Return the area under the curve of precision over recall, in steps as in scikit-learn.
+
+        Return 0 if no pixel is true.
+        """
         hits = np.cumsum(self._positive[::-1])
         calls = hits + np.cumsum(self._negative[::-1])
         if not hits[-1]:
@@ -65,7 +68,7 @@ class BoxScore:
         self._truths = 0
 
     def add(self, found: Sequence[tuple[Box, float]], truths: Sequence[Box]) -> None:
-        """Add one image: the detected boxes with their scores, and the true boxes. Each true box can be hit once."""
+        """Add one image: the detected boxes with their scores, and the true boxes. Each true box is matched once."""
         free = list(truths)
         self._truths += len(free)
         for box, score in sorted(found, key=lambda scored: -scored[1]):
@@ -76,7 +79,10 @@ class BoxScore:
             self._calls.append((score, hit))
 
     def average_precision(self) -> float:
-        """Return the area under monotone precision over recall; 0 without true or detected boxes."""
+        """Return the area under the curve of precision over recall, with precision made monotone.
+
+        Return 0 if there are no true boxes or no detected boxes.
+        """
         if not self._truths or not self._calls:
             return 0.0
         hits = np.cumsum([hit for _, hit in sorted(self._calls, key=lambda scored: -scored[0])])
@@ -101,7 +107,10 @@ def mask_iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
 
 
 def found_boxes(likelihood: npt.NDArray[Any], threshold: float = 0.5) -> list[tuple[Box, float]]:
-    """Return the connected parts of a likelihood map above a threshold, as boxes with their highest likelihood."""
+    """Return a box for each connected part of a likelihood map [h, w] above a threshold, with its highest likelihood.
+
+    Parts of fewer than 4 pixels are left out.
+    """
     count, parts, stats, _ = cv2.connectedComponentsWithStats((likelihood > threshold).astype(np.uint8))
     boxes = []
     for part in range(1, count):
@@ -113,7 +122,10 @@ def found_boxes(likelihood: npt.NDArray[Any], threshold: float = 0.5) -> list[tu
 
 
 def crop_round(image: npt.NDArray[Any], box: Box, side: float) -> npt.NDArray[np.float32]:
-    """Return the square of ``side`` pixels round a box's centre, mirrored beyond borders, as tones [48, 48, c]."""
+    """Return a crop of an image round the centre of a box, as tones [48, 48, c].
+
+    The crop is a square of ``side`` pixels, scaled to 48. Beyond the image's borders the image is mirrored.
+    """
     half = int(np.ceil(side / 2))
     x, y = int(box.x + box.width / 2), int(box.y + box.height / 2)
     top, left = max(0, y - half), max(0, x - half)
@@ -129,7 +141,10 @@ def crop_round(image: npt.NDArray[Any], box: Box, side: float) -> npt.NDArray[np
 
 
 def features(crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return hand-crafted features of a crop: tones in rings, gradients by direction and ring, texture, spectrum."""
+    """Return hand-crafted features of a crop [48, 48, c], as a vector.
+
+    They are the tones in rings round the centre, the gradients by direction and ring, the texture, and the spectrum.
+    """
     tones = channels_as(crop, 3)
     plain = tones.mean(axis=2)
     side = plain.shape[0]
@@ -155,10 +170,10 @@ def features(crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def object_groups(crops: Sequence[npt.NDArray[np.float32]]) -> list[int]:
-    """Return a group number for each crop; crops of the same object, photographed repeatedly, have equal numbers.
+    """Return a group number for each crop; crops that show the same object have equal numbers.
 
-    Crops are compared by their fine texture, which is unique to an object, over shifts of a few pixels. Photographs of
-    a part at several exposures are the same object; two round holes are not.
+    Crops are compared by their fine texture, which is unique to an object, at shifts of a few pixels. Photos of one
+    part at several exposures show the same object. Photos of two round holes do not, although the shape is the same.
 
     Args:
         crops: output of ``crop_round``, [48, 48, c].
@@ -185,13 +200,14 @@ def object_groups(crops: Sequence[npt.NDArray[np.float32]]) -> list[int]:
 def c2st_auroc(
     real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], groups_real: Sequence[str], groups_made: Sequence[str]
 ) -> float:
-    """Return the AUROC of a linear classifier of synthesized versus real samples on unseen groups; 0.5 is chance.
+    """Return how well a linear classifier tells synthesized from real samples, as AUROC on unseen groups.
+
+    0.5 is chance: the classifier cannot tell them apart.
 
     Args:
-        real, made: features [n, k] of real and of synthesized samples.
-        groups_real, groups_made: the object that each sample shows. An object, real or synthesized, is never split
-            between training and test folds: with exposures of one part in several folds, the classifier would learn
-            the parts instead.
+        real, made: features of the real and of the synthesized samples, [n, k] and [m, k].
+        groups_real, groups_made: the name of the object that each sample shows. All samples of one object are in the
+            same fold. Otherwise the classifier would recognize the objects of the test fold from the training folds.
     """
     both = np.concatenate([real, made]).astype(np.float64)
     truth = np.concatenate([np.zeros(len(real)), np.ones(len(made))])
@@ -222,7 +238,10 @@ def _folded_auroc(
 
 
 def coverage(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], nearest: int = 5) -> float:
-    """Return the share of real samples with a synthesized one within the distance of their ``nearest``-th real one."""
+    """Return the share of real samples that have a synthesized sample in their neighbourhood, 0 to 1.
+
+    The neighbourhood of a real sample reaches to its ``nearest``-th nearest real sample. Features are [n, k].
+    """
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
     a, b = (real - mean) / scale, (made - mean) / scale
     own = np.sort(cdist(a, a), axis=1)[:, min(nearest, len(a) - 1)]
@@ -230,9 +249,10 @@ def coverage(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], neare
 
 
 def nearest_distance(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> float:
-    """Return the median distance from a synthesized sample to its nearest real one, relative to that between real ones.
+    """Return a ratio of two median distances between samples, given by their features [n, k].
 
-    Both are distances of standardized features; the latter is the median over all pairs of real samples.
+    The first is the median distance from a synthesized sample to its nearest real sample. It is divided by the median
+    distance of all pairs of real samples. Features are standardized before.
     """
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
     a, b = (real - mean) / scale, (made - mean) / scale
@@ -244,7 +264,10 @@ def nearest_distance(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32
 def _ridge_classifier(
     x: npt.NDArray[np.float64], truth: npt.NDArray[np.float64], unseen: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return scores of ridge logistic regression, fitted with Newton's method and balanced class weights."""
+    """Return the scores of the samples ``unseen`` [m, k] by a logistic regression with a ridge penalty.
+
+    The regression is fitted to ``x`` [n, k] and ``truth`` [n] (0 or 1) by Newton's method, with balanced class weights.
+    """
     x1, u1 = (np.hstack([v, np.ones((len(v), 1))]) for v in (x, unseen))
     weights = np.zeros(x1.shape[1])
     balance = np.where(truth > 0, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))

@@ -32,7 +32,8 @@ from datagen.export.writer import (
     requested_formats,
 )
 
-#: Samples whose objects are read ahead: an object store takes tens of milliseconds, but serves many reads at a time.
+#: Number of samples whose objects are read ahead. An object store takes tens of milliseconds for one read, but serves
+#: many at a time.
 READ_AHEAD = 16
 
 
@@ -99,8 +100,8 @@ def write_to(
         samples: the samples in any order, each once.
         labels: the study's labels, in order.
         read: returns a stored object's bytes by its digest; it is called from several threads.
-        about: JSON values that describe the export; ``runs`` (spec_digest, first_index, number, name, approved_by,
-            approved_at) links each sample to the run that rendered it.
+        about: JSON values that describe the export. Its ``runs`` is a list with an object for each run (spec_digest,
+            first_index, number, name, approved_by, approved_at), by which the run of a sample is found.
         specs: JSON values of the samples' specs and their ancestors, from which samples can be rendered again.
         split: the samples' splits, each a folder of images and masks.
         options: formats, and how they are written.

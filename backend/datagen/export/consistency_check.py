@@ -1,4 +1,4 @@
-"""Check before the export of a sample that its labels agree with its mask.
+"""Checks that the labels of a sample agree with its mask, before the sample is exported.
 
 The check compares values; it reads no files and corrects nothing. A disagreement is a fault of the sample's engine.
 """
@@ -19,13 +19,14 @@ from datagen.errors import StoreError
 from datagen.export import holes
 from datagen.export.writer import Mask
 
-#: Most instances that an 8-bit mask can distinguish.
+#: Largest number of instances that an 8-bit mask can distinguish.
 MAX_INSTANCES = 255
 
-#: Tolerance of a box's sides, pixels: for the rounding of a JSON round trip.
+#: Tolerance for the sides of a box, pixels. It allows for rounding in a JSON round trip.
 BOX_SLACK_PX = 0.01
 
-#: Tolerance of an outline's distance from the edge of its mask, pixels: for the simplification of outlines.
+#: Tolerance for the distance of an outline from the edge of its mask, pixels. It allows for the simplification of
+#: outlines.
 OUTLINE_SLACK_PX = 1
 
 #: Fractional bits of the fixed-point coordinates for ``cv2.fillPoly``.
@@ -98,10 +99,15 @@ def _close(first: Box, second: Box) -> bool:
 
 
 def _outlined(inside: npt.NDArray[np.bool_], lines: tuple[Polygon, ...], left: int, top: int) -> bool:
-    """Return whether the polygons cover ``inside`` [h, w], whose corner lies at (left, top), within the tolerance.
+    """Return whether an instance's outlines cover its pixels within ``OUTLINE_SLACK_PX``.
 
-    Outlines cannot have holes. ``lines`` are the outlines and the rings of the holes, which are filled together by the
-    even-odd rule, as the formats with polygons contain them; a hole that is filled then is a disagreement.
+    Outlines cannot have holes, so ``lines`` contains the rings of the holes too (see ``holes``), as the formats with
+    polygons do. They are filled together by the even-odd rule. The result must have the same holes as ``inside``.
+
+    Args:
+        inside: the instance's pixels, [h, w] bool.
+        lines: the instance's outlines and the rings of its holes, in pixels of the image.
+        left, top: the position of the top left corner of ``inside`` in the image, in pixels.
     """
     pad = OUTLINE_SLACK_PX + 1
     mask_pixels = np.pad(inside, pad).astype(np.uint8)

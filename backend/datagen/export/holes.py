@@ -1,7 +1,7 @@
-"""Holes of instances, as rings around them; outlines do not include holes.
+"""Holes of instances, each as a ring (a polygon around the hole). An instance's outlines do not contain its holes.
 
-Outlines and rings together, filled by the even-odd rule, cover the instance's pixels: a ring excludes the hole inside
-an outline, and the outline of a part inside a hole includes that part again.
+If outlines and rings are filled together by the even-odd rule, they cover the instance's pixels. A ring excludes the
+hole inside an outline. The outline of a part that lies inside a hole includes that part again.
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from datagen.domain.geometry import Polygon
 
 
 def rings(inside: npt.NDArray[np.bool_], left: int = 0, top: int = 0) -> tuple[Polygon, ...]:
-    """Return the rings of all holes of the pixels ``inside`` [h, w], whose corner lies at (left, top), in pixels.
+    """Return the rings of all holes of an instance, in pixels of the image.
 
     A ring runs half-way between the pixels inside and outside (marching squares). Pixels that touch at a corner are
-    connected (8-connectivity), as in the outlines, so a hole is not open at a corner. Rings run against the direction
-    of the outlines: the signed area of an outline and its rings is that of the pixels between them.
+    connected (8-connectivity), as in the outlines, so a hole is not open at a corner. Rings run in the opposite
+    direction to outlines. The sum of the signed areas of an outline and its rings is therefore the area of the pixels
+    between them.
+
+    Args:
+        inside: the instance's pixels, [h, w] bool.
+        left, top: the position of the top left corner of ``inside`` in the image, in pixels.
     """
     if cv2.connectedComponents(np.pad(~inside, 1, constant_values=True).view(np.uint8), connectivity=4)[0] <= 2:
         return ()  # one component outside, besides the number of the pixels inside: there is no hole

@@ -68,9 +68,10 @@ def provenance(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the run that rendered the sample, and its approval; values that ``about`` does not contain are None.
+    """Return the run that rendered the sample, and the run's approval. Values that ``about`` does not contain are None.
 
-    Runs of one spec have the same digest and consecutive ranges of indices, each from the run's ``first_index``.
+    Runs of one spec have the same digest. Their ranges of sample indices follow each other, and each begins at the
+    run's ``first_index``.
     """
     matching_run = None
     for run in sorted(about.get("runs", ()), key=lambda run: int(run.get("first_index", 0))):

@@ -23,7 +23,8 @@ from datagen.errors import StoreError
 #: Bytes that are copied at a time.
 _PIECE = 2**16
 
-#: Date of every entry of a zip, the earliest of the format; constant, so that equal samples give equal bytes.
+#: Date of every entry of a zip: the earliest that the format allows. It is constant, so that equal samples give equal
+#: bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 #: Unix permissions of every entry of a zip: a regular file that everyone may read.

@@ -1,1 +1,1 @@
-"""Decoding and encoding of pictures: decoder with limits, its sandbox, encoders, file signatures."""
+"""Decoding and encoding of pictures: the decoder with its limits, its sandbox, encoders, and file signatures."""

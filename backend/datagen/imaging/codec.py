@@ -1,9 +1,8 @@
 """Decoding of picture files into pixels. No other module decodes untrusted pictures.
 
-A file's size is checked before its pixels are decoded. The pixels have the orientation that Label Studio shows, so that
-its percentage coordinates refer to the right pixels. Colour profiles are not applied: libraries that load the images
-for training (OpenCV, torchvision) ignore them too.
-"""
+The size of a picture is checked before its pixels are decoded. The pixels have the orientation that Label Studio shows,
+so that percentage coordinates of Label Studio refer to the right pixels. Colour profiles are not applied, because
+libraries that load images for training (OpenCV, torchvision) ignore them too."""
 
 from __future__ import annotations
 
@@ -29,10 +28,11 @@ from datagen.errors import BadPicture
 from datagen.imaging.completeness import check_png_rows, check_tiff_rows
 from datagen.imaging.file_signatures import kind_of
 
-#: [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
+#: Array [h, w] (grey) or [h, w, 3] (RGB), uint8 or uint16.
 Pixels = npt.NDArray[Any]
 
-#: Pillow's class for each kind. ``Image.open`` is not used: its size limit is global, ours is an argument.
+#: Pillow's class for each kind of file. ``Image.open`` is not used, because its size limit is global, and ours is an
+#: argument.
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -42,13 +42,15 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "GIF": GifImageFile,
 }
 
-#: Kinds whose EXIF orientation browsers apply; measured in Chromium, which ignores it in WebP and shows no TIFF.
+#: Kinds of files whose EXIF orientation browsers apply. This was measured in Chromium, which ignores it in WebP and
+#: shows no TIFF.
 _TURNED_BY_EXIF = frozenset({"JPEG", "PNG"})
 
-#: Tags that EXIF and TIFF share.
+#: Numbers of two tags in EXIF and TIFF.
 _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 0x0102
 
-#: Functions that turn stored pixels upright, by orientation; 1 and invalid values mean that they are upright.
+#: Functions that turn stored pixels upright, by the value of the orientation tag. For 1 and invalid values, the pixels
+#: are upright already.
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
@@ -60,29 +62,36 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 }
 
 
-#: PNG's colour types (byte 25) without colour: grey, and grey with alpha.
+#: Colour types of PNG (byte 25 of a file) that are grey: without alpha, and with alpha.
 _PNG_GREY_TYPES = (0, 4)
 
-#: The JPEG decoder's warning about bytes after the last row. Cameras write a few such bytes; many such bytes are rows
+#: Warning of the JPEG decoder about bytes after the last row. Cameras write a few such bytes. Many such bytes are rows
 #: that the header does not declare.
 _SURPLUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MAX_SURPLUS_BYTES, _MAX_SURPLUS_SHARE = 64, 1 / 64
 
-#: Rows of a picture that are composited over white at a time, to bound the memory of the 64-bit intermediates.
+#: Number of rows that are composited over white at a time; it bounds the memory for the 64-bit intermediate values.
 _BAND_ROWS = 256
 
 
 def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
     """Return the pixels of a JPEG, PNG, BMP, WebP, TIFF or single-frame GIF file, upright and read-only.
 
-    Palette and CMYK become RGB, one bit becomes 0 and 255, 16 bits stay 16 bits. Transparent pictures are composited
-    over white, the background in browsers: dropping the alpha channel would reveal the colours of transparent pixels.
+    A palette or CMYK becomes RGB, one bit becomes 0 or 255, and 16 bits remain 16 bits. A transparent picture is
+    composited over white, the background in browsers. If the alpha channel were dropped instead, the hidden colours of
+    transparent pixels would appear.
+
+    Args:
+        data: the file.
+        max_bytes: the largest accepted file, in bytes.
+        max_pixels: the largest accepted picture, in pixels.
 
     Returns:
         [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
 
     Raises:
-        BadPicture: the file is of another kind, exceeds a limit, is truncated or damaged; the sentence names the fix.
+        BadPicture: the file is of another kind, exceeds a limit, or is truncated or damaged; the sentence names the
+            fix.
     """
     check_bytes(len(data), max_bytes)
     kind = kind_of(data)
@@ -105,7 +114,7 @@ def decode(data: bytes, *, max_bytes: int, max_pixels: int) -> Pixels:
 
 
 def check_bytes(count: int, max_bytes: int) -> None:
-    """Check the size of a file.
+    """Check that a file of ``count`` bytes is not too large.
 
     Raises:
         BadPicture: the file has more than ``max_bytes`` bytes.
@@ -119,9 +128,10 @@ def check_bytes(count: int, max_bytes: int) -> None:
 
 @contextlib.contextmanager
 def _damage_as_bad_picture(kind: str) -> Iterator[None]:
-    """Convert any error that a decoder raises for a damaged file into BadPicture with a sentence for the user.
+    """Context manager that converts any error which a decoder raises for a damaged file to BadPicture.
 
-    Pillow's plug-ins do not catch their parsing errors (struct, zlib, index, key, syntax, …); OpenCV has its own.
+    Its sentence is for the user. Pillow's plug-ins raise their parsing errors unchanged (struct, zlib, index, key,
+    syntax, …). OpenCV has errors of its own.
     """
     try:
         yield
@@ -152,9 +162,10 @@ def _check_frames(picture: Image.Image, kind: str) -> None:
 
 
 def _orientation(picture: Image.Image, kind: str) -> int:
-    """Return the orientation of the stored pixels, 1 to 8; the decoders themselves apply TIFF's own tag.
+    """Return the orientation of the stored pixels, from 1 to 8, as browsers apply it.
 
-    It is read from the EXIF block only: Pillow would also read it from XMP, which browsers ignore.
+    It is read from the EXIF block only. Pillow would also read it from XMP, which browsers ignore. It is 1 for TIFF,
+    because the decoders themselves apply the orientation of a TIFF.
     """
     block = picture.info.get("exif")
     if kind not in _TURNED_BY_EXIF or not block:
@@ -168,7 +179,10 @@ def _orientation(picture: Image.Image, kind: str) -> int:
 
 
 def _is_sixteen_bit_png_or_colour_tiff(picture: Image.Image, data: bytes) -> bool:
-    """Return whether Pillow would reduce 16 bits to 8: it has no 16-bit colour or 16-bit grey with alpha."""
+    """Return whether the picture is a PNG of 16 bits, or a TIFF with several channels of 16 bits.
+
+    Pillow would reduce 16-bit colour, and 16-bit grey with alpha, to 8 bits.
+    """
     if isinstance(picture, PngImageFile):
         return data[24] == 16  # the depth in IHDR, which always comes first
     bits = picture.tag_v2.get(_BITS_PER_SAMPLE, ()) if isinstance(picture, TiffImageFile) else ()
@@ -190,7 +204,10 @@ def _decode_by_opencv(picture: Image.Image, data: bytes) -> Pixels:
 
 
 def _decode_jpeg(picture: JpegImageFile, data: bytes) -> Pixels:
-    """Return the same pixels as Pillow (both use libjpeg-turbo), but fail on warnings, such as missing rows."""
+    """Return the pixels of a JPEG file, and fail on warnings, such as missing rows.
+
+    They are the pixels that Pillow returns, because both decoders use libjpeg-turbo.
+    """
     height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     if (width, height) != picture.size:
         raise ValueError(f"it has two sizes, {width} by {height} and {picture.width} by {picture.height}")
@@ -235,7 +252,10 @@ def _decode_by_pillow(picture: Image.Image, data: bytes) -> Pixels:
 
 
 def _composite_over_white(colour: Pixels, alpha: Pixels) -> Pixels:
-    """Composite ``colour`` [h, w(, 3)] over white by ``alpha`` [h, w]; one unsigned type, not premultiplied."""
+    """Return ``colour`` [h, w] or [h, w, 3] composited over white by ``alpha`` [h, w].
+
+    Both have the same unsigned type, and ``colour`` is not premultiplied.
+    """
     white = np.uint64(np.iinfo(colour.dtype).max)
     flat = np.empty_like(colour)
     for top in range(0, len(colour), _BAND_ROWS):

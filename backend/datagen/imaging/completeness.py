@@ -1,8 +1,7 @@
-"""Checks that a file contains all rows that its header declares; Pillow fills missing rows with zeros.
+"""Checks that a file contains all rows that its header declares, because Pillow fills missing rows with zeros.
 
-PNG and TIFF only: the JPEG decoder warns of a truncated file (see ``codec.decode``), and the decoders of BMP, GIF, WebP
-and of 16-bit colour raise errors.
-"""
+Only PNG and TIFF need these checks. The JPEG decoder warns of a truncated file (see ``codec.decode``). The decoders of
+BMP, GIF, WebP and 16-bit colour raise errors."""
 
 from __future__ import annotations
 
@@ -15,17 +14,17 @@ from PIL.TiffImagePlugin import TiffImageFile
 _SIGNATURE_BYTES, _HEADER = 8, slice(16, 29)
 _BLOCK = 2**20
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257
-#: PNG's samples per pixel, by colour type.
+#: Samples per pixel of a PNG, by its colour type.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-#: Adam7's seven passes: first column and row, then the steps between them.
+#: The seven passes of Adam7 interlacing: the first column and row of each, then the steps between its columns and rows.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def check_png_rows(picture: Image.Image, data: bytes) -> None:
     """Check that a loaded PNG contains all rows.
 
-    Pillow loads missing rows as black, and the last missing row is one of the picture's last two rows. The data is
-    decompressed again and counted only if one of these two rows is black.
+    Pillow loads missing rows as black. If rows are missing, one of the picture's last two rows is among them. The data
+    is therefore decompressed again and counted only if one of these two rows is black.
 
     Raises:
         ValueError: rows are missing.
@@ -60,7 +59,7 @@ def check_tiff_rows(picture: TiffImageFile) -> None:
 
 
 def _uncompressed_bytes(data: bytes) -> int:
-    """Return the size of a PNG's uncompressed rows in bytes, including the filter byte of each row."""
+    """Return the size in bytes of a PNG's uncompressed rows, including one byte of each row for its filter."""
     header = data[_HEADER]
     width, height = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big")
     depth, colour_type, interlaced = header[8], header[9], header[12]

@@ -1,13 +1,12 @@
 """Restrictions of a process before it decodes untrusted bytes: no files, no network, no other processes, fixed limits.
 
-The kernel enforces every restriction, and none needs privileges: hard resource limits, ``no_new_privs``, Landlock (the
-process cannot open files, connect to TCP ports or signal outside processes), and a seccomp filter that allows the
-system calls that computing needs and refuses all others with EPERM. A process of root takes an unused user id. The
-restrictions are irrevocable. They require Linux on x86-64 or ARM64; on other systems only the resource limits apply,
-and ``contain`` returns a sentence about it.
+The kernel enforces every restriction, and none needs privileges. They are hard resource limits, ``no_new_privs``,
+Landlock and a seccomp filter. With Landlock the process cannot open files, connect to TCP ports or signal processes
+outside. The filter allows the system calls that computing needs, and refuses all others with EPERM. A process of root
+also changes to an unused user id. The restrictions cannot be undone. They require Linux on x86-64 or ARM64. On other
+systems only the resource limits apply, and ``contain`` returns a sentence about it.
 
-Why ctypes and no package: docs/decisions/0011.
-"""
+docs/decisions/0011 says why this module uses ctypes and no package."""
 
 from __future__ import annotations
 
@@ -22,26 +21,28 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-#: User ids that are not assigned to users, containers or services: https://systemd.io/UIDS-GIDS
+#: User ids that are assigned to no users, containers or services: https://systemd.io/UIDS-GIDS
 _UNUSED_IDS = range(1_879_048_192, 2_147_483_647)
-#: User id if the process's user namespace contains none of those.
+#: User id that is used if the process's user namespace contains none of those.
 _UNPRIVILEGED_ID = 65_534
 _CAP_KILL = 5
-#: Standard input, output and error.
+#: Number of descriptors that the process may have: standard input, output and error.
 _DESCRIPTORS = 3
 
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 22, 38
 _SECCOMP_MODE_FILTER = 2
 
-#: Numbers of the two required system calls of Landlock, the same on every architecture.
+#: Numbers of the two system calls of Landlock that are needed; they are the same on every architecture.
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _LANDLOCK_VERSION = 1
-#: Rights that Landlock can deny, with the ABI version that introduced them: files, TCP, scopes outside the process.
+#: Rights that Landlock can deny: for each kind (files, TCP, scopes outside the process), the ABI version that
+#: introduced it and the bits.
 _FILE_RIGHTS = ((1, 0x1FFF), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
 _TCP_RIGHTS = ((4, 0b11),)
 _SCOPES = ((6, 0b11),)  # abstract sockets, signals
 
-#: AUDIT_ARCH and the allowed system calls. No ``sigaction`` or ``sigprocmask``: SIGXCPU must end the process.
+#: AUDIT_ARCH and the numbers of the allowed system calls, by machine. ``sigaction`` and ``sigprocmask`` are not
+#: allowed, because SIGXCPU must end the process.
 _ALLOWED = {
     "x86_64": (
         0xC000003E,
@@ -69,16 +70,16 @@ _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000
 
 
 def contain(*, memory_bytes: int, cpu_seconds: int) -> list[str]:
-    """Restrict the process to computing, its open descriptors and bounded memory.
+    """Restrict the process to computing, its open descriptors and a limited amount of memory.
 
     The process must have one thread and must have finished all imports.
 
     Args:
-        memory_bytes: address space that the process may map in addition to the current mappings.
-        cpu_seconds: processor time that the process may use in addition to the time used so far.
+        memory_bytes: address space that the process may map in addition to the current mappings, in bytes.
+        cpu_seconds: processor time that the process may use in addition to the time used so far, in seconds.
 
     Returns:
-        The restrictions that this machine does not support, a sentence each; empty if the process is contained.
+        A sentence for each restriction that this machine does not support; empty if the process is contained.
     """
     missing = [*_limit(memory_bytes, cpu_seconds), *_change_user()]
     if sys.platform != "linux":
@@ -101,7 +102,7 @@ def contain(*, memory_bytes: int, cpu_seconds: int) -> list[str]:
 
 
 def restrict_by_landlock(libc: ctypes.CDLL) -> None:
-    """Deny all rights that the kernel's Landlock can deny.
+    """Deny the process all rights that the kernel's Landlock can deny.
 
     Raises:
         OSError: the kernel has no Landlock, or Landlock is disabled.
@@ -121,7 +122,7 @@ def restrict_by_landlock(libc: ctypes.CDLL) -> None:
 
 
 def filter_system_calls(libc: ctypes.CDLL) -> None:
-    """Refuse every system call that computing does not need, and executable memory.
+    """Refuse every system call that computing does not need, and memory that is executable.
 
     Raises:
         OSError: the kernel has no seccomp filters, or the architecture is not supported.
@@ -133,7 +134,7 @@ def filter_system_calls(libc: ctypes.CDLL) -> None:
 
 
 def _filter(machine: str) -> bytes:
-    """Return the filter as BPF instructions of 8 bytes each."""
+    """Return the seccomp filter for a machine, as BPF instructions of 8 bytes each."""
     if machine not in _ALLOWED or struct.calcsize("P") != 8:
         raise OSError(errno.ENOSYS, f"no filter is written for {machine}")
     architecture, plain, without_exec = _ALLOWED[machine]
@@ -152,7 +153,10 @@ def _filter(machine: str) -> bytes:
 
 
 def _limit(memory_bytes: int, cpu_seconds: int) -> list[str]:
-    """Set hard limits, which only root can raise: no new files or processes, no core dumps, bounded memory and time."""
+    """Set hard limits on files, processes, core dumps, memory and time; return a sentence for each that cannot be set.
+
+    Only root could raise a hard limit again. The limits allow no new files, no new processes and no core dumps.
+    """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     limits = {
         "RLIMIT_AS": _mapped_bytes() + memory_bytes,
@@ -173,12 +177,12 @@ def _limit(memory_bytes: int, cpu_seconds: int) -> list[str]:
 
 
 def _limit_descriptors(_libc: ctypes.CDLL) -> None:
-    """Allow no descriptors besides standard input, output and error."""
+    """Forbid descriptors other than standard input, output and error."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
 
 
 def _change_user() -> list[str]:
-    """Change to an unused user id without groups if the process runs as root."""
+    """Change to an unused user id without groups if the process runs as root; return a sentence if this fails."""
     if os.geteuid() != 0 or sys.platform != "linux":
         return []
     try:
@@ -204,7 +208,7 @@ def _set_unused_id(change: Callable[[int, int, int], None]) -> None:
 
 
 def _mapped_bytes() -> int:
-    """Return the current address space in bytes: that of Python and the decoders."""
+    """Return the size in bytes of the current address space, which Python and the decoders occupy."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except FileNotFoundError:  # no /proc (macOS), where the limit has no effect anyway

@@ -1,7 +1,7 @@
 """The process that decodes pictures for ``decoder_sandbox``: ``python -m datagen.imaging.decoder_process``.
 
-The process imports and warms up everything that decoding needs, drops all other rights (see ``containment``), and then
-answers requests, one picture at a time, on the socket that is its standard input. It ends when the socket is closed.
+The process imports and loads everything that decoding needs, and gives up all other rights (see ``containment``). Then
+it answers requests on a socket, which is its standard input, one picture at a time. It ends when the socket is closed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _serve(decoder: str, max_bytes: int, max_pixels: int, cpu_seconds: int, memo
 
 
 def _warm_up() -> None:
-    """Decode a small picture of each kind and form, so that libraries load everything before files are inaccessible."""
+    """Decode small pictures of each kind, so that the libraries load what they need while files are accessible."""
     warnings.simplefilter("ignore")  # showing a warning would open source files
     cv2.setNumThreads(1)
     for data in _small_pictures():

@@ -1,12 +1,12 @@
-"""Decoding of untrusted pictures in a separate, contained process with bounded time and memory.
+"""Decoding of untrusted pictures in a separate, contained process with limited time and memory.
 
-The limits before decoding (bytes, kind, pixels: see ``codec.decode``) reject files that declare too large a size. The
-sandbox protects against faults of a decoder: endless loops, unbounded memory, crashes in C, and execution of code from
-a picture. The process has no access to files, network or secrets (see ``containment``) and is reused for the next
-picture; after a crash a new one is started. Its answers are bounded and validated like other untrusted data.
+The checks before decoding (bytes, kind, pixels; see ``codec.decode``) reject files that declare too large a size. The
+sandbox protects against faults of a decoder: endless loops, unlimited memory, crashes in C, and execution of code from
+a picture. Its process has no access to files, network or secrets (see ``containment``). It is used for one picture
+after another; after a crash a new process is started. Its answers are limited in size and validated, like other
+untrusted data.
 
-``decoder_process`` is the program of that process.
-"""
+``decoder_process`` is the program that the process runs."""
 
 from __future__ import annotations
 
@@ -26,43 +26,45 @@ from datagen.errors import BadPicture, StoreError
 from datagen.imaging.codec import Pixels, check_bytes
 from datagen.imaging.framing import PIXELS, SIZE, receive, receive_into, send
 
-#: Processor time for one picture, seconds: 100 million pixels need about 5, for every kind.
+#: Processor time for one picture, in seconds. 100 million pixels need about 5 seconds, for every kind of file.
 CPU_SECONDS = 30
-#: Wall-clock time for one picture, seconds; longer, because the machine may be busy.
+#: Wall-clock time for one picture, in seconds. It is longer, because the machine may be busy.
 WALL_SECONDS = 120.0
-#: Memory for a picture, bytes per pixel: 16-bit RGBA, its colours, the upright colours, and a margin.
+#: Memory for a picture in bytes per pixel: 16-bit RGBA, its colours, the upright colours, and a margin.
 BYTES_PER_PIXEL = 24
-#: Memory in addition to that of the pixels, bytes; it suffices for small pictures.
+#: Memory in bytes besides that for the pixels; it is sufficient for small pictures.
 BASE_MEMORY = 256 * 2**20
-#: Time-out for the start of the process, seconds; it takes about one, but longer on a machine that swaps.
+#: Timeout in seconds for the start of the process. It takes about one second, and longer on a machine that swaps.
 START_SECONDS = 60.0
-#: A process is replaced after this many times ``cpu_seconds``; the kernel ends it one ``cpu_seconds`` later.
+#: A process is replaced when it has used this many times ``cpu_seconds``. The kernel ends it one ``cpu_seconds`` later.
 SHARES_A_PROCESS = 10
-#: Environment variables that the process inherits: paths of programs and packages, no secrets. It clears them too.
+#: Environment variables that the process inherits. They contain paths of programs and packages, and no secrets. The
+#: process clears them after its start.
 _KEPT_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
-#: Environment variables that disable the decoders' threads, which one picture does not need.
+#: Environment variables that turn off the decoders' threads, which a single picture does not need.
 _SINGLE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
-#: Most bytes of an answer without its pixels, and most characters of its sentence: decoders quote from files.
+#: Maximum bytes of an answer without its pixels, and maximum characters of its sentence, because decoders quote from
+#: files.
 _MAX_ANSWER_BYTES, _MAX_SENTENCE = 2**16, 1000
-#: Allowed types of pixels.
+#: Types of pixels that an answer may have.
 _PIXEL_TYPES = {"uint8": np.uint8, "uint16": np.uint16}
-#: Shortest interval between reads of the process's processor time, seconds.
+#: Shortest interval in seconds between two reads of the process's processor time.
 _SHORTEST_LOOK = 0.1
-#: Clock id for a process's processor time, see clock_getcpuclockid(3); reading it needs no permission.
+#: Clock id for the processor time of a process, see clock_getcpuclockid(3). Reading it needs no permission.
 _CPUCLOCK_SCHED = 2
 _SAVE_AGAIN = "open it in a picture editor, save it again, and add that"
 
 
 class DecoderSandbox:
-    """Decodes pictures in its process and returns their size or pixels. Thread-safe; decodes one picture at a time.
+    """Decodes pictures in a contained process. It is thread-safe and decodes one picture at a time.
 
     Args:
         max_bytes: as for ``codec.decode``.
         max_pixels: as for ``codec.decode``.
-        cpu_seconds: processor time for one picture.
-        wall_seconds: wall-clock time for one picture.
-        memory_bytes: memory for one picture; by default enough for the largest allowed one.
-        decoder: ``module:function`` with the arguments of ``codec.decode``.
+        cpu_seconds: processor time for one picture, in seconds.
+        wall_seconds: wall-clock time for one picture, in seconds.
+        memory_bytes: memory for one picture; by default enough for the largest allowed picture.
+        decoder: the function that decodes, as ``module:function``; it takes the arguments of ``codec.decode``.
     """
 
     def __init__(
@@ -85,23 +87,23 @@ class DecoderSandbox:
         self._process: _Process | None = None
 
     def size_of(self, data: bytes) -> tuple[int, int]:
-        """Decode a picture within the limits and return width and height of the upright picture in pixels.
+        """Decode a picture within the limits; return width and height of the upright picture in pixels.
 
         Raises:
-            BadPicture: the picture does not decode; the sentence names the cause and the fix.
+            BadPicture: the picture cannot be decoded; the sentence names the cause and the fix.
             StoreError: the process cannot be started.
         """
         answer = self._answer(data, with_pixels=False)
         return answer.width, answer.height
 
     def decode(self, data: bytes) -> Pixels:
-        """Decode a picture within the limits and return the same pixels as ``codec.decode``.
+        """Decode a picture within the limits; return the pixels that ``codec.decode`` returns for it.
 
         Returns:
             Read-only [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
 
         Raises:
-            BadPicture: the picture does not decode; the sentence names the cause and the fix.
+            BadPicture: the picture cannot be decoded; the sentence names the cause and the fix.
             StoreError: the process cannot be started.
         """
         pixels = self._answer(data, with_pixels=True).pixels
@@ -110,7 +112,7 @@ class DecoderSandbox:
         return pixels
 
     def missing_containment(self) -> list[str]:
-        """Return the restrictions of the process that this machine does not support, a sentence each.
+        """Return a sentence for each restriction of the process that this machine does not support.
 
         Raises:
             StoreError: the process cannot be started.
@@ -119,7 +121,7 @@ class DecoderSandbox:
             return self._running().missing
 
     def close(self) -> None:
-        """End the process; the next picture starts another."""
+        """End the process. The next picture starts a new one."""
         with self._lock:
             if self._process is not None:
                 self._process.end()
@@ -157,7 +159,10 @@ class DecoderSandbox:
             raise _ProcessFailed from None
 
     def _running(self) -> _Process:
-        """Return the process; start a new one after a fork, or if the current one has used up its processor time."""
+        """Return the running process, or start one.
+
+        A new process is started after a fork, or if the previous one used up its processor time.
+        """
         if self._process is not None and self._process.owner != os.getpid():  # it belongs to the parent
             self._process = None
         if self._process is not None and (_cpu_used(self._process.pid) or 0) > SHARES_A_PROCESS * self._cpu_seconds:
@@ -175,11 +180,11 @@ class _Answer(NamedTuple):
 
 
 class _ProcessFailed(Exception):
-    """The process ended during a picture, or its answer is invalid."""
+    """The process ended while it decoded a picture, or its answer is invalid."""
 
 
 class _Deadline:
-    """Deadline of a process for a picture: its processor time or the wall-clock time, whichever is used up first."""
+    """Limits of a process for one picture: its processor time and the wall-clock time."""
 
     def __init__(self, pid: int, cpu_seconds: float, wall_seconds: float) -> None:
         self._pid = pid
@@ -188,10 +193,10 @@ class _Deadline:
         self._most_cpu = None if used is None else used + cpu_seconds
 
     def next_wait(self) -> float:
-        """Return the seconds to wait before the next call of this method.
+        """Return how many seconds to wait before this method is called again.
 
         Raises:
-            TimeoutError: the time is used up.
+            TimeoutError: the processor time or the wall-clock time is used up.
         """
         wait = self._until - time.monotonic()
         if self._most_cpu is not None and (used := _cpu_used(self._pid)) is not None:
@@ -205,7 +210,10 @@ class _Deadline:
 
 
 class _Process:
-    """The process and its socket. The process ends when the socket is closed, so it does not outlive its owner."""
+    """The process and its socket.
+
+    The process ends when the socket is closed, so that it does not outlive the process that started it.
+    """
 
     def __init__(self, arguments: list[Any]) -> None:
         self.owner = os.getpid()
@@ -227,11 +235,11 @@ class _Process:
             raise StoreError(
                 f"the process that decodes pictures does not start (exit code {self.end()}); see the end of the log"
             ) from None
-        #: The restrictions that the machine does not support, as sentences.
+        #: a sentence for each restriction that the machine does not support
         self.missing = [str(sentence) for sentence in ready["missing"]]
 
     def ask(self, data: bytes, max_pixels: int, with_pixels: bool, deadline: _Deadline) -> _Answer:
-        """Send one picture and return the answer, with the pixels if they are requested.
+        """Send one picture and return the answer, with the pixels if ``with_pixels``.
 
         Raises:
             BadPicture: the process reports a problem of the picture.
@@ -255,7 +263,7 @@ class _Process:
 
 
 def _parse_answer(message: Any, max_pixels: int, with_pixels: bool) -> _Answer:
-    """Return the parsed answer, with an uninitialized array for the pixels if they follow.
+    """Return the parsed answer. If pixels follow, it has an uninitialized array for them.
 
     Raises:
         BadPicture: the message reports a problem of the picture.
@@ -277,7 +285,7 @@ def _parse_answer(message: Any, max_pixels: int, with_pixels: bool) -> _Answer:
 
 
 def _cpu_used(pid: int) -> float | None:
-    """Return the processor time of a child process in seconds; None if the system does not provide it."""
+    """Return the processor time in seconds that a child process has used; None if the system does not provide it."""
     try:
         return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
     except OSError:

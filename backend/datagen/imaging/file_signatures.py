@@ -1,14 +1,14 @@
-"""File kinds by their signatures: the accepted pictures, and a sentence for each kind that is refused.
+"""Kinds of files by their signatures: the accepted pictures, and a sentence for each kind that is refused.
 
-This module compares bytes and decodes nothing. The error for a refused file names its kind: "not a picture" would not
-help users whose other programs show the file as a picture.
-"""
+This module compares bytes and decodes nothing. The error for a refused file names its kind. The error "not a picture"
+would not help users whose other programs show the file as a picture."""
 
 from __future__ import annotations
 
 from datagen.errors import BadPicture
 
-#: Accepted kinds by signature; ``kind_of`` recognizes WebP, whose signature contains a length.
+#: Accepted kinds by their signatures. WebP is missing, because its signature contains a length; ``kind_of`` recognizes
+#: it.
 _ACCEPTED = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -23,7 +23,7 @@ _ACCEPTED = {
 
 _EXPORT = "export it as PNG or JPEG and add that"
 
-#: Refused kinds by signature: the description and the remedy.
+#: Refused kinds by their signatures: a description and the remedy.
 _REFUSED = {
     b"%PDF": ("a PDF document", "export the picture in it as PNG and add that"),
     b"PK\x03\x04": ("a ZIP archive or an office document", "unpack it and add the pictures in it"),
@@ -43,7 +43,7 @@ _REFUSED = {
     b"version https://git-lfs": ("a Git LFS pointer, not the picture itself", "run “git lfs pull” and add it again"),
 }
 
-#: The same for text files, without leading white space and in lower case.
+#: Refused kinds of text files, by their beginning without white space and in lower case: a description and the remedy.
 _REFUSED_TEXT = {
     b"<svg": ("an SVG drawing, which has no pixels", _EXPORT),
     b"<!doctype html": (
@@ -57,7 +57,7 @@ _REFUSED_TEXT = {
     b"[": ("JSON text", "the address may ask for a log-in, or this is a task list: add the picture itself"),
 }
 
-#: The same for ISO media files, by the brand at byte 8.
+#: Refused kinds of ISO media files, by their brand, which begins at byte 8: a description and the remedy.
 _REFUSED_BRANDS = {
     b"heic": ("an HEIC photo, as iPhones save them", _EXPORT),
     b"heix": ("an HEIC photo, as iPhones save them", _EXPORT),

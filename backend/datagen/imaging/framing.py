@@ -1,11 +1,11 @@
-"""Messages to and from the decoder process, on a stream socket: eight bytes of length, then the message."""
+"""Messages to and from the decoder process on a stream socket. A message is preceded by its length in eight bytes."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
 
-#: Requests to the decoder process, sent before each picture: for its size, or for size and pixels.
+#: Requests to the decoder process. One precedes each picture: for its size, or for its size and pixels.
 SIZE, PIXELS = b"size", b"pixels"
 _LENGTH_BYTES = 8
 _SMALL = 2**16
@@ -26,14 +26,14 @@ def send(line: socket.socket, data: bytes) -> None:
 
 
 def receive(line: socket.socket, most: int, next_wait: Callable[[], float] | None = None) -> bytes:
-    """Receive one message of at most ``most`` bytes.
+    """Receive one message of at most ``most`` bytes and return it.
 
     Args:
         line: the socket.
-        most: largest accepted message, bytes; a longer one is not read, and no memory is allocated for it.
+        most: largest accepted message in bytes. A longer one is not read, and no memory is allocated for it.
         next_wait: returns the seconds to wait for the next bytes. It is called before each read and after each
-            time-out, so a sender of single bytes is bounded too. It raises TimeoutError to end the wait. Without it,
-            there is no time-out.
+            time-out, so that a sender of single bytes is limited too. It raises TimeoutError to end the wait. If it is
+            None, there is no time-out.
 
     Raises:
         OSError: the other end is closed, the message is longer, or ``next_wait`` raised TimeoutError.
@@ -49,7 +49,7 @@ def receive(line: socket.socket, most: int, next_wait: Callable[[], float] | Non
 
 
 def receive_into(line: socket.socket, view: memoryview, next_wait: Callable[[], float] | None = None) -> None:
-    """Fill ``view`` with the next bytes, as ``receive`` does.
+    """Fill ``view`` with the next bytes from the socket; ``next_wait`` is as for ``receive``.
 
     Raises:
         OSError: the other end is closed, or ``next_wait`` raised TimeoutError.

@@ -1,1 +1,1 @@
-"""Everything that depends on Label Studio's API and JSON formats."""
+"""All code that depends on Label Studio's API and JSON formats."""

@@ -1,4 +1,4 @@
-"""Refinement of a spec's parameters by the verdicts on its preview round, which the spec's engine decides."""
+"""Refinement of a spec's parameters by the verdicts on its preview round. The spec's engine decides what changes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from datagen.synthesis.engine import Engine, Refinement, ReviewedSample
 
 
 def refine_for(engine: Engine, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
-    """Return the parameters of the child spec of any engine, checked by the engine's own model.
+    """Return the engine's refinement: the parameters of the child spec, and the changes as sentences.
+
+    The refined parameters are checked by the engine's parameter model, if it has one.
 
     Args:
         engine: the engine of the judged spec.
-        parameters: parameters of the judged spec.
-        reviewed: reviewed samples of its round; may be empty.
+        parameters: the parameters of the judged spec.
+        reviewed: the reviewed samples of the spec's round; may be empty.
 
     Raises:
-        EngineError: the parameters, or those that the engine answered, are not the engine's.
+        EngineError: the engine does not accept the given parameters, or the parameters that it returned itself.
     """
     refinement = engine.refine(parameters, reviewed)
     if engine.parameters_model is not None:

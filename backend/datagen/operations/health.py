@@ -37,10 +37,10 @@ log = structlog.get_logger()
 
 #: Upper bounds of the histograms, seconds.
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: Timeout of Label Studio's health check, seconds: a server that is ready answers at once.
+#: Timeout of the request to Label Studio's health check, seconds. A server that is ready answers at once.
 LABEL_STUDIO_SECONDS = 2.0
 
-#: Timeout of the check of one part, seconds; all parts are checked at the same time.
+#: Timeout of the check of one part, seconds. All parts are checked at the same time.
 PART_SECONDS = 3.0
 #: Maximum number of checks per part that timed out and have not returned.
 MAX_CHECKS = 2
@@ -52,9 +52,10 @@ _CHECK_ERRORS = (SQLAlchemyError, RedisError, httpx.HTTPError, DatagenError, OSE
 
 
 def label_studio_health(url: str) -> httpx.Client:
-    """Return a client for Label Studio's health check; create it once, as its creation takes longer than a check.
+    """Return a client for Label Studio's health check. Use one client for all checks, because creating it is slow.
 
-    The client keeps no connection open: a server that closed it just before the next check would count as unavailable.
+    The client keeps no connection open between checks. If the server closed such a connection just before a check, it
+    would count as unavailable.
     """
     return httpx.Client(base_url=url, timeout=LABEL_STUDIO_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
 
@@ -115,7 +116,10 @@ class MetricsCollector(Collector):
     """Prometheus metrics, computed at each scrape."""
 
     def __init__(self, database: Database, queues: Queues, parts: Callable[[], Mapping[str, bool]]) -> None:
-        """``parts`` returns the readiness of the parts (see ``readiness``); it is called at each scrape."""
+        """Collect from rows, from queues, and from the result of ``parts``.
+
+        ``parts`` returns part → whether it works (see ``readiness``). It is called at each scrape.
+        """
         self._database = database
         self._queues = queues
         self._parts = parts

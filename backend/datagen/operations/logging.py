@@ -1,6 +1,6 @@
 """Logging: one JSON line per event on standard error, with secrets redacted.
 
-Commands that a person runs write only warnings and errors, as plain lines between their own output.
+A command that a person runs writes only warnings and errors, as plain lines between its own output.
 
 Secrets are recognised in three ways: by value (those in the settings), by name (``password=…``), and by pattern
 (tokens, auth headers, keys of links). The same redaction applies to the warnings of libraries, gunicorn's log and
@@ -24,10 +24,10 @@ _NAMES = r"token|passw(?:or)?d|basic_auth_pass|secret|authorization|api_?key|sig
 # Log lines contain untrusted text, and regular expressions run with the interpreter's lock held. So each pattern reads
 # a character a bounded number of times: a match starts only at the beginning of a word (“(?<![\w-])”), a look-ahead
 # ends with the word, and possessive quantifiers (“++”, “*+”) prevent backtracking.
-#: A value under a name that matches is never written.
+#: Names of secrets. A value under a name that matches is never written.
 _SECRET_NAMES = re.compile(_NAMES, re.IGNORECASE)
-#: A name and its value inside a text: ``X-Datagen-Secret: …``, ``'password': '…'``, ``?token=…``. After an unclosed
-#: quote the rest of the line is redacted.
+#: A name of a secret and its value inside a text: ``X-Datagen-Secret: …``, ``'password': '…'``, ``?token=…``. If the
+#: value begins with a quote that is not closed, the rest of the line is redacted.
 _SECRET_PAIRS = re.compile(
     rf"""(?<![\w-])(?P<name>(?=[\w-]*?(?:{_NAMES}))[\w-]++["']?\s*+[:=]\s*+)"""
     r"""(?P<value>"[^"]*+"|'[^']*+'|["'][^\n]*+|[^\s"'&,;)}\]]++)""",
@@ -41,12 +41,12 @@ _SECRET_LOOKS = re.compile(
     r"|(?<=[?&]key=)[^&\s\"']++"
     r"|(?<=://)[^/@\s:]*+:[^/@\s]++(?=@)"
 )
-#: Shorter values are not redacted, because they would hide ordinary words. Datagen's own secrets are longer
-#: (``settings.SHORTEST_SECRET``); only very short database passwords are affected.
+#: Length of the shortest secret that is redacted by its value, characters. The value of a shorter one may occur in
+#: ordinary words. Datagen's own secrets are longer (``settings.SHORTEST_SECRET``); a database password may be shorter.
 _SHORTEST_VALUE = 6
 #: A longer text is cut to this many characters, and the number of missing characters is appended.
 LONGEST_TEXT = 50_000
-#: The characters that tokens consist of, and the longest length of a token.
+#: The characters that tokens consist of, and the largest number of characters of a token.
 _TOKEN_CHARACTERS = string.ascii_letters + string.digits + "-_.~+/="
 _LONGEST_WORD = 5_000
 #: A value nested deeper than this is not written.
@@ -77,7 +77,7 @@ class Redaction:
         return _SECRET_PAIRS.sub(lambda match: match["name"] + REDACTED, text) + missing
 
     def _harmless_cut(self, text: str) -> int:
-        """Return the index to cut a long text at, so that no unrecognisable part of a secret remains."""
+        """Return the index at which to cut a long text, so that no secret is cut in two and escapes redaction."""
         window = text[LONGEST_TEXT - _LONGEST_WORD : LONGEST_TEXT]
         end = LONGEST_TEXT - len(window) + len(window.rstrip(_TOKEN_CHARACTERS))
         for value in self._values:
@@ -115,7 +115,7 @@ _SENTENCES = {
 }
 
 
-#: Escapes of terminal control characters and line ends.
+#: Control character of a terminal, or end of a line → its escape.
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 #: The same for tracebacks, which keep their line ends.
 _TRACE_CONTROLS = {code: escape for code, escape in _CONTROLS.items() if chr(code) != "\n"}
@@ -153,7 +153,7 @@ def configure_logging(level: str, secrets: Collection[str] = (), *, for_a_person
     Args:
         level: The lowest level that is written: DEBUG, INFO, WARNING or ERROR.
         secrets: Values that are never written.
-        for_a_person: Write plain lines instead of JSON, and no INFO unless ``level`` is DEBUG.
+        for_a_person: Write plain lines instead of JSON. INFO is then written only if ``level`` is DEBUG.
     """
     redact = Redaction(secrets)
     if for_a_person and level == "INFO":

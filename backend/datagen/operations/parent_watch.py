@@ -1,10 +1,12 @@
 """Stops child processes when their parent ends for any reason, also when the parent is killed.
 
 Parent and children share a pipe that is never written to. The children hold the reading end. Only the parent holds the
-writing end, which the system closes when the parent ends. This works on every Unix. A signal on the parent's end exists
-only on Linux, and there it follows the thread that started the child.
+writing end, which the system closes when the parent ends. The children then read the end of the pipe.
 
-While the parent runs, the supervisor stops the children.
+This works on every Unix. The alternative, a signal that the system sends when the parent ends, exists only on Linux.
+There it is sent when the thread that started the child ends, which may be earlier.
+
+A parent that is running stops its children itself; see ``supervisor``.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import structlog
 
 log = structlog.get_logger()
 
-#: After a stop request a worker has this long to finish its shard, seconds. Then it is killed, and the shard is free
-#: again when its lease expires.
+#: Time that a worker has to finish its shard after a stop request, seconds. Then the worker is killed, and another one
+#: can claim the shard when its lease expires.
 STOP_SECONDS = 10.0
 #: The environment variable with the file descriptor of the reading end.
 _VARIABLE = "DATAGEN_LIFELINE"

@@ -1,4 +1,4 @@
-"""Readiness, checked in a background thread: a part that hangs makes the last result older, but delays no request."""
+"""Readiness, checked in a background thread. If a part hangs, requests are not delayed but get the last result."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ log = structlog.get_logger()
 
 #: Seconds between two checks of the parts.
 EVERY_SECONDS = 2.0
-#: A result that is older than this is stale: a part delays the next check, seconds.
+#: Age above which a result is stale, seconds. A result becomes that old if a part delays the next check.
 STALE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The readiness of the parts, and its age in seconds; without parts until the first check is complete."""
+    """The result of a check: part → whether it works, and the age of the result in seconds.
+
+    ``parts`` is empty until the first check is complete.
+    """
 
     parts: Mapping[str, bool]
     age: float
@@ -42,7 +45,7 @@ class ReadinessCache:
         threading.Thread(target=self._run, name="readiness", daemon=True).start()
 
     def latest(self) -> Look:
-        """Return the last complete result."""
+        """Return the result of the last complete check."""
         began, parts = self._latest
         return Look(parts, time.monotonic() - began)
 

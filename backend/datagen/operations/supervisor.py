@@ -1,6 +1,6 @@
-"""``datagen up``: web, workers and scheduler on one machine, restarted when they exit, and stopped together.
+"""``datagen up``: runs web, workers and scheduler on one machine, restarts those that exit, and stops all together.
 
-They also stop when this process is killed: see ``parent_watch``.
+These processes also stop if the supervisor is killed: see ``parent_watch``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ log = structlog.get_logger()
 
 #: First and longest pause before a part that exited is restarted, seconds; each pause is twice the last one.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
-#: After a part has run for this long, its next pause is the first pause again.
+#: Seconds that a part has to run so that its next pause is ``FIRST_PAUSE`` again.
 GOOD_START_SECONDS = 30.0
-#: Stop timeout of a supervisor that is itself a part: shorter than its own, so that its parts end before it does.
+#: Stop timeout of a supervisor that is itself a part of another one, seconds. It is shorter than ``STOP_SECONDS``,
+#: after which the outer supervisor kills it, so that its own parts end first.
 INNER_STOP_SECONDS = 0.7 * STOP_SECONDS
 
 
@@ -86,7 +87,7 @@ def supervise(parts: dict[str, list[str]], stop_seconds: float = STOP_SECONDS) -
 
 
 def _restart_if_due(part: _Part, parent_watch: ParentWatch) -> None:
-    """Start a part that is due, or note the exit of its process and schedule the restart."""
+    """Start a part whose restart is due. If its process has exited, log the exit and schedule the restart."""
     moment = time.monotonic()
     if part.process is not None:
         code = part.process.poll()

@@ -1,4 +1,4 @@
-"""Due rows: the ids of the rows for which a job has to be enqueued, by queries that the registry of jobs names."""
+"""Queries for due rows, for which a job has to be enqueued. The registry of jobs names the query of each job."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.workflow.decisions.spec_versions import shard_job_kind
 from datagen.workflow.services import JobKind
 
-#: Returns the ids of the rows that are due at a time, in the order of the ids.
+#: A query: a function that returns the ids of the rows that are due at the given time, in ascending order.
 DueRows = Callable[[Session, datetime], Iterable[int]]
 
-#: Maximum rows of one job in one scan; the next scan takes the rest.
+#: Maximum number of rows that one query returns; the next scan finds the rest.
 MAX_ROWS = 50_000
 
 
 def is_due(table: type[LeasedRow], moment: datetime) -> ColumnElement[bool]:
-    """Return the condition for a leased row that is pending and due, or whose lease has expired."""
+    """Return the condition for due rows of a table: the row is pending and due, or its lease has expired."""
     return and_(table.state.in_([WorkState.PENDING, WorkState.RUNNING]), table.due_at <= moment)
 
 

@@ -28,9 +28,11 @@ def engine_problems(
 ) -> tuple[str, ...]:
     """Return the problems that prevent rendering with an engine, a sentence each; empty if there are none.
 
-    The engine's own check runs on this machine, unless the engine needs a GPU and all of its workers run on other
-    machines. Then the reports that those workers published for the same parameters are returned. Workers that were
-    started with other parameters run the check when they take the work, before they load anything.
+    If the engine needs a GPU and all of its workers run on other machines, return the problems that those workers
+    reported for the same parameters. In every other case, run the engine's own check on this machine.
+
+    A worker that was started with other parameters has no report for these. It runs the check when it takes the work,
+    before it loads a model.
     """
     if not needs_gpu(engine):
         return check_engine(engine, parameters, settings)
@@ -48,9 +50,9 @@ def engine_problems(
 
 
 def log_problems(settings: EngineSettings, engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
-    """Log the problems of an engine on this machine with the given parameters; return the parameters that it takes.
+    """Log the problems of an engine on this machine, and return those of the given parameters that the engine takes.
 
-    The worker starts anyway: a version may set other parameters, and missing files may be added later.
+    The worker starts in spite of problems: a version may set other parameters, and missing files may be added later.
     """
     parameters: dict[str, Json] = {}
     try:
@@ -82,7 +84,7 @@ def report_problems(redis: Redis, settings: EngineSettings, parameters: Mapping[
 def _reported_problems(
     redis: Redis, hosts: Iterable[str], engine: str, parameters: Mapping[str, Json]
 ) -> tuple[str, ...]:
-    """Return the problems that GPU machines published; empty if one machine reported none, or published no report."""
+    """Return the problems that GPU machines reported; empty if at least one machine has no problem or no report."""
     sentences: list[str] = []
     for host in sorted(hosts):
         report = redis.get(_key(host, engine, parameters))

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 #: Interval between heartbeats, seconds.
 BEAT_SECONDS = 2.0
-#: A process without a heartbeat for this long is considered dead, seconds.
+#: Seconds without a heartbeat after which a process is considered dead.
 LIFETIME_SECONDS = 8
 #: Maximum number of names read per kind; more than any installation has processes.
 MAX_NAMES = 10_000
@@ -70,7 +70,10 @@ def end(redis: Redis, kind: Kind, name: str) -> None:
 
 @contextmanager
 def beating(redis_url: str, kind: Kind, process: Alive) -> Iterator[None]:
-    """Send heartbeats in a thread until the block ends; while Redis is unavailable, keep trying."""
+    """Send heartbeats of a process in a thread until the block ends, then delete the heartbeat.
+
+    While Redis is unavailable, the thread keeps trying.
+    """
 
     def send() -> None:
         try:

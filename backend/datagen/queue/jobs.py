@@ -1,7 +1,7 @@
-"""The registry of jobs: the function, the queue and the time limit of each job, and the rows or the time it runs for.
+"""The registry of jobs: the function, queue and time limit of each job, and what causes it (a due row or an interval).
 
 Enqueueing, the workers' allow-list, recovery, the scheduler and the metrics all read this registry. A job is a function
-of ``entrypoints.rq_tasks`` and one entry here; RQ calls the function by name, so that module is not imported here.
+of ``entrypoints.rq_tasks`` and one entry here; RQ calls the function by its name, and this module does not import it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
 from datagen.workflow.services import JobKind
 
-#: Queue names, most urgent first: a worker that serves all queues takes an event before a shard.
+#: Names of the queues, the most urgent first. A worker that serves all of them takes an event before a shard.
 EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
 ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
-#: Served only by workers with a GPU, which serve no other queue: they keep a loaded model ready instead.
+#: Name of the queue that only workers with a GPU serve. They serve no other queue, so that their loaded model is
+#: always ready.
 GPU = "datagen-gpu"
 
 _MODULE = "datagen.entrypoints.rq_tasks"
@@ -44,9 +45,10 @@ class _Job:
 class RowJob(_Job):
     """A job that works on one row; its only argument is the row's id."""
 
-    #: the rows for which recovery enqueues the job: a job is lost when Redis is emptied or its worker is killed
+    #: the query for the due rows. Recovery enqueues the job for them, because a job is lost if Redis is emptied or its
+    #: worker is killed
     due: due_rows.DueRows
-    #: the table that the job leases a row of
+    #: the table of the row that the job leases
     table: type[LeasedRow]
 
 
@@ -110,7 +112,7 @@ FUNCTION_NAMES = frozenset(job.function_name for job in (*ROW_JOBS.values(), *PE
 
 
 def leased_tables() -> dict[str, type[LeasedRow]]:
-    """Return job kind → table, once for each table; of several jobs of one table, the first is named."""
+    """Return job kind → the table that it leases. Each table occurs once, with the first of its job kinds."""
     tables: dict[type[LeasedRow], str] = {}
     for kind, job in ROW_JOBS.items():
         tables.setdefault(job.table, str(kind))

@@ -1,4 +1,4 @@
-"""Workers with a fresh heartbeat."""
+"""Lists the workers whose heartbeat is fresh."""
 
 from __future__ import annotations
 

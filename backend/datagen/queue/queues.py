@@ -19,12 +19,12 @@ from datagen.workflow.services import JobKind, JobRequest
 
 log = structlog.get_logger()
 
-#: Timeout of Redis operations. Redis answers in microseconds unless it is unavailable. A web request must not wait
-#: longer, because Label Studio blocks for up to one second on the request, and so does the annotator.
+#: Timeout of Redis operations, seconds. Redis answers in microseconds unless it is unavailable. A web request must not
+#: wait longer, because Label Studio waits up to one second for its response, and the annotator waits for Label Studio.
 REDIS_TIMEOUT_SECONDS = 0.4
-#: After a failed enqueue nothing is enqueued for this long; the recovery scan enqueues the skipped rows.
+#: Seconds after a failed attempt to enqueue, during which nothing is enqueued. The recovery scan enqueues these rows.
 PAUSE_AFTER_FAILURE_S = 5.0
-#: Results and errors of jobs are stored in rows, so RQ keeps its copies for a short time only.
+#: Seconds for which RQ keeps the result of a finished job, and of a failed one. Both are short, because rows hold them.
 RESULT_TTL_SECONDS, FAILURE_TTL_SECONDS = 60, 86_400
 
 

@@ -26,9 +26,10 @@ from datagen.workflow.decisions.spec_versions import shard_job_kind
 from datagen.workflow.generation import batch_status
 from datagen.workflow.services import LOCK, JobKind, JobRequest, UnitOfWork
 
-#: Maximum handled events deleted in one transaction, and in one scan.
+#: Maximum number of events that are deleted in one transaction, and in one scan.
 PRUNED_AT_ONCE, PRUNED_IN_A_SWEEP = 1_000, 10_000
-#: Handled events beyond this number are deleted before their retention ends, so that a flood does not fill the disk.
+#: Maximum number of handled events that are kept. The oldest ones beyond it are deleted before their retention ends, so
+#: that a flood of events does not fill the disk.
 MAX_HANDLED = 500_000
 #: Failed events are kept this many times as long as handled ones.
 FAILED_DAYS_FACTOR = 4
@@ -54,10 +55,10 @@ def sweep(database: Database, queues: Queues) -> int:
 
 
 def prune_inbox(database: Database, days: int) -> int:
-    """Delete events that were handled more than ``days`` days ago, failed events after four times as long.
+    """Delete events that were handled more than ``days`` days ago, and return the number of deleted events.
 
-    Return the number of deleted events. Each transaction deletes few events, so that webhooks do not wait for long;
-    the next scan continues.
+    Failed events are kept ``FAILED_DAYS_FACTOR`` times as long. Each transaction deletes few events, so that webhooks
+    do not wait for long. If more are left than one scan deletes, the next scan continues.
     """
     deleted = 0
     while deleted < PRUNED_IN_A_SWEEP:
@@ -92,7 +93,7 @@ def _outdated(session: Session, days: int) -> Sequence[int]:
 
 
 def _update_status_texts(database: Database, queues: Queues, moment: datetime) -> None:
-    """Show in the decision tasks of rounds and runs which of their shards wait for a worker."""
+    """Set the status texts of rounds and runs with due shards: they say that shards wait for a worker, and why."""
     texts = _new_status_texts(database, queues, moment)
     if not texts:
         return
@@ -127,7 +128,13 @@ def _new_status_texts(database: Database, queues: Queues, moment: datetime) -> d
 
 
 def _status_text(current: str, *, no_gpu: bool, died: bool) -> str | None:
-    """Return the new text for the batch's decision task; None to leave the text unchanged."""
+    """Return the new status text of a batch; None if it stays unchanged.
+
+    Args:
+        current: the batch's status text.
+        no_gpu: whether a due shard needs a GPU, and no worker with one is alive.
+        died: whether the lease of a due shard expired.
+    """
     if no_gpu:
         return batch_status.NO_GPU
     if died:  # the worker that rendered it did not renew its lease

@@ -1,8 +1,9 @@
 """The worker: an RQ worker that keeps connections, fitted engines and a GPU pipeline between jobs.
 
 If Redis becomes unavailable, or restarts without its data, the worker waits, registers again and keeps everything that
-it has loaded. The worker does not fork for each job, so a crash of a job is a crash of the worker. Its supervisor
-(``datagen up``, a container engine) restarts it, and the work is free again when the row's lease expires.
+it has loaded. The worker does not fork for each job, so a job that crashes takes the worker with it. The supervisor
+(``datagen up``, a container engine) then restarts the worker. Another worker can claim the job's row once its lease has
+expired.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ from datagen.store.periodic_thread import run_periodically
 
 log = structlog.get_logger()
 
-#: RQ's registry keeps a worker without a heartbeat for this long. ``heartbeats`` lists the workers that are alive.
+#: Seconds for which RQ's registry keeps a worker that sends no heartbeat. Datagen asks ``heartbeats`` which workers are
+#: alive, not this registry.
 WORKER_TTL_SECONDS = 60
-#: Interval at which a busy worker renews its entry in RQ's registry.
+#: Interval at which a busy worker renews its entry in RQ's registry, seconds.
 HEARTBEAT_SECONDS = 15.0
-#: Minimum interval between reports: a heartbeat precedes every job, and collecting a report takes time.
+#: Minimum interval between two reports, seconds. Reports are sent with heartbeats. Every job is preceded by a
+#: heartbeat, and collecting a report for each would take too long.
 REPORT_SECONDS = 30.0
 #: Longest wait before a worker reconnects to Redis, seconds.
 LONGEST_RECONNECT_SECONDS = 5.0
@@ -49,7 +52,7 @@ GPU_JOBS = 500
 
 
 class WarmWorker(SimpleWorker):
-    """Runs jobs in its own process, and sends heartbeats also during a long job."""
+    """An RQ worker that runs jobs in its own process, and sends heartbeats even during a long job."""
 
     max_connection_wait_time = LONGEST_RECONNECT_SECONDS
 
@@ -75,9 +78,9 @@ class WarmWorker(SimpleWorker):
             log.warning("worker.redis_unavailable", job=job.id, reason=type(error).__name__)
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
-        """End the worker after this job if its device failed: nothing in this process can use the device any more.
+        """Finish a job. If its GPU failed, end the worker too, because this process cannot use the GPU any more.
 
-        The flag is set before RQ writes the job's end to Redis, because Redis may be unavailable.
+        The flag that ends the worker is set before RQ writes the job's end to Redis, because Redis may be unavailable.
         """
         error = sys.exc_info()[1]
         if isinstance(error, DeviceFault):
@@ -87,7 +90,7 @@ class WarmWorker(SimpleWorker):
         super().handle_execution_ended(job, queue, heartbeat_ttl)
 
     def run_maintenance_tasks(self) -> None:
-        """Run RQ's maintenance, every ten minutes; an unreadable entry in Redis does not end the worker."""
+        """Run RQ's maintenance. RQ calls this every ten minutes. Unreadable data in Redis does not end the worker."""
         try:
             super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         except Exception as error:
@@ -98,14 +101,14 @@ class WarmWorker(SimpleWorker):
 
     @property
     def process(self) -> heartbeats.Alive:
-        """The content of the heartbeat that ``run_worker`` sends; RQ's own heartbeat goes to RQ's registry."""
+        """The content of Datagen's heartbeat, which ``run_worker`` sends. RQ's own heartbeat is a different one."""
         return heartbeats.Alive(self.name, str(self.hostname), tuple(self.queue_names()))
 
     def subscribe(self) -> None:
-        """Do not listen for RQ's commands: signals end a worker, and a row ends a job.
+        """Do nothing, so that RQ starts no thread that listens for its commands.
 
-        RQ ends its listening thread only where Redis takes the worker's registration back. After each outage one more
-        thread and one more connection were left.
+        Datagen does not need the commands: signals stop a worker, and rows cancel work. RQ ends the thread only if the
+        worker can be unregistered in Redis. After each outage of Redis a thread and a connection would be left over.
         """
 
     def _beat(self) -> None:
@@ -115,7 +118,7 @@ class WarmWorker(SimpleWorker):
             log.warning("worker.redis_unavailable", reason=type(error).__name__)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Send RQ's heartbeat and call ``report``; if Redis has lost the worker's entry, register it again."""
+        """Send RQ's heartbeat. Call ``report`` if one is due. Register the worker again if Redis has lost its entry."""
         super().heartbeat(timeout, pipeline)
         if pipeline is None and self._report is not None and time.monotonic() - self._last_report > REPORT_SECONDS:
             self._last_report = time.monotonic()

@@ -31,7 +31,7 @@ from datagen.store.tables.installation import SharedSecretRow
 #: Rows read or written at a time.
 _PAGE = 1000
 _METADATA_ENTRY = "backup.json"
-#: Most bytes that are read from a backup at once: for its metadata, and for a row.
+#: Largest metadata of a backup, and its largest row, bytes. No more is read into memory at once.
 _MAX_METADATA_BYTES, _MAX_ROW_BYTES = 2**20, 64 * 2**20
 #: Alembic's own table; its one value is part of the backup's metadata.
 _ALEMBIC_TABLE = "alembic_version"
@@ -142,7 +142,11 @@ def _read_metadata(archive: zipfile.ZipFile, path: Path) -> Any:
 
 
 def _prepare_schema(database: Database, revision: str) -> None:
-    """Migrate an empty database to the backup's schema, up or down."""
+    """Migrate an empty database to the backup's schema ``revision``, up or down.
+
+    Raises:
+        StoreError: the database has rows, or the schema of a newer release.
+    """
     with database.engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
         for table in _tables(connection):
@@ -212,7 +216,16 @@ def _pages(file: IO[bytes], table: Table, path: Path) -> Iterator[list[dict[str,
 
 
 def _from_json(row: Any, columns: set[str], times: set[str]) -> dict[str, Any]:
-    """Return a row with its times parsed; ``columns`` are the table's, ``times`` are those that hold times."""
+    """Return a row of a backup with its times parsed.
+
+    Args:
+        row: the row as parsed JSON.
+        columns: the names of the table's columns.
+        times: the names of the columns that hold times.
+
+    Raises:
+        TypeError, ValueError: the row does not fit the columns.
+    """
     if not isinstance(row, dict):
         raise TypeError("not an object")
     if unknown := row.keys() - columns:
@@ -234,7 +247,7 @@ def _insert(connection: Connection, table: Table, page: list[dict[str, Any]], pa
 
 
 def _advance_sequence(connection: Connection, table: Table) -> None:
-    """Set PostgreSQL's sequence to the highest restored id; do nothing for a key without a sequence."""
+    """Set PostgreSQL's sequence of a table's key to the highest restored id; do nothing if the key has no sequence."""
     keys = list(table.primary_key)
     if connection.dialect.name == "postgresql" and len(keys) == 1 and isinstance(keys[0].type, Integer):
         key_name = keys[0].name

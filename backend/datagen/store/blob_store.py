@@ -27,7 +27,7 @@ from datagen.errors import StoreError, StoreMissing, StoreUnavailable
 from datagen.store.bounded import BoundedCalls, CallNotStarted
 from datagen.store.refusals import NO_THREAD, TOO_LATE, Refusal, is_absence, refusal_of
 
-#: Format of an object's digest. Nothing else becomes a path, which prevents path traversal out of the store.
+#: Format of an object's digest. Only a text in this format becomes a path, so that no path leads out of the store.
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 #: Folder in a local store for unfinished writes; nothing refers to a file in it.
@@ -36,7 +36,7 @@ _DRAFTS = "drafts"
 #: Seconds after which a draft is considered abandoned by a killed writer: no write takes an hour.
 DRAFT_LIFETIME_S = 3600.0
 
-#: Name of the file that identifies the installation of a store, and the most bytes that are read from it.
+#: Name of the file that identifies the installation that a store belongs to, and the most bytes that are read from it.
 _MARK, _LONGEST_MARK = "installation", 64
 #: Time-out for a connection to S3, seconds.
 CONNECT_S = 3.0
@@ -46,7 +46,7 @@ ANSWER_S = 10.0
 WHOLE_S = 120.0
 #: Seconds after a time-out during which operations fail at once: each would wait for the time-out again.
 PAUSE_AFTER_TIMEOUT_S = 5.0
-#: Concurrent operations in one process, including those that timed out and have not returned.
+#: Largest number of concurrent operations in one process, including those that timed out and have not returned.
 MAX_CALLS = 64
 
 #: URL schemes of the S3 driver.
@@ -62,10 +62,10 @@ class BlobStore:
 
     An object ``abcd…`` is stored at ``ab/cd/abcd…``: two levels keep folders small with millions of objects. In a local
     folder an object is written to a draft and renamed; an object store's put is atomic. Writes are not followed by an
-    fsync: after a power cut an object may be truncated, which ``get`` detects and the next ``put`` of it repairs.
+    fsync, so an object may be truncated after a power cut. ``get`` detects this, and the next ``put`` repairs it.
 
-    Every operation has a time-out: see ``ANSWER_S`` and ``WHOLE_S``. ``answer_s`` and ``whole_s`` replace them for a
-    process that needs shorter ones.
+    Every operation has a time-out: see ``ANSWER_S`` and ``WHOLE_S``. A process that needs shorter time-outs gives them
+    as ``answer_s`` and ``whole_s``, in seconds.
 
     Raises:
         StoreError: the installed packages cannot open the URL.
@@ -76,7 +76,7 @@ class BlobStore:
         self._answer_s, self._whole_s = answer_s, whole_s
         self._opened: tuple[int, AbstractFileSystem, str] | None = None
         self._calls = BoundedCalls(MAX_CALLS, "image-store")
-        #: until when operations fail at once, and the cause
+        #: the time (``time.monotonic``) until which operations fail at once, and the cause; None if they do not
         self._unavailable: tuple[float, Refusal] | None = None
         self._filesystem()
 
@@ -243,8 +243,8 @@ class BlobStore:
         error of a driver means that the store is unavailable.
 
         Raises:
-            StoreUnavailable: the operation failed, timed out or could not be started, or one timed out less than
-                ``PAUSE_AFTER_TIMEOUT_S`` ago.
+            StoreUnavailable: the operation failed, timed out or could not be started, or an earlier one timed out less
+                than ``PAUSE_AFTER_TIMEOUT_S`` ago.
         """
         if self._unavailable is not None and time.monotonic() < self._unavailable[0]:
             raise _unavailable(what, self._unavailable[1])
@@ -273,7 +273,7 @@ class BlobStore:
         return refusal
 
     def _filesystem(self) -> tuple[AbstractFileSystem, str]:
-        """Return the filesystem and its root, opened once per process: S3's connections do not survive a fork."""
+        """Return the filesystem and its root. Each process opens its own: S3's connections do not survive a fork."""
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), *_open(self._url, self._answer_s))
         return self._opened[1], self._opened[2]
@@ -309,7 +309,10 @@ def _open(url: str, answer_s: float) -> tuple[AbstractFileSystem, str]:
 
 
 def _time_outs(scheme: str, answer_s: float) -> dict[str, Any]:
-    """Return driver options that bound its waiting; time-outs in fsspec's configuration take precedence."""
+    """Return the options that limit how long the driver of ``scheme`` waits for an answer.
+
+    Time-outs in fsspec's configuration take precedence over ``answer_s``, which is in seconds.
+    """
     if scheme not in _S3:
         return {}
     time_outs = {"connect_timeout": CONNECT_S, "read_timeout": answer_s, "retries": {"total_max_attempts": 2}}
@@ -336,7 +339,7 @@ def _size(filesystem: AbstractFileSystem, path: str) -> int | None:
 
 
 def _is_empty(folder: str) -> bool:
-    """Return whether a local folder is missing or empty, as a mount point without its disk is."""
+    """Return whether a local folder is missing or empty. A mount point is empty while its disk is not mounted."""
     try:
         return not any(Path(folder).iterdir())
     except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Time-outs for calls that cannot be interrupted, such as a read from a network mount whose server is down.
 
-Each call runs in its own thread. A call that never returns occupies its thread forever, so their number is bounded.
+Each call runs in its own thread. A call that never returns occupies its thread forever, so the number of running calls
+is bounded.
 """
 
 from __future__ import annotations

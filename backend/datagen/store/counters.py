@@ -24,7 +24,7 @@ def count(database: Database, name: str) -> None:
 
 
 def count_pruned(session: Session, events: Iterable[tuple[str, str]]) -> None:
-    """Count deleted events; each is given as its action, as the metrics name it, and its state."""
+    """Count deleted events, given as pairs of their action and their state, both as the metrics name them."""
     for (action, state), number in Counter(events).items():
         _add(session, f"{_PRUNED}{action}:{state}", number)
 

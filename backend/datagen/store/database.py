@@ -24,12 +24,12 @@ SQLITE_BUSY_SECONDS = 30
 CONNECT_SECONDS = 5
 #: PostgreSQL's time-out for a statement, seconds; the time-out for a lock is half of it.
 STATEMENT_SECONDS = 120
-#: Seconds between two attempts to get a lock that is waited for with a limit.
+#: Seconds between two attempts of ``Database.one_at_a_time`` to acquire its lock.
 LOCK_POLL_SECONDS = 0.05
 #: Key of the advisory lock that an upgrade takes in PostgreSQL; arbitrary, but the same in every release.
 UPGRADE_LOCK = 7_301_926
 _MIGRATIONS = Path(__file__).parent / "migrations"
-#: Remedies for errors of the database, by words of the driver's message (lower case).
+#: Words in the driver's message (lower case) → the error of the database and its remedy.
 _REMEDIES = {
     "password authentication failed": "It refuses the user or the password: correct them in DATAGEN_DATABASE_URL",
     "no password supplied": "It wants a password: write it into DATAGEN_DATABASE_URL, after the user's name and “:”",
@@ -41,19 +41,26 @@ _REMEDIES = {
     "disk is full": "The disk is full: make room in DATAGEN_DATA_DIR",
     "file is not a database": "The file that DATAGEN_DATABASE_URL names is no SQLite database: correct the address",
 }
-#: PostgreSQL's settings that bound a statement, with their shares of its time-out.
+#: PostgreSQL's time-out settings → their value as a fraction of the time-out for a statement.
 _BOUNDS = {"statement_timeout": 1.0, "lock_timeout": 0.5}
 
 
 class Database:
-    """One engine with two kinds of session.
+    """A database, with sessions for reading and sessions for writing.
 
-    A *write* session takes SQLite's write lock at its beginning (``BEGIN IMMEDIATE``): a transaction that begins as a
-    reader and writes later fails at once if another one wrote in between, regardless of the busy time-out.
+    On SQLite, a session for writing takes the write lock when it begins (``BEGIN IMMEDIATE``). Without this, a
+    transaction that reads first and writes later would fail at once if another one wrote in between, regardless of the
+    busy time-out.
     """
 
     def __init__(self, url: str, *, statement_seconds: int = STATEMENT_SECONDS) -> None:
-        """``statement_seconds`` bounds each statement on PostgreSQL: on the server and, if that hangs, here."""
+        """Create the engine. A connection is opened when a session needs one.
+
+        Args:
+            url: the database's SQLAlchemy URL.
+            statement_seconds: PostgreSQL's time-out for a statement. If the server itself hangs, the connection is
+                closed shortly after this time.
+        """
         parsed = make_url(url)
         # hide_parameters: a logged error must not contain users' data
         if parsed.get_backend_name() == "sqlite":
@@ -82,17 +89,20 @@ class Database:
 
     @contextmanager
     def write_alone(self, lock: int) -> Iterator[Session]:
-        """Yield a write session that is mutually exclusive across processes with others of the same ``lock``."""
+        """Yield a session for writing, while no other process has such a session with the same ``lock``."""
         with self.write() as session:
             _acquire_lock(session.connection(), lock)
             yield session
 
     @contextmanager
     def one_at_a_time(self, lock: int, seconds: float) -> Iterator[bool]:
-        """Run a block that no other process of the installation runs at the same time; yield whether that is so.
+        """Wait until no other process of the installation is in a block with the same ``lock``, then enter the block.
 
-        It is not so if another process is still in its block after ``seconds``. On SQLite, all processes are on one
-        machine: the lock is a file beside the database, and no transaction is open in the block.
+        Yield True if this process holds the lock. Yield False if another process still holds it after ``seconds``: the
+        block is then entered without the lock.
+
+        On SQLite, all processes are on one machine, so the lock is a file beside the database. No transaction is open
+        in the block there.
         """
         with ExitStack() as stack:
             if self.engine.dialect.name == "sqlite":
@@ -243,7 +253,7 @@ def is_unavailable(fault: BaseException) -> bool:
 
 @contextmanager
 def _unbounded(connection: Connection) -> Iterator[None]:
-    """Lift the time-outs of statements in the block, for an upgrade of many rows or the wait for another upgrade."""
+    """Run a block without time-outs for statements. An upgrade of many rows and the wait for another one take long."""
     driver = connection.connection.driver_connection
     if connection.dialect.name != "postgresql" or driver is None:
         yield
@@ -268,7 +278,10 @@ def _set(connection: Connection, values: dict[str, Any]) -> None:
 
 
 def _connect_bounded(seconds: int, _dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-    """Connect with time-outs on everything that may hang."""
+    """Connect to PostgreSQL, with time-outs for the connection, for each statement and for each lock.
+
+    ``seconds`` is the time-out for a statement.
+    """
     from datagen.store.postgresql import BoundedConnection  # imported here because SQLite needs no psycopg
 
     connection = BoundedConnection.connect(*arguments, **{"connect_timeout": CONNECT_SECONDS, **options})

@@ -24,7 +24,7 @@ _COST, _BLOCK = 2**14, 8
 
 @dataclass(frozen=True, slots=True)
 class SharedSecret:
-    """A secret in one process: every value that the process accepts, the newest last; empty if it has none."""
+    """A secret as one process knows it. ``values`` are those that the process accepts, the newest last."""
 
     name: str
     values: tuple[str, ...] = field(repr=False)
@@ -37,7 +37,9 @@ class Standing(StrEnum):
     MISSING = "missing"  #: the process has no value
     CURRENT = "current"  #: the value is the current one
     PREVIOUS = "previous"  #: the value is accepted, but a newer one is registered
-    NEWER = "newer"  #: the value is not registered, but the process also has the current one: it was changed here
+    NEWER = (
+        "newer"  #: the secret was changed here: the value is not registered, but the process also has the current one
+    )
     OTHER = "other"  #: the value is not registered, and the process does not have the current one
 
 

@@ -31,12 +31,16 @@ log = structlog.get_logger()
 
 #: Longest error text that is stored in a row, characters; the log contains all of it.
 LONGEST_ERROR = 1000
-#: Renewals per duration of a lease: the database may be unavailable for most of that time without harm.
+#: Number of renewals within the duration of a lease. A lease therefore survives if some of them fail.
 RENEWALS = 6
 
 
 def claim(session: Session, kind: type[R], row_id: int, seconds: float) -> R | None:
-    """Claim a row for ``seconds`` and return it; None if it is done, not due yet, or leased by another process."""
+    """Claim a row for ``seconds`` and return it.
+
+    Return None if the row cannot be claimed: it is missing, done, failed, cancelled, not due yet, or leased by another
+    process.
+    """
     current_time = now()
     free = or_(
         and_(kind.state == WorkState.PENDING, kind.due_at <= current_time),
@@ -75,7 +79,10 @@ def renew(session: Session, kind: type[R], row_id: int, token: str | None, secon
 
 @contextmanager
 def keep_renewed(database: Database, row: R, seconds: float) -> Iterator[threading.Event]:
-    """Renew a claimed row's lease until the block ends; the event is set once the lease is lost or cancelled."""
+    """Renew a claimed row's lease every ``seconds / RENEWALS`` until the block ends.
+
+    Yield an event. It is set once the lease is lost, because another process claimed the row or the work was cancelled.
+    """
     kind, row_id, token = type(row), row.id, row.token
     lost = threading.Event()
 
@@ -110,19 +117,19 @@ def wait(row: LeasedRow, error: str, until: datetime) -> None:
 
 
 def failures(row: LeasedRow) -> int:
-    """Return the number of attempts on a row that no outage ended, including the current attempt."""
+    """Return the number of attempts on a row, including the current one, without those that an outage ended."""
     return row.attempts - row.waits
 
 
 def request(row: LeasedRow) -> None:
-    """Make a row due now, as if no attempt had been made; a running attempt is not disturbed."""
+    """Make a row due now and reset its counts of attempts; do nothing if a process works on the row."""
     if row.state != WorkState.RUNNING:
         row.state, row.due_at = WorkState.PENDING, now()
         start_afresh(row)
 
 
 def repeat(row: LeasedRow, at: datetime) -> None:
-    """Release a claimed row after an attempt that succeeded, and make it due again at a time."""
+    """Release a claimed row after a successful attempt, and make it due again at the time ``at``."""
     postpone(row, "", at)
     start_afresh(row)
 

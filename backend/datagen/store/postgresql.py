@@ -40,7 +40,9 @@ class _TooLate(Exception):
 
 
 def _with_deadline(generator: Any, deadline: float) -> Generator[Any, Any, Any]:
-    """Delegate to a generator of psycopg, which resumes it several times a second even without data.
+    """Run a generator of psycopg until ``deadline`` (``time.monotonic``) and return its result.
+
+    psycopg resumes the generator several times a second, even if no data arrives, so the deadline is noticed.
 
     Raises:
         _TooLate: the deadline passed without an answer.

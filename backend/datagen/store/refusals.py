@@ -1,4 +1,4 @@
-"""Causes and remedies of a storage driver's errors, in a few words that name no bucket, endpoint or path.
+"""Causes and remedies of the errors that storage drivers raise, in words that name no bucket, endpoint or path.
 
 Drivers raise errors of packages that are not installed everywhere (botocore, aiohttp), so errors are recognized by the
 names of their classes, by their error number, and by the error code that an S3 server returned.
@@ -27,7 +27,7 @@ _ROOM = "make room in it"
 
 #: The store accepted a connection or a call and did not answer in time.
 TOO_LATE = Refusal("it did not answer in time", _REACH)
-#: The store was not called at all.
+#: The store was not called, because no thread could be started for the call.
 NO_THREAD = Refusal(
     "this machine can start no more threads", "stop what uses too many of them, or raise the limit on threads"
 )
@@ -106,7 +106,7 @@ def refusal_of(fault: BaseException) -> Refusal:
 
 
 def is_absence(fault: FileNotFoundError) -> bool:
-    """Return whether only an object is missing; False if its whole bucket is missing."""
+    """Return True if only an object is missing, and False if its whole bucket is missing."""
     return all(_code(error) != "NoSuchBucket" for error in _chain(fault))
 
 
@@ -118,7 +118,7 @@ def _refusal_of_code(code: str, status: int | None) -> Refusal:
 
 
 def _chain(fault: BaseException) -> Iterator[BaseException]:
-    """Yield the error, then its causes and contexts."""
+    """Yield the error, then each error in its chain of ``__cause__`` and ``__context__``."""
     seen: set[int] = set()
     error: BaseException | None = fault
     while error is not None and id(error) not in seen:

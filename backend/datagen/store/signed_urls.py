@@ -14,14 +14,16 @@ from datagen.errors import Refused
 PREFIX = "images"
 
 _DAY_S = 86_400
-#: Days by which the clock of the machine that signed a link may be ahead: around midnight, or a wrong time zone.
+#: Days by which a link may be dated in the future. This happens around midnight, or if the machine that signed the link
+#: has a wrong time zone.
 _DAYS_AHEAD = 1
 
 
 class _DaySigner(TimestampSigner):
-    """Signer with a time stamp of the day instead of the second: a picture's link stays the same all day.
+    """Signer whose time stamp is the day, not the second, so that a picture's link stays the same all day.
 
-    A task that is published again is therefore unchanged and not rewritten, and browsers use their cached picture.
+    A task that is published again on the same day is therefore unchanged and need not be rewritten. Browsers use their
+    cached picture.
     """
 
     def get_timestamp(self) -> int:

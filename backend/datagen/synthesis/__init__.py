@@ -1,1 +1,3 @@
-"""Engines that render samples, and what they share. Names no setting, command or environment variable."""
+"""Engines that render samples, and the code that engines share.
+
+Nothing in this package names a setting, a command or an environment variable."""

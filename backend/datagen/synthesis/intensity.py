@@ -1,7 +1,6 @@
-"""Conversion of picture windows to tones: float32 [h, w, c] from 0 to 255, whatever the bit depth.
+"""Conversion of picture windows to tones: float32 [h, w, c] from 0 to 255, for any bit depth.
 
-Full frames must not be converted: an 8k × 8k photo would take 768 MB. Callers crop the region of interest first.
-"""
+Full frames must not be converted: an 8k × 8k photo would take 768 MB. Callers first crop the region that they need."""
 
 from __future__ import annotations
 
@@ -11,22 +10,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-#: float32 by convention; OpenCV's type stubs are too general, and casts at every call would add nothing
+#: Array of float32 by convention. OpenCV's type stubs are too general for a narrower type without a cast at every call.
 Floats = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
-#: uint16 value / this = tone
+#: divisor of a pixel's value that gives its tone, by data type
 _DEPTH = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 257.0}
-#: A picture counts as two-level when this share of its tones is near its darkest or brightest tone.
+#: A picture is two-level if more than this share of its tones is near one of its two levels.
 _TWO_LEVEL_SHARE = 0.93
 #: A tone is near a level if it is within this share of the distance between the two levels.
 NEAR_A_LEVEL = 0.12
-#: luminance of R, G, B (ITU-R BT.601)
+#: weights of R, G and B in the luminance (ITU-R BT.601)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def to_tones(window: npt.NDArray[Any]) -> Floats:
-    """Convert a window of a picture ([h, w] or [h, w, 3], uint8 or uint16) to tones [h, w, c]."""
+    """Return a window of a picture ([h, w] or [h, w, 3], uint8 or uint16) as tones [h, w, c]."""
     tones = window.astype(np.float32)
     if window.dtype != np.uint8:
         tones /= _DEPTH[window.dtype]
@@ -34,7 +33,7 @@ def to_tones(window: npt.NDArray[Any]) -> Floats:
 
 
 def from_tones(tones: Floats, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Convert tones [h, w, c] to the bit depth and shape of the window ``like``, rounded."""
+    """Return tones [h, w, c], rounded, in the data type and number of dimensions of the window ``like``."""
     top = float(np.iinfo(like.dtype).max)
     scaled = tones if like.dtype == np.uint8 else tones * np.float32(_DEPTH[like.dtype])
     rounded = np.asarray(np.clip(np.rint(scaled), 0, top), like.dtype)
@@ -42,7 +41,7 @@ def from_tones(tones: Floats, like: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def channels_as(tones: Floats, channels: int) -> Floats:
-    """Convert tones to 1 or 3 channels: grey is repeated, colour becomes its luminance."""
+    """Return tones with 1 or 3 channels. Grey is repeated; colour becomes its luminance."""
     if tones.shape[2] == channels:
         return tones
     if channels == 1:
@@ -51,9 +50,9 @@ def channels_as(tones: Floats, channels: int) -> Floats:
 
 
 def plain(tones: Floats) -> Floats:
-    """Return the mean over the channels of tones [h, w, c], as a contiguous [h, w].
+    """Return the mean over the channels of tones [h, w, c], as a contiguous array [h, w].
 
-    The planes are added one by one: numpy's mean over such a short axis takes six times as long.
+    The channels are added one by one, because numpy's mean over such a short axis takes six times as long.
     """
     if tones.shape[2] == 1:
         return np.ascontiguousarray(tones[:, :, 0])
@@ -61,19 +60,19 @@ def plain(tones: Floats) -> Floats:
 
 
 def grey(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Convert a picture to grey [h, w] of the same bit depth; a grey picture is returned unchanged."""
+    """Return a picture as grey [h, w] of the same bit depth; a grey picture is returned unchanged."""
     return picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
 
 
 def spread(values: Floats) -> float:
-    """Return a robust standard deviation: 1.4826 times the median absolute deviation (0 for no values)."""
+    """Return a robust standard deviation: 1.4826 times the median absolute deviation; 0 for an empty array."""
     if values.size == 0:
         return 0.0
     return float(1.4826 * _median(np.abs(values - _median(values))))
 
 
 def is_two_level(tones: Floats) -> bool:
-    """Return whether tones [n, c] have only two levels, and both occur."""
+    """Return whether tones [n, c] have two levels that differ clearly, and hardly any tone in between."""
     plain = tones.mean(axis=1)
     if not plain.size:
         return False
@@ -84,7 +83,10 @@ def is_two_level(tones: Floats) -> bool:
 
 
 def _median(values: Floats) -> Any:
-    """Return ``np.median`` of at least one number, without its checks, which dominate the time on small windows."""
+    """Return the median of at least one number.
+
+    It omits the checks of ``np.median``, which take most of the time on small windows.
+    """
     half, odd = divmod(values.size, 2)
     if odd:
         return np.partition(values, half, axis=None)[half]

@@ -1,9 +1,8 @@
 """Label geometry of a mask: its tight box, and the polygons whose rasterization reproduces the mask.
 
-A polygon runs through the midpoints of the cracks between inner and outer pixels, so that a pixel's centre is inside
-exactly when the pixel is in the mask (marching squares at level 0.5 on a binary image, Lorensen & Cline 1987 in two
-dimensions). Holes are not represented.
-"""
+A polygon runs through the midpoints of the edges between pixels inside and outside the mask. The centre of a pixel is
+therefore in the polygon exactly if the pixel is in the mask (marching squares at level 0.5 on a binary image; Lorensen
+& Cline 1987, in two dimensions). Holes are not represented."""
 
 from __future__ import annotations
 
@@ -15,8 +14,8 @@ import numpy.typing as npt
 
 from datagen.domain.geometry import Box, Polygon
 
-#: Largest distance in pixels between a simplified outline and the exact one. A pixel's centre is never nearer than 0.35
-#: to the exact outline, so with a smaller distance every centre stays on its side.
+#: Largest distance in pixels between a simplified outline and the exact one. The centre of a pixel is never nearer than
+#: 0.35 to the exact outline, so with a smaller distance each centre remains on its side.
 TOLERANCE_PX = 0.3
 
 # Directions of travel along cracks with the mask on the right side: 0 right, 1 down, 2 left, 3 up.
@@ -24,16 +23,16 @@ _STEP = np.array(((1, 0), (0, 1), (-1, 0), (0, -1)), np.float64)
 
 
 def tight_box(mask: npt.NDArray[np.bool_]) -> Box:
-    """Return the smallest box of whole pixels round the true pixels (at least one) of ``mask`` [h, w]."""
+    """Return the smallest box of whole pixels that contains the true pixels (at least one) of ``mask`` [h, w]."""
     return Box(*cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8)))
 
 
 def outlines(mask: npt.NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> tuple[Polygon, ...]:
-    """Return the outer outline of every 8-connected part of ``mask`` [h, w], largest first, in pixels.
+    """Return the outer outline in pixels of every 8-connected part of ``mask``, largest part first.
 
     Args:
-        mask: true inside.
-        offset: x and y of the mask's top left corner in the image to which the outlines refer.
+        mask: true inside, [h, w].
+        offset: x and y of the mask's top left corner in the image whose pixels the outlines refer to.
     """
     solid = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
     solid[1:-1, 1:-1] = mask
@@ -51,7 +50,10 @@ def outlines(mask: npt.NDArray[np.bool_], offset: tuple[int, int] = (0, 0)) -> t
 
 
 def _trace(window: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Return the outer crack midpoints [n, 2], clockwise, of the single part in ``window``, whose rim is false."""
+    """Return the outer outline [n, 2] of the single part in ``window``: midpoints of pixel edges, clockwise.
+
+    The outermost rows and columns of ``window`` must be false.
+    """
     # corners and pixels are flat indices, which are faster to step through than pairs
     inside, width = window.tobytes(), window.shape[1]
     step = (1, width, -1, -width)
@@ -76,7 +78,7 @@ def _trace(window: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
 
 
 def _simplified(points: npt.NDArray[np.float64], window: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Return fewer corners by Douglas-Peucker if they cover the same pixels of ``window``; else ``points``."""
+    """Return fewer corners of the same outline (Douglas-Peucker) if they cover the same pixels; else ``points``."""
     exact = points.astype(np.float32)
     short = cv2.approxPolyDP(exact[:, None], TOLERANCE_PX, True)[:, 0]
     return short.astype(np.float64) if len(short) >= 3 and _same_pixels(short, exact, window) else points
@@ -90,13 +92,13 @@ def _same_pixels(short: npt.NDArray[Any], exact: npt.NDArray[Any], window: npt.N
 
 
 def rasterize(points: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return which pixel centres of a frame [h, w] a polygon covers, by the even-odd rule.
+    """Return the pixels of a frame, [h, w], whose centres a polygon covers by the even-odd rule.
 
-    ``cv2.fillPoly`` also fills the pixels that an outline only touches, which makes every mask a pixel too large.
+    ``cv2.fillPoly`` also fills pixels that an outline only touches, so that every mask is a pixel too large.
 
     Args:
         points: corners [n, 2], x and y in pixels of the frame; they may lie outside it.
-        shape: height and width of the frame.
+        shape: height and width of the frame in pixels.
     """
     height, width = shape
     corners = np.asarray(points, np.float64)

@@ -1,7 +1,6 @@
-"""Parameters of engines as pydantic models: reading them from a spec, errors as sentences, and what a model declares.
+"""Parameters of engines as pydantic models: reads them from a spec, and describes errors and limits.
 
-A model's JSON schema describes every parameter: its type, default, limits and effect.
-"""
+The JSON schema of a model describes every parameter: its type, default, limits and effect."""
 
 from __future__ import annotations
 
@@ -16,23 +15,23 @@ from datagen.errors import EngineError
 
 
 class EngineParameters(BaseModel):
-    """Base class of an engine's parameters, structured as in the engine's specs.
+    """Base class of an engine's parameters, with the structure that they have in the engine's specs.
 
-    Every field needs a default and a ``description``. A field whose type is another ``EngineParameters`` is a group:
-    in a spec its parameters lie under the field's name. Values are checked strictly: an invalid one raises an error and
-    is never replaced or converted. A validator's ``ValueError`` is shown to users as it is.
+    Every field needs a default and a ``description``. A field whose type is another ``EngineParameters`` is a group: in
+    a spec, its parameters are in a mapping under the field's name. Values are checked strictly. An invalid value raises
+    an error and is never replaced or converted. Users see a validator's ``ValueError`` unchanged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     #: the name of the engine, for error messages
     engine: ClassVar[str]
-    #: the group that the parameters lie in if they are read by themselves, for error messages; "" for none
+    #: the key under which a spec holds these parameters, for error messages; "" if they are at its top level
     group: ClassVar[str] = ""
 
     @classmethod
     def from_json(cls, body: Mapping[str, Json]) -> Self:
-        """Read parameters from a spec's mapping; missing ones get their default.
+        """Return the parameters in a spec's mapping; missing ones get their default.
 
         Raises:
             EngineError: a name is unknown, or a value has the wrong type or is out of range.
@@ -43,25 +42,31 @@ class EngineParameters(BaseModel):
             raise EngineError(_sentence(cls, error)) from None
 
     def to_json(self) -> dict[str, Json]:
-        """Return the mapping that ``from_json`` reads, with non-default values only, so that specs stay small."""
+        """Return the mapping that ``from_json`` reads.
+
+        It holds only values that differ from the default, so that specs stay small.
+        """
         defaults = type(self)().model_dump()
         return {name: value for name, value in self.model_dump().items() if value != defaults[name]}
 
 
 def _without_fraction(value: object) -> object:
-    """Return 3 for 3.0, because JSON does not distinguish them; any other value as it is."""
+    """Return a float without a fraction as an integer, because JSON does not distinguish 3.0 from 3.
+
+    Any other value is returned unchanged.
+    """
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-#: Accepts 3.0 for a whole number. In an ``Annotated`` type it follows the limits: before them, pydantic leaves these
-#: out of the JSON schema.
+#: Makes a field of integers accept 3.0. In an ``Annotated`` type it must follow the limits; if it preceded them,
+#: pydantic would leave them out of the JSON schema.
 NoFraction = BeforeValidator(_without_fraction)
-#: A whole number; 3.0 is accepted, 3.5 and "3" are not.
+#: Type of a whole number; 3.0 is accepted, 3.5 and "3" are not.
 Whole = Annotated[int, NoFraction]
 
 
 def groups_of(model: type[EngineParameters]) -> dict[str, str]:
-    """Return the group of every parameter: the key of the spec's parameters that contains it, "" for the top level."""
+    """Return the group of every parameter, by the parameter's name: its key in a spec, or "" for the top level."""
     groups: dict[str, str] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, EngineParameters):
@@ -72,13 +77,13 @@ def groups_of(model: type[EngineParameters]) -> dict[str, str]:
 
 
 def ranges_of(model: type[EngineParameters]) -> dict[str, tuple[float, float]]:
-    """Return the smallest and largest value, both inclusive, of every numeric parameter that has both limits."""
+    """Return the limits of every numeric parameter that has both: the smallest and the largest value, both allowed."""
     schemas = ((name, _schema_at(model, (name,))) for name in model.model_fields)
     return {name: (body["minimum"], body["maximum"]) for name, body in schemas if {"minimum", "maximum"} <= body.keys()}
 
 
 def _sentence(model: type[EngineParameters], error: ValidationError) -> str:
-    """Return the first problem of a failed validation, an unknown name before any wrong value."""
+    """Return a sentence about one problem of a failed validation; an unknown name precedes a wrong value."""
     problems = error.errors(include_url=False)
     unknown = sorted((problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"), key=str)
     if unknown:
@@ -131,7 +136,10 @@ def _quoted(model: type[EngineParameters], place: tuple[int | str, ...]) -> str:
 
 
 def _schema_at(model: type[EngineParameters], place: tuple[int | str, ...]) -> dict[str, Any]:
-    """Return the JSON schema of a parameter or group, or of an item of a mapping; empty if there is none."""
+    """Return the JSON schema of a parameter, of a group, or of an entry of a mapping; empty if there is none.
+
+    ``place`` is the path to it, as in pydantic's errors.
+    """
     whole = model.model_json_schema()
     schema: dict[str, Any] = whole
     for name in place:
@@ -144,6 +152,6 @@ def _schema_at(model: type[EngineParameters], place: tuple[int | str, ...]) -> d
 
 
 def _items_of(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON schema of a mapping's items; empty for a group, which has no other parameters."""
+    """Return the JSON schema of a mapping's values; empty for a group, which is no mapping of arbitrary names."""
     items = schema.get("additionalProperties")
     return items if isinstance(items, dict) else {}

@@ -1,10 +1,11 @@
-"""The words for parameters in sentences that people read; the names are for settings files and code."""
+"""The words for parameters in sentences for people. The parameters' names are for settings files and code."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-#: Words for each parameter of the composite engine. ``variety`` has none: it only makes a round show other samples.
+#: Words for the parameters of the composite engine. ``variety`` has none, because it only makes a round show other
+#: samples.
 _WORDS = {
     "size_factor": "size",
     "size_spread": "range of sizes",
@@ -22,15 +23,15 @@ _WORDS = {
     "shape_weights": "how often shapes are used that were not photographed",
     "matte_choices": "how concepts are cut out",
 }
-#: Parameters that change nothing that a person could recognize.
+#: Parameters that have no visible effect.
 _UNSAID = frozenset({"variety"})
 
 
 def in_words(name: str) -> str:
-    """Return a parameter in words; another engine's parameter keeps the name under which a person sets it."""
+    """Return a parameter in words. A parameter of another engine is returned as its quoted name."""
     return _WORDS.get(name, f"“{name}”")
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return parameters in words as a list, such as "contrast, size"; empty if none of them has an effect."""
+    """Return a list of parameters in words, such as "contrast, size"; empty if none of them has a visible effect."""
     return ", ".join(sorted(in_words(name) for name in names if name not in _UNSAID))

@@ -30,9 +30,9 @@ from datagen.web.wrong_credentials import WrongCredentials
 
 
 def joined_app() -> Flask:
-    """The application, after a check that this process belongs to the installation.
+    """Return the application, after a check that this process belongs to the installation.
 
-    gunicorn loads it at the start, and again at SIGHUP.
+    gunicorn calls this function at the start, and again after SIGHUP.
 
     Raises:
         SchemaProblem, SecretProblem: The process does not belong to the installation; the message names the fix.
@@ -43,14 +43,14 @@ def joined_app() -> Flask:
     return create_app(chosen)
 
 
-#: Time limits of an image request on the image store: until the first answer, and in all, seconds.
+#: Time limits for the image store while it serves an image request, seconds: until its first response, and in total.
 STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
 #: Time limit of one PostgreSQL statement, seconds.
 STATEMENT_SECONDS = 10
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The Flask application of the web process."""
+    """Return the Flask application of the web process."""
     chosen = settings or Settings()
     access = server_access_of(chosen)
     configure_logging(chosen.log_level, chosen.known_secrets())

@@ -33,11 +33,11 @@ class Authenticator:
         self._wrong = wrong
 
     def webhook_claim(self) -> WebhookClaim | None:
-        """The claim of the request's webhook secret; None without a genuine secret."""
+        """Return the claim of the request's webhook secret; None if the request has no valid secret."""
         return read_claim(request.headers.get(SECRET_HEADER, ""), self._secrets)
 
     def has_password(self) -> bool:
-        """Whether the request carries the right user name and password."""
+        """Return whether the request carries the right user name and password."""
         try:
             given = request.authorization
         except ValueError:  # raised by werkzeug for a header that is not ASCII
@@ -63,7 +63,10 @@ class Authenticator:
         return guarded
 
     def refusal(self, answer: dict[str, Any], headers: Mapping[str, str] = _NO_HEADERS) -> ResponseReturnValue:
-        """``answer`` with status 401, or an error with 429 after too many wrong credentials from this address."""
+        """Return the response to wrong credentials: ``answer`` with status 401.
+
+        After too many wrong credentials from one address, return an error with status 429 in its place.
+        """
         given = request.headers.get("Authorization", "") + "\n" + request.headers.get(SECRET_HEADER, "")
         penalty = self._wrong.note(request.remote_addr or "", given) if given.strip() else None
         if penalty is None:
@@ -76,5 +79,5 @@ class Authenticator:
 
 
 def _is_one_of(given: bytes, expected: Sequence[bytes]) -> bool:
-    """Whether ``given`` equals an expected value. All are compared, so the duration reveals nothing."""
+    """Return whether ``given`` equals an expected value. All values are compared, so the duration reveals nothing."""
     return bool(sum(hmac.compare_digest(given, value) for value in expected))

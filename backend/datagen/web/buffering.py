@@ -1,8 +1,9 @@
 """A waitress server that gives a request a thread only when the whole request has been received.
 
-The main thread reads requests and writes responses, so a client that sends or reads slowly occupies a connection but
-no thread. Connections are limited in duration, number and buffered bytes. At a limit the oldest connection, or the one
-with the most buffered bytes, is closed. A connection whose request is being answered is never closed.
+The main thread reads requests and writes responses, so a client that sends or reads slowly occupies a connection but no
+thread. Connections are limited in duration, number and buffered bytes. If there are too many, the oldest one is closed.
+If too many bytes are buffered, the connection with the most is closed. A connection is never closed while a view
+processes its request.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from datagen.web.view_pools import Busy, ViewPools
 
 log = structlog.get_logger()
 
-#: Time limits from a request's first byte to its last, and from a response's first byte to its last (10 MiB need
-#: 0.2 MiB/s), seconds.
+#: Time limits for receiving a request and for sending a response, each from the first byte to the last, seconds. A
+#: response of 10 MiB therefore needs a client that reads 0.2 MiB/s.
 REQUEST_SECONDS, ANSWER_SECONDS = 30.0, 60.0
-#: A connection without a request is closed after this time, seconds.
+#: Time after which a connection without a request is closed, seconds.
 IDLE_SECONDS = 10.0
-#: Maximum number of open connections; more than the waiting requests of all pools except AT_ONCE.
+#: Maximum number of open connections. All pools except AT_ONCE together have fewer waiting requests than this.
 MAX_CONNECTIONS = 480
-#: Maximum bytes of requests and responses buffered for all connections together (above 1 MiB each is in a file).
+#: Maximum bytes of requests and responses that are buffered for all connections together. One that is larger than 1 MiB
+#: is buffered in a file.
 MAX_BUFFERED = 256 * 2**20
 #: Minimum time between two log lines about refused requests, seconds.
 LOG_EVERY_SECONDS = 10.0
@@ -40,7 +42,7 @@ _BUFFER = 2**20
 
 
 class _Answer(Task):  # type: ignore[misc]
-    """Base class of view responses and the server's own refusals."""
+    """Base class of the two ways to answer a request: by a view, or by the server's own refusal."""
 
     def build_response_header(self) -> bytes:
         self.channel.since = time.monotonic()
@@ -51,7 +53,7 @@ class _Answer(Task):  # type: ignore[misc]
 
 
 class _View(_Answer, WSGITask):  # type: ignore[misc]
-    """A request for the application."""
+    """Answers a request by a view of the application."""
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
@@ -64,7 +66,7 @@ class _View(_Answer, WSGITask):  # type: ignore[misc]
 
 
 class _Refusal(_Answer, ErrorTask):  # type: ignore[misc]
-    """An error response of the server itself, in the form of the views' refusals."""
+    """Answers a request by an error of the server itself, as JSON in the same form as the views' errors."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -80,24 +82,24 @@ class _Refusal(_Answer, ErrorTask):  # type: ignore[misc]
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """One connection."""
+    """One connection of a client, with its buffers and its time limits."""
 
     task_class, error_task_class, parser_class = _View, _Refusal, BoundedParser
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        #: start of the current phase (waiting for a request, receiving one, sending a response), ``time.monotonic``
+        #: when the current phase began, ``time.monotonic``: waiting for a request, receiving it, or sending a response
         self.since = time.monotonic()
-        #: the response is not sent before this time, ``time.monotonic``
+        #: the time before which the response is not sent, ``time.monotonic``
         self.held_until = 0.0
         super().__init__(*args, **kwargs)
 
     def buffered(self) -> int:
-        """Bytes that this process has buffered for the connection."""
+        """Return the number of bytes that this process has buffered for the connection."""
         receiving = self.request.body_bytes_received if self.request is not None else 0
         return int(receiving + self.total_outbufs_len)
 
     def is_slow(self, now: float) -> bool:
-        """Whether the time limit of the current phase is exceeded."""
+        """Return whether the time limit of the current phase is exceeded."""
         if self.requests:
             return False  # a view is processing it, within its own time limits
         if self.total_outbufs_len:
@@ -105,7 +107,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return now > self.since + (IDLE_SECONDS if self.request is None else REQUEST_SECONDS)
 
     def received(self, data: bytes) -> bool:
-        """Process received bytes, of one request at a time."""
+        """Process received bytes; drop any request that the client sent before the response to its first one.
+
+        Return False if ``data`` is empty.
+        """
         if self.request is None:
             self.since = time.monotonic()
         before = self.buffered() // _BUFFER
@@ -121,14 +126,14 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return taken
 
     def service(self) -> None:
-        """Answer the first request; runs in a pool's thread."""
+        """Answer the request. A thread of a pool calls this."""
         super().service()
         self.since = time.monotonic()
         if self.total_outbufs_len > _BUFFER:
             self.server.trigger.pull_trigger(self.server.make_room)
 
     def writable(self) -> bool:
-        """Whether there are bytes to send, or the connection is to be closed, now."""
+        """Return whether there are bytes that may be sent now, or the connection is to be closed."""
         return bool(super().writable()) and (self.will_close or time.monotonic() >= self.held_until)
 
     def _flush_some(self, do_close: bool = True) -> bool:
@@ -136,7 +141,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 
 
 class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
-    """Server on a socket that is already listening; its owner calls ``turn`` in a loop."""
+    """Server on a socket that is already listening. The worker process calls ``turn`` in a loop."""
 
     channel_class = _Channel
 
@@ -204,7 +209,7 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
                 channel.handle_close()
 
     def note_refusal(self, address: str, code: int) -> None:
-        """Count a request refused before it reached a view, and log the count at intervals, without any content."""
+        """Count a request that was refused before it reached a view. Log the count at intervals, without content."""
         self._refused += 1
         now = time.monotonic()
         if now - self._refusal_logged >= LOG_EVERY_SECONDS:
@@ -212,10 +217,12 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
             self._refused, self._refusal_logged = 0, now
 
     def drain(self, seconds: float, linger: float, alive: Callable[[], None]) -> None:
-        """Stop accepting connections, and return when every request already begun is answered.
+        """Stop accepting connections, and wait until every request that has begun is answered.
 
-        Connections without a request stay open for ``linger`` seconds, so that a request already under way is
-        answered. Return after ``seconds`` at the latest. ``alive`` is called repeatedly while this waits.
+        Args:
+            seconds: the longest wait.
+            linger: seconds for which connections without a request stay open, because a request may be under way.
+            alive: called repeatedly during the wait.
         """
         self.draining, self.accepting = True, False
         self.del_channel()

@@ -22,10 +22,10 @@ from datagen.store.database import explain
 from datagen.web.health import READINESS
 from datagen.web.worker import BufferingWorker
 
-#: One process: its rate limits are kept in memory.
+#: One process, because the rate limits are counted in its memory.
 workers = 1
 worker_class = BufferingWorker
-#: Image URLs contain their keys, so accesses are not logged.
+#: Accesses are not logged, because image URLs contain the keys of the links.
 accesslog = None
 loglevel = "warning"
 #: Time in which a stopping worker finishes its requests, seconds.
@@ -34,7 +34,10 @@ control_socket_disable = True
 
 
 def when_ready(arbiter: Any) -> None:
-    """Called once, in gunicorn's master: a reload with refused settings leaves the current worker running."""
+    """Change gunicorn's reload so that it keeps the current worker if the changed settings would be refused.
+
+    gunicorn calls this once, in its master process.
+    """
     reload = arbiter.handle_hup
 
     def reload_if_usable() -> None:
@@ -47,7 +50,11 @@ def when_ready(arbiter: Any) -> None:
 
 
 def post_fork(_arbiter: Any, worker: Any) -> None:
-    """Called in each new worker: watch the starter for gunicorn's master, which forks and must have no threads."""
+    """Stop gunicorn's master when the process that started it ends.
+
+    gunicorn calls this in each new worker. The worker watches for the master, because watching takes a thread, and the
+    master must have none as it forks.
+    """
 
     def stop() -> None:
         if os.getppid() == worker.ppid:
@@ -57,14 +64,14 @@ def post_fork(_arbiter: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Called in each new worker after it has loaded the application."""
+    """Start the thread that checks readiness. gunicorn calls this in each new worker after loading the application."""
     worker.wsgi.extensions[READINESS].start()
 
 
 def _refused_settings() -> str | None:
-    """The reason why the current settings would be refused; None if they are accepted.
+    """Return the reason why the current settings would be refused; None if they would be accepted.
 
-    An exception that left this function would end gunicorn, because signals are handled in its main loop.
+    No exception may leave this function: gunicorn handles signals in its main loop, so the exception would end it.
     """
     try:
         join_web(Settings())

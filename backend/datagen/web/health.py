@@ -12,14 +12,14 @@ from datagen.queue.queues import Queues
 from datagen.store.database import Database
 from datagen.web.auth import Authenticator
 
-#: Key of the ``ReadinessCache`` in ``app.extensions``; the worker process starts it.
+#: Key of the ``ReadinessCache`` in ``app.extensions``. The worker process starts the cache.
 READINESS = "datagen_readiness"
 
 
 def vitals_blueprint(
     authenticator: Authenticator, database: Database, queues: Queues, cache: ReadinessCache
 ) -> Blueprint:
-    """Blueprint of both views; ``/ready`` reveals only which parts answer, and so needs no log-in."""
+    """Return the blueprint of both views. ``/ready`` needs no log-in, because it reveals only which parts work."""
     blueprint = Blueprint("vitals", __name__)
     registry = CollectorRegistry()
     registry.register(MetricsCollector(database, queues, lambda: cache.latest().parts))

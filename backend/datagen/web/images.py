@@ -18,7 +18,10 @@ _LATER = "the image store is unavailable; try again in a moment"
 
 
 def pictures_blueprint(images: BlobStore, links: SignedUrls) -> Blueprint:
-    """Blueprint of the view; Label Studio's editor draws images on a canvas, and so needs the CORS header."""
+    """Return the blueprint of the view.
+
+    Responses carry a CORS header, because Label Studio's editor draws images on an HTML canvas.
+    """
     blueprint = Blueprint("pictures", __name__)
 
     @blueprint.get(f"/{PREFIX}/<string(length=64):digest>.png")

@@ -1,6 +1,6 @@
 """Inbox: a webhook is stored as one inbox row before it is answered; a duplicate event adds no row.
 
-Deletions and “Start Training” carry nothing by which a duplicate could be recognized, so each adds a row.
+A deletion and “Start Training” always add a row, because they contain nothing by which a duplicate could be recognized.
 
 A webhook's secret is valid only for events of its own study, and not for “Start Training”.
 """
@@ -25,10 +25,13 @@ log = structlog.get_logger()
 
 
 def record(database: Database, notifier: DebouncedNotifier, body: bytes, claim: WebhookClaim | None) -> bool:
-    """Store a webhook's event and schedule its job; False if the event was stored before.
+    """Store a webhook's event, schedule its job and return True; return False if the event was stored before.
 
     Args:
-        claim: The claim of the request's webhook secret; None if it carries the basic-auth password instead.
+        database: The database with the inbox.
+        notifier: Schedules the job.
+        body: The body of the request.
+        claim: The claim of the request's webhook secret; None if the request carries the basic-auth password instead.
 
     Raises:
         InputProblem: The body is not an event of Label Studio.

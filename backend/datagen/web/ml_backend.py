@@ -1,8 +1,9 @@
 """Label Studio's ML-backend protocol: /health, /setup, /predict, /versions.
 
-"Start Training" is received as a webhook.
+"Start Training" is not handled here: it is received as a webhook.
 
-The server of ``label_studio_ml`` is not used: it drops START_TRAINING, answers GET /versions with 405, and has no auth.
+The server of the package ``label_studio_ml`` is not used: it drops START_TRAINING, answers GET /versions with 405, and
+has no authentication.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from datagen.store.database import Database
 from datagen.web.auth import Authenticator
 from datagen.web.ml_model import DatagenModel
 
-#: Maximum number of tasks in a request; Label Studio sends at most a page.
+#: Maximum number of tasks in a request. Label Studio sends at most one page of its task list.
 MAX_TASKS = 1000
 
 
 def ml_blueprint(authenticator: Authenticator, database: Database) -> Blueprint:
-    """Blueprint of the protocol's views, with one model."""
+    """Return the blueprint of the protocol's views, which share one model."""
     blueprint = Blueprint("ml", __name__)
     model = DatagenModel(database=database)
 

@@ -13,7 +13,7 @@ from datagen.web.prediction_lookup import predictions_of
 
 @contextmanager
 def _without_torch() -> Iterator[None]:
-    """Context manager that hides torch: ``label_studio_ml.model`` would import it, which the web process avoids."""
+    """Context manager that hides torch, so that ``label_studio_ml.model`` does not load it into the web process."""
     absent = object()
     known = sys.modules.get("torch", absent)
     sys.modules["torch"] = None  # type: ignore[assignment]
@@ -30,7 +30,7 @@ with _without_torch():
 
 
 class DatagenModel(LabelStudioMLBase):  # type: ignore[misc]
-    """Review tasks get the labels of their samples; input tasks get their proposals."""
+    """The model of the ML backend: a review task gets the labels of its sample, an input task gets its proposal."""
 
     def __init__(self, database: Database, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -38,9 +38,9 @@ class DatagenModel(LabelStudioMLBase):  # type: ignore[misc]
         self.model_version = "datagen"
 
     def predict(self, tasks: Sequence[dict[str, Any]], **_kwargs: Any) -> list[dict[str, Any]]:
-        """One prediction for each task, in order; without regions for an unknown task."""
+        """Return one prediction for each task, in order. The prediction for an unknown task has no regions."""
         return predictions_of(self._database, tasks)
 
     def fit(self, *_args: Any, **_kwargs: Any) -> dict[str, Any]:
-        """Do nothing: training is the workflow's "build preview", started by the webhook."""
+        """Do nothing. "Start Training" arrives as a webhook, and the workflow handles it as "build preview"."""
         return {}

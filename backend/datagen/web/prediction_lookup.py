@@ -24,7 +24,7 @@ NOTHING: dict[str, Any] = {"result": [], "score": 0.0}
 
 
 def predictions_of(database: Database, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One prediction for each task, in order: a sample's labels, a proposal for an input, or ``NOTHING``."""
+    """Return one prediction for each task, in order: a sample's labels, a proposal for an input, or ``NOTHING``."""
     keys = [_key(task) for task in tasks]
     ids = [_id(task) for task in tasks]
     with database.read() as session:
@@ -36,7 +36,10 @@ def predictions_of(database: Database, tasks: Sequence[Mapping[str, Any]]) -> li
 
 
 def _of_sample(row: SampleRow) -> dict[str, Any] | None:
-    """A sample's labels; None, with a log line, if its row cannot be read. Other tasks are still answered."""
+    """Return a sample's labels as a prediction.
+
+    If its row cannot be read, log the error and return None, so that the other tasks still get their predictions.
+    """
     try:
         return prediction(sample_of(row), ProjectKind.PREVIEWS)
     except (KeyError, TypeError, ValueError, ArithmeticError, DatagenError):
@@ -45,13 +48,13 @@ def _of_sample(row: SampleRow) -> dict[str, Any] | None:
 
 
 def _key(task: Mapping[str, Any]) -> str:
-    """The ``datagen_key`` in the task's data; empty if it is missing or too long for a row's key."""
+    """Return the ``datagen_key`` in the task's data; empty if it is missing or longer than a row's key can be."""
     data = task.get("data")
     key = data.get("datagen_key") if isinstance(data, Mapping) else None
     return plain(key) if isinstance(key, str) and len(key) <= LONGEST_KEY else ""
 
 
 def _id(task: Mapping[str, Any]) -> int:
-    """The task's id; 0, which no task has, if it is missing or does not fit a database column."""
+    """Return the task's id. If it is missing or does not fit into a database column, return 0, which no task has."""
     given = task.get("id")
     return given if type(given) is int and 0 < given < 2**63 else 0

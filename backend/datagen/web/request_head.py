@@ -1,9 +1,11 @@
 """The head of an HTTP request, checked in time linear in its length before waitress parses it.
 
-waitress matches the request line and each header with regular expressions that take quadratic time for some heads (a
-request line of 16 KiB takes 20 s, with the GIL held). They match a head that passes these checks, with the blanks
-around values removed, in linear time. The checks also refuse input that Label Studio and browsers never send and that
-servers interpret differently: bodies without a length, continued header lines, control characters.
+waitress matches the request line and each header with regular expressions. For some heads they take quadratic time: a
+request line of 16 KiB takes 20 s, and the GIL is held. For a head that passes the checks here they take linear time;
+the blanks around values are removed for this.
+
+The checks also refuse three kinds of input that servers interpret differently: bodies without a length, continued
+header lines, and control characters. Label Studio and browsers never send them.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class _LengthRequired(Error):  # type: ignore[misc]
 class BoundedParser(HTTPRequestParser):  # type: ignore[misc]
     """waitress's parser, preceded by the checks of this module."""
 
-    #: The error of the checks, used in place of waitress's “Bad Request”.
+    #: The error that a check found, which replaces waitress's “Bad Request”; None if the head passed.
     refusal: Error | None = None
     empty: bool
 
@@ -48,10 +50,10 @@ class BoundedParser(HTTPRequestParser):  # type: ignore[misc]
         return taken
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head.
+        """Check the head, then parse it.
 
         Raises:
-            ParsingError: The head is refused.
+            ParsingError: A check or waitress refuses the head.
         """
         line, _, rest = header_plus.partition(b"\r\n")
         self._check_request_line(line)

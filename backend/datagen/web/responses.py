@@ -11,11 +11,11 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 log = structlog.get_logger()
 
-#: Key in the WSGI environment of the function that delays the response: ``delay(seconds)``.
+#: Key in the WSGI environment. Its value is a function ``delay(seconds)``, which delays the response.
 DELAY = "datagen.delay_answer"
 
-#: No response is a page, so framing, scripts and content sniffing are forbidden. No referrer is sent, because a URL may
-#: contain a link's key.
+#: Headers of every response. They forbid framing, scripts and content sniffing, because no response is a page. They
+#: suppress the referrer, because a URL may contain the key of a link.
 QUIET_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -26,16 +26,17 @@ QUIET_HEADERS = {
 
 
 def quiet_headers(response: Response) -> Response:
-    """Add the headers of every response; a header that the view has set is kept."""
+    """Add ``QUIET_HEADERS`` to a response and return it. A header that the view has set is kept."""
     for name, value in QUIET_HEADERS.items():
         response.headers.setdefault(name, value)
     return response
 
 
 def bounded_bodies(app: Flask) -> None:
-    """Refuse a body whose Content-Length is too large before the view runs, even if the view would not read it.
+    """Make the application refuse a request whose Content-Length is too large, before its view runs.
 
-    Flask limits a body without Content-Length (chunked) while it is read.
+    Flask itself would refuse the body only when the view reads it. It still does this for a body without Content-Length
+    (chunked).
     """
     max_bytes: int = app.config["MAX_CONTENT_LENGTH"]
 
@@ -46,7 +47,7 @@ def bounded_bodies(app: Flask) -> None:
 
 
 def plain_errors(app: Flask) -> None:
-    """Answer HTTP errors and unhandled exceptions with JSON, without a page, a traceback or a version."""
+    """Make the application answer HTTP errors and unhandled exceptions as JSON: no page, traceback or version."""
 
     @app.errorhandler(HTTPException)
     def refused(error: HTTPException) -> ResponseReturnValue:

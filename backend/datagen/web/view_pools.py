@@ -1,4 +1,4 @@
-"""Separate thread pools for the views: those that wait for other services cannot block those that answer at once.
+"""Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
 object store, and predictions for a slow database. Each kind of view has its own threads and a limit on the number of
@@ -20,7 +20,7 @@ logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Number of threads in a pool, and maximum number of requests that wait for one."""
+    """Size of a pool: its number of threads, and the maximum number of requests that wait for a thread."""
 
     threads: int
     waiting: int
@@ -47,7 +47,7 @@ POOL_OF = {
 
 
 class Busy(Error):  # type: ignore[misc]
-    """Too many requests for this pool are waiting."""
+    """Error response (503) for a request whose pool has too many waiting requests."""
 
     code, reason = 503, "Service Unavailable"
 
@@ -61,7 +61,7 @@ class ViewPools:
             self._dispatchers[name].set_thread_count(pool.threads)
 
     def add_task(self, channel: Any) -> None:
-        """Queue the channel's first request; called once for every request."""
+        """Queue the request of a channel in its pool. If the pool is full, queue the refusal of the request."""
         request = channel.requests[0]
         name = AT_ONCE if request.error else pool_of(request.path)
         if len(self._dispatchers[name].queue) >= POOLS[name].waiting:
@@ -76,5 +76,5 @@ class ViewPools:
 
 
 def pool_of(path: str) -> str:
-    """The pool of a path's view."""
+    """Return the name of the pool that serves a path's view."""
     return POOL_OF.get(path.lstrip("/").partition("/")[0], AT_ONCE)

@@ -1,4 +1,4 @@
-"""``/webhook``: check, store, answer. The workflow interprets the event."""
+"""``/webhook``: checks the secret, stores the event and answers. The workflow interprets the event later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ log = structlog.get_logger()
 
 
 def webhook_blueprint(authenticator: Authenticator, database: Database, notifier: DebouncedNotifier) -> Blueprint:
-    """Blueprint of the view; the ML backend's "Start Training" is also sent here, with basic auth, not the secret."""
+    """Return the blueprint of the view.
+
+    Label Studio sends the ML backend's "Start Training" here too, with basic auth in place of the webhook secret.
+    """
     blueprint = Blueprint("webhook", __name__)
 
     @blueprint.post("/webhook")

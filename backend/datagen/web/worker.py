@@ -1,7 +1,7 @@
 """gunicorn worker that runs the buffering server.
 
-gunicorn holds the listening socket, starts a new worker when the old one has exited or SIGHUP asks for changed
-settings, and kills a worker that hangs. See docs/decisions/0010-requests-are-buffered.md.
+gunicorn holds the listening socket. It starts a new worker if the old one has exited, and after SIGHUP. It kills a
+worker that hangs. See docs/decisions/0010-requests-are-buffered.md.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from datagen.web.buffering import BufferingServer
 
 #: Longest wait for socket events, seconds. The worker sends gunicorn a heartbeat after each wait.
 TURN_SECONDS = 0.5
-#: Time for which a stopping worker keeps connections without a request open, seconds: a request may be under way.
+#: Time for which a stopping worker keeps connections without a request open, seconds. A request may be under way on
+#: them.
 LINGER_SECONDS = 1.0
-#: Limit on open files: connections, and a file for each large request and response (see ``buffering``).
+#: Number of files that the worker must be able to open: its connections, and a file for each large request and
+#: response.
 OPEN_FILES = 1024
 
 
@@ -29,7 +31,7 @@ class BufferingWorker(Worker):  # type: ignore[misc]
     _server: BufferingServer | None = None
 
     def run(self) -> None:
-        """Serve until gunicorn asks the worker to stop; then answer the requests already begun."""
+        """Serve until gunicorn stops the worker; then answer the requests that have begun."""
         _allow_files(OPEN_FILES)
         [listener] = self.sockets
         listening: socket.socket = listener.sock

@@ -1,8 +1,10 @@
-"""Rate limit of wrong passwords and secrets: counted per address; above a number a minute, 429 and a delay.
+"""Rate limit for wrong passwords and secrets, which are counted for each address.
 
-Credentials are checked first, and correct ones always pass: Label Studio, people and an attacker may share the address
-of one proxy. Only responses to *guesses* are delayed. A Label Studio that still uses a replaced secret sends the same
-one repeatedly; a delay would only make its annotators wait.
+Above a number per minute, the response to a wrong credential has the status 429, and is delayed if the credential is a
+guess. Correct credentials always pass, because Label Studio, people and an attacker may share the address of one proxy.
+
+A *guess* is a wrong credential that the address has not sent before. A repeated wrong credential is not delayed: it
+usually comes from a Label Studio that still uses a replaced secret, and a delay would make its annotators wait.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ log = structlog.get_logger()
 
 #: Length of the counting window from the first wrong credential, seconds.
 WINDOW_SECONDS = 60.0
-#: Increase of the delay with each guess above the limit, and longest delay, seconds.
+#: Seconds that each guess above the limit adds to the delay, and the longest delay, seconds.
 STEP_SECONDS, LONGEST_DELAY_SECONDS = 0.25, 5.0
-#: Maximum number of addresses remembered, and of digests of wrong credentials for each.
+#: Maximum number of addresses that are counted, and of wrong credentials (as digests) that are remembered for each.
 MAX_ADDRESSES, MAX_DIGESTS = 4096, 32
 
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """Consequence of a wrong credential above the limit; both fields in seconds."""
+    """Penalty for a wrong credential above the limit, in seconds: ``Retry-After``, and the delay of the response."""
 
     retry_after: int
     delay: float
@@ -55,7 +57,7 @@ class WrongCredentials:
         self._guard = threading.Lock()
 
     def note(self, address: str, credential: str) -> Penalty | None:
-        """Count one wrong credential; None while the address is within the limit."""
+        """Count one wrong credential and return its penalty; None while the address is within the limit."""
         digest = hashlib.blake2b(credential.encode(errors="replace"), key=self._key, digest_size=8).digest()
         network = _network(address)
         now = self._clock()
@@ -76,7 +78,7 @@ class WrongCredentials:
 
 
 def _network(address: str) -> str:
-    """An IPv4 address, or the /64 of an IPv6 address, because a host usually controls its whole /64."""
+    """Return an IPv4 address as it is, and an IPv6 address as its /64 network, which one host usually controls."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,7 +1,8 @@
 """Waits between attempts of failed work: an exponential backoff with jitter.
 
-The due time is stored in a row, so that it survives the process. ``stamina`` serves calls inside one process: it sleeps
-between attempts and has no public function for the length of the wait. It therefore cannot compute the due time.
+The time of the next attempt is stored in a row, so that it survives the process. The library ``stamina`` retries calls
+inside one process: it sleeps between attempts. It has no public function for the length of a wait, so it cannot compute
+the time for a row.
 
 Work interrupted by an outage (see ``outages``) is retried without limit, because the work itself is valid. Only rounds
 and runs are given up after hours (``generation.shard_rendering``), because people wait for their results.
@@ -30,11 +31,11 @@ EXPORT_PATIENCE_SECONDS = 600.0
 
 
 def persist(write: Callable[[], T]) -> T:
-    """Run a transaction; retry it for ``PERSIST_SECONDS`` while the database is unavailable.
+    """Run a transaction and return its result. Retry it for ``PERSIST_SECONDS`` while the database is unavailable.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database was unavailable until the end. The row's lease expires then, so
-            that another worker can claim the work.
+        sqlalchemy.exc.SQLAlchemyError: the database was unavailable all the time. The lease of the row then expires, so
+            that another worker can claim the row.
     """
     for attempt in stamina.retry_context(
         on=is_unavailable, attempts=None, timeout=PERSIST_SECONDS, wait_initial=0.5, wait_max=5.0
@@ -45,7 +46,9 @@ def persist(write: Callable[[], T]) -> T:
 
 
 def patiently(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    """Wrap ``read`` to retry while the image store is unavailable; for work that cannot be postponed (an export)."""
+    """Return a function that calls ``read``, and retries while the image store is unavailable.
+
+    It is for work that cannot be postponed, such as an export."""
 
     def waiting_read(digest: str) -> bytes:
         for attempt in stamina.retry_context(

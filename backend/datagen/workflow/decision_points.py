@@ -22,9 +22,10 @@ _KEY_PATTERN = re.compile(r"decision-(\d{1,18})-(\d{1,9})")
 
 
 def create_decision_point(unit: UnitOfWork, study: StudyRow, batch: BatchRow | None = None) -> DecisionRow:
-    """Return the open decision point, or create one if none is open.
+    """Return the open decision point of a study, or create one if none is open.
 
-    It shows ``batch``. A new one without ``batch`` shows the study's last batch that can be shown.
+    The decision point shows ``batch``. If ``batch`` is None, a new decision point shows the batch of
+    ``_last_shown_batch``.
     """
     existing = get_open_decision(unit.session, study.id)
     if existing is None:
@@ -40,7 +41,10 @@ def create_decision_point(unit: UnitOfWork, study: StudyRow, batch: BatchRow | N
 
 
 def _last_shown_batch(session: Session, study_id: int) -> BatchRow | None:
-    """Return the newest completed round or ended run, whatever its result; None if only the inputs can be shown."""
+    """Return the newest batch that a decision can show: a completed round, or a run that ended in any way.
+
+    Return None if there is none; the decision then shows the inputs.
+    """
     completed = BatchRow.state == WorkState.DONE
     ended = and_(BatchRow.kind == BatchKind.RUN, BatchRow.state != WorkState.RUNNING)
     query = select(BatchRow).where(BatchRow.study_id == study_id, or_(completed, ended))
@@ -48,7 +52,7 @@ def _last_shown_batch(session: Session, study_id: int) -> BatchRow | None:
 
 
 def get_open_decision(session: Session, study_id: int) -> DecisionRow | None:
-    """Return the decision point that waits for an answer; None while work is in progress."""
+    """Return the decision point of a study that waits for an answer; None while work is in progress."""
     return session.scalar(
         select(DecisionRow)
         .where(DecisionRow.study_id == study_id, DecisionRow.action.is_(None))
@@ -58,7 +62,7 @@ def get_open_decision(session: Session, study_id: int) -> DecisionRow | None:
 
 
 def republish_open_decision(unit: UnitOfWork, study_id: int) -> None:
-    """Publish the open decision again; its task is created again if it no longer exists."""
+    """Publish the open decision of a study again. If its task no longer exists, it is created again."""
     decision = get_open_decision(unit.session, study_id)
     if decision is not None:
         unit.add_to_outbox(study_id, OutboxKind.DECISION, decision.id)
@@ -76,7 +80,7 @@ def republish_decisions(unit: UnitOfWork, batch: BatchRow) -> None:
 
 
 def republish_previous(unit: UnitOfWork, decision: DecisionRow) -> None:
-    """Publish the decision before this one again: its page links to the newest one."""
+    """Publish the decision before this one again, because its page links to the newest decision."""
     previous = unit.session.scalar(
         select(DecisionRow.id).where(
             DecisionRow.study_id == decision.study_id, DecisionRow.number == decision.number - 1
@@ -100,7 +104,7 @@ def key_of(decision: DecisionRow) -> str:
 def of_key(session: Session, key: str) -> DecisionRow | None:
     """Return the decision point of a task's key; None if the key belongs to no decision point.
 
-    The key identifies it instead of the task's id: a task may be answered before its id is stored.
+    The task's id is not used, because a task may be answered before its id is stored.
     """
     parts = _KEY_PATTERN.fullmatch(key)
     if parts is None:

@@ -1,8 +1,10 @@
-"""Leased work: the one way in which a job works on a row that one process at a time may own.
+"""Leased work: how a job works on a row that only one process at a time may own.
 
-``leased_work`` claims the row, renews its lease while the work goes on, and ends it: the row is done, postponed, or
-given up. Each end is one transaction, which changes nothing if the lease was lost meanwhile. A ``LeasedJob`` defines
-what differs between the kinds of work: the work, what is written with its end, and what is shown to people.
+``leased_work`` claims the row, renews its lease during the work, and then ends the work: the row is done, postponed, or
+given up. Each end is one transaction. It changes nothing if the lease was lost during the work.
+
+A ``LeasedJob`` defines what differs between the kinds of work: the work itself, what is written at its end, and what is
+shown to people.
 """
 
 from __future__ import annotations
@@ -27,54 +29,59 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: Writes rows in the transaction that ends the work on a row, which is locked.
+#: A function that writes the result of the work on a row. It gets the transaction that ends the work, and the locked
+#: row.
 Write = Callable[[UnitOfWork, R], None]
 
 
 class LeaseLost(Exception):
-    """Another process owns the row now, or its work was cancelled; raised by work that looks for it."""
+    """Another process owns the row now, or its work was cancelled. Work that checks its lease raises this to stop."""
 
 
 class LeasedJob(ABC, Generic[R]):
-    """The work on one leased row, and what it means for other rows that the row is postponed or given up."""
+    """A kind of work on a leased row. Its methods do the work, and write what its end means for other rows."""
 
     table: type[R]
-    #: the row is given up after this many attempts that failed, or killed their worker; outages do not count
+    #: number of failed attempts after which the row is given up. Attempts that killed their worker count, outages do
+    #: not
     max_failures: ClassVar[int]
-    #: faults that another attempt would meet again: the row is given up at once
+    #: faults that any further attempt would meet, too. After such a fault the row is given up at once
     permanent_faults: ClassVar[tuple[type[Exception], ...]] = ()
-    #: the row is given up once it has waited for outages for this long; None: it waits without limit
+    #: longest wait for outages, after which the row is given up; None: it waits without limit
     patience: timedelta | None = None
 
     @abstractmethod
     def work(self, row: R, lost: threading.Event) -> Write[R] | None:
-        """Do the work of a claimed row; ``lost`` is set once the lease is lost.
+        """Do the work of a claimed row. The event ``lost`` is set once the lease is lost.
 
-        Return what is to be written in the transaction that marks the row as done, or None if the work has marked it as
-        done in a transaction of its own. What is written may postpone the row again.
+        Return a function that writes the result. It is called in the transaction that marks the row as done, and it may
+        make the row due again. Return None if the work has marked the row as done in a transaction of its own.
 
         Raises:
             LeaseLost: the work was stopped because the lease was lost.
         """
 
     def claim(self, unit: UnitOfWork, row_id: int, seconds: float) -> R | None:
-        """Claim the row for ``seconds``; return None if it is not to be worked on."""
+        """Claim the row for ``seconds`` and return it; return None if it cannot be claimed or needs no work."""
         return leases.claim(unit.session, self.table, row_id, seconds)
 
     def lock(self, unit: UnitOfWork, row: R, *, gives_up: bool) -> None:
-        """Take the locks that precede the row's own in the order of locks (see ``UnitOfWork``)."""
+        """Take the locks that come before the row's own lock in the order of locks (see ``UnitOfWork``).
+
+        ``gives_up`` is true if the row is about to be given up, which may need more locks.
+        """
 
     def waits(self, unit: UnitOfWork, row: R, outage: Outage) -> None:
-        """Write what follows from the row's wait for an outage; it is due again at ``row.due_at``."""
+        """Write what else changes because the row waits for an outage. The next attempt is at ``row.due_at``."""
 
     def failed(self, unit: UnitOfWork, row: R) -> None:
-        """Write what follows from a failed attempt on the row, which is repeated."""
+        """Write what else changes because an attempt on the row failed. The attempt is repeated."""
 
     def gave_up(self, unit: UnitOfWork, row: R) -> None:
-        """Write what follows from giving the row up, for the reason ``row.error``."""
+        """Write what else changes because the row was given up. ``row.error`` is the reason."""
 
     def after_failures(self, row: R, fault: Exception) -> str:  # noqa: ARG002
-        """Return the reason for giving the row up after ``max_failures``, the last of which is ``fault``."""
+        """Return the reason for giving the row up after ``max_failures`` failures. ``fault`` is the last one."""
         return shown(fault)
 
     def after_deaths(self, row: R) -> str:  # noqa: ARG002
@@ -82,22 +89,25 @@ class LeasedJob(ABC, Generic[R]):
         return f"its worker was killed {self.max_failures} times; see the end of the workers' log"
 
     def after_patience(self, row: R, waited_for: str) -> str:  # noqa: ARG002
-        """Return the reason for giving the row up after ``patience``; ``waited_for`` says how long, and for what."""
+        """Return the reason for giving the row up after ``patience``.
+
+        ``waited_for`` is a clause that says how long the row waited, and for what.
+        """
         return waited_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease(Generic[R]):
-    """A claimed row, its job, and the ends of the work on it. Each end is nothing if the lease was lost."""
+    """A claimed row and its job. The methods end the work on the row; they do nothing if the lease was lost."""
 
     services: Services
     job: LeasedJob[R]
-    #: as it was claimed
+    #: the row as it was when it was claimed
     row: R
 
     @property
     def log(self) -> Any:
-        """The log, with the row's table and id."""
+        """The log, bound to the row's table and id and to the number of the attempt."""
         return log.bind(**{self.row.__tablename__: self.row.id}, attempt=self.row.attempts)
 
     def finish(self, write: Write[R]) -> None:
@@ -110,7 +120,7 @@ class Lease(Generic[R]):
         self._end(end)
 
     def end_after(self, fault: Exception) -> None:
-        """Postpone the row after a fault, or give it up."""
+        """Postpone the row after a fault, or give it up; the kind of the fault decides."""
         outage = outage_of(fault)
         if outage is not None:
             self.wait(outage, fault)
@@ -122,7 +132,7 @@ class Lease(Generic[R]):
             self.retry(fault)
 
     def wait(self, outage: Outage, fault: Exception) -> None:
-        """Postpone the row because of an outage; give it up if the job's patience is over."""
+        """Postpone the row because of an outage. Give it up if it has waited for longer than the job's ``patience``."""
         waited = now() - (self.row.waiting_since or now())
         if self.job.patience is not None and waited >= self.job.patience:
             waited_for = f"waited {waited.total_seconds() / 3600:.0f} hours for {outage.part}: {outage.reason}"
@@ -137,7 +147,7 @@ class Lease(Generic[R]):
         self._end(end)
 
     def retry(self, fault: Exception) -> None:
-        """Postpone the row after a failure, longer each time."""
+        """Postpone the row after a failure. Each wait is longer than the last; after a device fault there is none."""
         # a device fault concerns this process alone: another worker may claim the row at once
         seconds = 0.0 if isinstance(fault, DeviceFault) else wait_after(leases.failures(self.row))
 
@@ -149,7 +159,7 @@ class Lease(Generic[R]):
         self._end(end)
 
     def give_up(self, reason: str) -> None:
-        """Mark the row as failed, for a reason that people see."""
+        """Mark the row as failed. People see the reason."""
 
         def end(unit: UnitOfWork, row: R) -> None:
             leases.give_up(row, reason)
@@ -171,11 +181,13 @@ class Lease(Generic[R]):
 def leased_work(services: Services, job: LeasedJob[R], row_id: int) -> None:
     """Do the work of a row, if the row is due and no other process owns it.
 
-    A fault ends the attempt: the row is postponed or given up. An outage, and a fault whose sentence the row now holds,
-    end here. The others are raised, so that the workers' log has them, and so that a worker whose device failed ends.
+    A fault ends the attempt: the row is postponed or given up. An outage and an error of Datagen are not raised,
+    because the row holds the reason as a sentence. Any other error is raised, so that it appears in the workers' log. A
+    device fault is raised, too, so that its worker ends.
 
     Raises:
-        Exception: the work failed for a reason that no one of Datagen's sentences names, or its device failed.
+        DeviceFault: the worker's GPU failed.
+        Exception: the work failed by an error that is neither an outage nor a ``DatagenError``.
     """
     with services.unit() as unit:
         row = job.claim(unit, row_id, services.lease_seconds)

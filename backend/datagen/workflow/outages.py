@@ -1,8 +1,8 @@
-"""Classification of faults of work that is stored in rows: an outage, or a fault of the work itself.
+"""Classification of faults of leased work: an outage, or a fault of the work itself.
 
-In an outage an external service (image store, database, Redis, Label Studio) does not respond, refuses temporarily or
-is full. The work itself is valid: it is postponed, and the service it waits for is shown. Every other fault is a fault
-of the work itself, and is retried a few times at most.
+In an outage, an external service (image store, database, Redis, Label Studio) does not respond, refuses temporarily or
+is full. The work is valid, so it is postponed, and people see which service it waits for. Every other fault is a fault
+of the work itself. Such work is retried a few times at most.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datagen.store.database import explain, is_unavailable
 
 
 class Outage(NamedTuple):
-    """The unavailable service and the reason; its text is for pages, and contains no address, path or statement."""
+    """The unavailable service (``part``) and the reason. Both are shown on pages: no address, path or statement."""
 
     part: str
     reason: str

@@ -19,7 +19,7 @@ RESTART = "restart “datagen up” and the workers after a change"
 
 
 def select_parameters(engine: str, given: Mapping[str, Json]) -> dict[str, Json]:
-    """Return the given parameters that the engine accepts, structured as in its specs; others are ignored.
+    """Return the given parameters that the engine accepts, in the form in which its specs hold them. Ignore the others.
 
     Raises:
         EngineError: there is no such engine, or no engine accepts one of the names.
@@ -53,7 +53,7 @@ def keep_known_parameters(engine: str, parameters: Mapping[str, Json]) -> dict[s
 
 
 def remedy(engine: str) -> tuple[str, ...]:
-    """Return the closing sentences of a report of parameter problems: where parameters are set, and an alternative."""
+    """Return the last sentences of a message about wrong parameters: where to set them, and what to do instead."""
     groups = sorted({key for key in (_groups(engine) or {}).values() if key})
     subject = f"What is named “{groups[0]}.…” is" if groups else "An engine's parameters are"
     advice = f"{subject} set in {SETTING}; {RESTART}."
@@ -67,7 +67,10 @@ def remedy(engine: str) -> tuple[str, ...]:
 
 
 def _groups(engine: str) -> Mapping[str, str] | None:
-    """Return the group of every parameter of an engine; None if it accepts every parameter, under its name."""
+    """Return parameter → group, for every parameter of an engine. The group is empty for a parameter without one.
+
+    Return None if the engine accepts any parameter; its parameters then form one group with the engine's name.
+    """
     model = engine_class(engine).parameters_model
     return None if model is None else groups_of(model)
 

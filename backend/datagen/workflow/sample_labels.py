@@ -1,4 +1,4 @@
-"""The labels of a sample as Label Studio shows them, with the holes that its mask has and its outlines do not."""
+"""The labels of a sample as Label Studio shows them. Outlines have no holes, so the holes are taken from the mask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from datagen.store.blob_store import BlobStore
 
 
 def labels_of(images: BlobStore, sample: Sample, project_kind: ProjectKind) -> dict[str, Any]:
-    """Return the prediction of a sample's task in a project; for Dataset, the mask is read from ``images``.
+    """Return the labels of a sample as the prediction of its task.
+
+    Only predictions for the Dataset project contain the holes; the mask is read from ``images`` for them.
 
     Raises:
         StoreError: the mask is missing or damaged.

@@ -1,4 +1,4 @@
-"""The mapping of samples to rows: a sample's key, and the domain value in a row's body."""
+"""The mapping of samples to rows: a sample's key, and its domain value, which the row stores as ``body``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def to_body(sample: Sample) -> dict[str, Any]:
 
 
 def trace_of(row: SampleRow) -> Trace:
-    """Return the engine's decisions for a sample; the labels, which may be many, are not read."""
+    """Return the engine's decisions for a sample. The labels in the row are not parsed, because they may be many."""
     return Trace.from_json(row.body["provenance"]["steps"])
 
 

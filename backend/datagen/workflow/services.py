@@ -31,14 +31,16 @@ from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import EngineSettings
 
-#: Key of the lock by which imports into Label Studio take turns; arbitrary, but the same in every release.
+#: Key of the lock that an import into Label Studio holds, so that imports take turns; arbitrary, but the same in every
+#: release.
 IMPORT_LOCK = 7_301_927
-#: Seconds that an import waits for its turn; afterwards it begins during another one, and may have to be repeated.
+#: Seconds for which an import waits for its turn. Then it begins in spite of another import, and may have to be
+#: repeated.
 IMPORT_WAIT_SECONDS = 30.0
 
 
 class JobKind(StrEnum):
-    """The kind of a job."""
+    """The kind of a job, by the reason for which the job is enqueued."""
 
     EVENT = "event"  #: an inbox row is pending
     INPUTS = "inputs"  #: a study's inputs changed
@@ -49,7 +51,7 @@ class JobKind(StrEnum):
 
 
 class JobRequest(NamedTuple):
-    """A job to enqueue: its kind and the row's id. A lost job delays the work on its row, but loses no work."""
+    """A job to enqueue: its kind and the id of its row. If the job is lost, the work on the row is only delayed."""
 
     job_kind: JobKind
     row_id: int
@@ -57,7 +59,7 @@ class JobRequest(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The largest input picture that is accepted."""
+    """The largest input picture that is accepted: its bytes, and its pixels."""
 
     image_bytes: int
     image_pixels: int
@@ -69,7 +71,7 @@ class Services:
 
     database: Database
     images: BlobStore
-    #: decodes every picture from outside, on import and whenever its pixels are needed
+    #: decodes pictures that come from outside: on import, and whenever their pixels are needed
     decoder: DecoderSandbox
     label_studio: LabelStudioPort
     links: SignedUrls
@@ -77,22 +79,23 @@ class Services:
     enqueue: Callable[[Sequence[JobRequest]], None]
     #: number of samples that one job renders
     shard_size: int
-    #: number of images of the largest generation run
+    #: largest number of images of one generation run
     max_run_images: int = MAX_IMAGES
     #: parameters from the settings, for all engines together; each engine takes those that it declares
     engine_parameters: Mapping[str, Json] = field(default_factory=dict)
-    #: what every engine is given
+    #: the settings that every engine is created with
     engine_settings: EngineSettings = field(default_factory=EngineSettings)
     #: returns the problems that prevent rendering with an engine and parameters; called before work is queued
     engine_problems: Callable[[str, Mapping[str, Json]], Sequence[str]] = lambda _engine, _parameters: ()
-    #: a worker without a heartbeat for this long is considered dead, and another may claim its work
+    #: duration of a lease: a worker that did not renew it for this long is considered dead, and another may claim the
+    #: row
     lease_seconds: float
-    #: a round or run that waits for an image store or another outage is given up after this long
+    #: longest wait of a round or run for an image store or another service that is unavailable; then it is given up
     outage_patience: timedelta = timedelta(hours=24)
 
     @contextmanager
     def unit(self) -> Iterator[UnitOfWork]:
-        """Run one transaction, and enqueue its jobs after it commits."""
+        """Context manager that runs one transaction, and enqueues its jobs after it commits."""
         with self.database.write() as session:
             unit = UnitOfWork(session=session)
             yield unit
@@ -100,16 +103,16 @@ class Services:
             self.enqueue(unit.job_requests)
 
     def import_turn(self) -> AbstractContextManager[bool]:
-        """Return a context in which no other process of the installation imports tasks into Label Studio.
+        """Return a context manager that waits until no other process imports tasks into Label Studio.
 
-        Label Studio on SQLite meets a locked database if two imports overlap, and then loses labels (``ensure_tasks``).
-        After ``IMPORT_WAIT_SECONDS`` the context is entered during the other import.
+        If two imports overlap, Label Studio on SQLite may find its database locked, and then loses labels (see
+        ``ensure_tasks``). After ``IMPORT_WAIT_SECONDS`` the block is entered in spite of another import.
         """
         return self.database.one_at_a_time(IMPORT_LOCK, IMPORT_WAIT_SECONDS)
 
 
-#: The lock mode of rows: rows that refer to a locked row may still be written, which PostgreSQL's default lock mode
-#: does not allow.
+#: The lock mode of rows. While a row is locked, rows that refer to it may still be written. PostgreSQL's default lock
+#: mode does not allow this.
 LOCK: dict[str, Any] = {"key_share": True}
 
 
@@ -134,7 +137,7 @@ class UnitOfWork:
         self._job_requests[JobRequest(job_kind, row_id)] = None
 
     def lock_study(self, study_id: int) -> StudyRow:
-        """Return the study, locked until the transaction ends; this serializes the decisions about it.
+        """Return the study, locked until the transaction ends. The lock makes decisions about one study take turns.
 
         Raises:
             Refused: the study does not exist any more.
@@ -145,7 +148,10 @@ class UnitOfWork:
         return study
 
     def add_to_outbox(self, study_id: int, kind: OutboxKind, subject_id: int) -> None:
-        """Add an outbox row, to be published to Label Studio; changes before the publication share one row."""
+        """Add an outbox row, so that a change is published to Label Studio.
+
+        Further changes of the same subject before its publication share the row.
+        """
         row = self.session.scalar(
             select(OutboxRow).where(OutboxRow.kind == kind, OutboxRow.subject_id == subject_id).with_for_update()
         )

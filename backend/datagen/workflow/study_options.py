@@ -11,18 +11,18 @@ from datagen.store.tables.studies import StudyRow
 class StudyOptions:
     """A study's own options; None leaves an option unchanged."""
 
-    #: a run of more images than this must be confirmed
+    #: largest number of images of a run that need not be confirmed
     confirm_above: int | None = None
-    #: approving a round with a smaller share of judged samples must be confirmed, 0 to 1
+    #: smallest share of judged samples in a round whose approval need not be confirmed, 0 to 1
     min_judged: float | None = None
-    #: approving a round with a smaller share of good samples among the judged ones must be confirmed, 0 to 1
+    #: smallest share of good verdicts among the verdicts on a round whose approval need not be confirmed, 0 to 1
     min_good: float | None = None
-    #: runs of up to this many images get their labels as annotations in Label Studio, besides the predictions
+    #: largest number of images of a run whose labels are published as annotations, too, and not only as predictions
     annotate_up_to: int | None = None
 
 
-#: The default of ``annotate_up_to`` is limited because Label Studio imports tasks with annotations at about two thirds
-#: of the speed, and its exports hold them in memory.
+#: The options of a study that sets none. ``annotate_up_to`` is not larger for two reasons: Label Studio imports tasks
+#: with annotations at about two thirds of the speed, and its exports hold the annotations in memory.
 DEFAULTS = StudyOptions(confirm_above=10_000, min_judged=0.5, min_good=0.5, annotate_up_to=10_000)
 
 

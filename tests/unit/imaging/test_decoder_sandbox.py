@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,20 +90,59 @@ def decoder() -> Iterator[DecoderSandbox]:
     decoder.close()
 
 
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the module ``faults``; the file that its "write" would write is ``written`` in it."""
+    folder = tmp_path_factory.mktemp("faults")
+    (folder / "faults.py").write_text(FAULTS.replace("WHERE", repr(str(folder / "written"))))
+    return folder
+
+
 @pytest.fixture
-def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., DecoderSandbox]]:
-    """Makes decoders with faults."""
-    (tmp_path / "faults.py").write_text(FAULTS.replace("WHERE", repr(str(tmp_path / "written"))))
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    made = []
+def _finds_faults(faults: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{faults}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
-    def make(**bounds: float) -> DecoderSandbox:
-        made.append(DecoderSandbox(**{"max_bytes": 10**6, "max_pixels": 10**6, "decoder": "faults:decode"} | bounds))
-        return made[-1]
 
-    yield make
-    for one in made:
-        one.close()
+def with_faults(**bounds: float) -> DecoderSandbox:
+    return DecoderSandbox(**{"max_bytes": 10**6, "max_pixels": 10**6, "decoder": "faults:decode"} | bounds)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def new(_finds_faults: None) -> Iterator[DecoderSandbox]:
+    """A decoder with faults whose process is started by the test."""
+    decoder = with_faults()
+    yield decoder
+    decoder.close()
+
+
+@pytest.fixture(scope="module")
+def _kept() -> Iterator[dict[str, DecoderSandbox]]:
+    decoders = {
+        "faulty": with_faults(),
+        "impatient": with_faults(wall_seconds=0.5),
+        "tight": with_faults(memory_bytes=100 * 2**20),
+    }
+    yield decoders
+    for decoder in decoders.values():
+        decoder.close()
+
+
+@pytest.fixture
+def faulty(_finds_faults: None, _kept: dict[str, DecoderSandbox]) -> DecoderSandbox:
+    """A decoder with faults; the process that follows one test's fault decodes the next test's picture."""
+    return _kept["faulty"]
+
+
+@pytest.fixture
+def impatient(_finds_faults: None, _kept: dict[str, DecoderSandbox]) -> DecoderSandbox:
+    """The same, which gives a picture up after half a second."""
+    return _kept["impatient"]
+
+
+@pytest.fixture
+def tight(_finds_faults: None, _kept: dict[str, DecoderSandbox]) -> DecoderSandbox:
+    """The same, with 100 MiB of memory for a picture."""
+    return _kept["tight"]
 
 
 def child_of(decoder: DecoderSandbox) -> int:
@@ -160,19 +199,17 @@ def test_sixteen_bits_are_decoded_as_sixteen_bits(decoder: DecoderSandbox) -> No
 
 @pytest.mark.parametrize("data", [b"hang", b"crash", b"huge", b"float"])
 def test_pixels_that_cannot_be_had_are_a_sentence_and_the_next_picture_is_decoded(
-    data: bytes, faulty: Callable[..., DecoderSandbox]
+    data: bytes, impatient: DecoderSandbox
 ) -> None:
-    decoder = faulty(wall_seconds=1.0)
     with pytest.raises(BadPicture, match=r"took more than|broke down"):
-        decoder.decode(data)
-    np.testing.assert_array_equal(decoder.decode(b"good"), np.zeros((7, 9), np.uint8))
+        impatient.decode(data)
+    np.testing.assert_array_equal(impatient.decode(b"good"), np.zeros((7, 9), np.uint8))
 
 
-def test_a_long_sentence_of_the_decoder_is_not_believed(faulty: Callable[..., DecoderSandbox]) -> None:
-    decoder = faulty()
+def test_a_long_sentence_of_the_decoder_is_not_believed(faulty: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="broke down"):
-        decoder.size_of(b"words")
-    assert decoder.size_of(b"good") == (9, 7)
+        faulty.size_of(b"words")
+    assert faulty.size_of(b"good") == (9, 7)
 
 
 def test_the_largest_allowed_picture_fits_its_memory() -> None:
@@ -193,101 +230,85 @@ def test_a_small_picture_costs_little_once_warm(decoder: DecoderSandbox) -> None
     assert sorted(took)[len(took) // 4] < 0.001  # what is free of the machine's other work
 
 
-def test_a_picture_that_hangs_is_given_up_and_the_next_one_is_decoded(faulty: Callable[..., DecoderSandbox]) -> None:
-    decoder = faulty(wall_seconds=0.5)
+def test_a_picture_that_hangs_is_given_up_and_the_next_one_is_decoded(impatient: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="took more than"):
-        decoder.size_of(b"hang")
-    assert decoder.size_of(b"good") == (9, 7)
+        impatient.size_of(b"hang")
+    assert impatient.size_of(b"good") == (9, 7)
 
 
-def test_a_picture_that_spins_is_ended_by_its_processor_time(faulty: Callable[..., DecoderSandbox]) -> None:
-    decoder = faulty(cpu_seconds=1)
+@pytest.mark.usefixtures("_finds_faults")
+def test_a_picture_that_spins_is_ended_by_its_processor_time() -> None:
+    decoder = with_faults(cpu_seconds=1)
     with pytest.raises(BadPicture, match="took more than 1 s"):
         decoder.size_of(b"spin")
     assert decoder.size_of(b"good") == (9, 7)
+    decoder.close()
 
 
 @pytest.mark.parametrize("how", [b"eat", b"eat slowly"])
-def test_a_picture_that_eats_memory_is_refused_within_its_share(
-    how: bytes, faulty: Callable[..., DecoderSandbox]
-) -> None:
-    decoder = faulty(memory_bytes=100 * 2**20)
+def test_a_picture_that_eats_memory_is_refused_within_its_share(how: bytes, tight: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="takes more than 100 MiB"):
-        decoder.size_of(how)
-    assert decoder.size_of(b"good") == (9, 7)
+        tight.size_of(how)
+    assert tight.size_of(b"good") == (9, 7)
 
 
-def test_a_picture_that_crashes_the_decoder_is_named_as_the_fault(faulty: Callable[..., DecoderSandbox]) -> None:
-    decoder = faulty()
+def test_a_picture_that_crashes_the_decoder_is_named_as_the_fault(faulty: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="the decoder broke down over the picture"):
-        decoder.size_of(b"crash")
-    assert decoder.size_of(b"good") == (9, 7)
+        faulty.size_of(b"crash")
+    assert faulty.size_of(b"good") == (9, 7)
 
 
-def test_process_that_is_ended_from_outside_is_not_the_pictures_fault(faulty: Callable[..., DecoderSandbox]) -> None:
-    decoder = faulty()
-    assert decoder.size_of(b"good") == (9, 7)
-    first = child_of(decoder)
+def test_process_that_is_ended_from_outside_is_not_the_pictures_fault(faulty: DecoderSandbox) -> None:
+    assert faulty.size_of(b"good") == (9, 7)
+    first = child_of(faulty)
     os.kill(first, signal.SIGKILL)
-    assert decoder.size_of(b"good") == (9, 7)
-    assert child_of(decoder) != first
+    assert faulty.size_of(b"good") == (9, 7)
+    assert child_of(faulty) != first
 
 
-def test_a_picture_can_write_nothing(faulty: Callable[..., DecoderSandbox], tmp_path: Path) -> None:
+def test_a_picture_can_write_nothing(faulty: DecoderSandbox, faults: Path) -> None:
     with pytest.raises(BadPicture, match="broke down"):
-        faulty().size_of(b"write")
-    assert not (tmp_path / "written").exists()
+        faulty.size_of(b"write")
+    assert not (faults / "written").exists()
 
 
-def test_decoder_process_has_an_empty_environment(
-    faulty: Callable[..., DecoderSandbox], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_decoder_process_has_an_empty_environment(new: DecoderSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a" * 40)
     monkeypatch.setenv("DATAGEN_DATABASE_URL", "postgresql://user:password@host/db")
     with pytest.raises(BadPicture) as caught:
-        faulty().size_of(b"secrets")
+        new.size_of(b"secrets")
     assert str(caught.value) == "0 variables: "
 
 
-def test_pixels_that_stop_halfway_are_given_up(faulty: Callable[..., DecoderSandbox]) -> None:
-    decoder = faulty(wall_seconds=1.0)
+def test_pixels_that_stop_halfway_are_given_up(impatient: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="took more than"):
-        decoder.decode(b"half of the pixels")
-    np.testing.assert_array_equal(decoder.decode(b"good"), np.zeros((7, 9), np.uint8))
+        impatient.decode(b"half of the pixels")
+    np.testing.assert_array_equal(impatient.decode(b"good"), np.zeros((7, 9), np.uint8))
 
 
 @pytest.mark.parametrize("answer", [b"huge answer", b"deep answer", b"wrong answer"])
-def test_answer_that_is_not_an_answer_is_refused_without_taking_memory(
-    answer: bytes, faulty: Callable[..., DecoderSandbox]
-) -> None:
-    decoder = faulty()
+def test_answer_that_is_not_an_answer_is_refused_without_taking_memory(answer: bytes, faulty: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="broke down"):
-        decoder.size_of(answer)
-    assert decoder.size_of(b"good") == (9, 7)
+        faulty.size_of(answer)
+    assert faulty.size_of(b"good") == (9, 7)
 
 
-def test_answer_that_drips_is_given_up(faulty: Callable[..., DecoderSandbox]) -> None:
-    decoder = faulty(wall_seconds=0.5)
+def test_answer_that_drips_is_given_up(impatient: DecoderSandbox) -> None:
     with pytest.raises(BadPicture, match="took more than"):
-        decoder.size_of(b"drip")
-    assert decoder.size_of(b"good") == (9, 7)
+        impatient.size_of(b"drip")
+    assert impatient.size_of(b"good") == (9, 7)
 
 
-def test_process_that_used_its_share_is_replaced(
-    faulty: Callable[..., DecoderSandbox], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_process_that_used_its_share_is_replaced(new: DecoderSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_sandbox, "SHARES_A_PROCESS", 0)
-    decoder = faulty()
-    decoder.missing_containment()
-    first = child_of(decoder)
-    assert decoder.size_of(b"good") == (9, 7)
-    assert child_of(decoder) != first
+    new.missing_containment()
+    first = child_of(new)
+    assert new.size_of(b"good") == (9, 7)
+    assert child_of(new) != first
 
 
-def test_output_of_a_decoder_does_not_reach_the_log(
-    faulty: Callable[..., DecoderSandbox], capfd: pytest.CaptureFixture[str]
-) -> None:
-    faulty().size_of(b"chatter")
+def test_output_of_a_decoder_does_not_reach_the_log(new: DecoderSandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    new.size_of(b"chatter")
     assert capfd.readouterr() == ("", "")
 
 

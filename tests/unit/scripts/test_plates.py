@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from stage import plates
+from stage import metal, plates
 from stage.pack import read_pack
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    """Photos of a quarter of the pixels."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (metal, plates):
+            patch.setattr(module, "WIDTH", 256)
+            patch.setattr(module, "HEIGHT", 192)
+        yield
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(_small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plates, "COUNTS", {"concept": 6, "canvas": 6, "background": 6, "test": 4, "reference": 1})
         return plates.write_pack(tmp_path_factory.mktemp("plates"))

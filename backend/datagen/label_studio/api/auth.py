@@ -1,9 +1,8 @@
-"""Authentication with both kinds of Label Studio token; a request to the server determines the kind.
+"""Authentication with both kinds of Label Studio token; a request to the server shows which kind a token is.
 
-A *legacy token* goes into ``Authorization: Token …`` as it is. A *personal access token* is a JWT refresh token: it
-is exchanged for a short-lived access token (five minutes), which goes into ``Authorization: Bearer …``. Errors and log
-lines never contain a token.
-"""
+A *legacy token* goes into ``Authorization: Token …`` unchanged. A *personal access token* is a JWT refresh token: it is
+exchanged for an access token that is valid for five minutes, and the access token goes into ``Authorization: Bearer
+…``. Errors and log lines never contain a token."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ import httpx
 
 from datagen.errors import LabelStudioError
 
-#: An access token is renewed this long before it expires, so that it does not expire during a request, seconds.
+#: Seconds before its expiry at which an access token is renewed, so that it does not expire during a request.
 _EARLY_S = 30.0
-#: Assumed lifetime of an access token without an expiry time, seconds.
+#: Assumed lifetime in seconds of an access token that names no expiry time.
 _ASSUMED_LIFE_S = 240.0
 
 _REFRESH = "/api/token/refresh"
@@ -28,13 +27,13 @@ _WHOAMI = "/api/current-user/whoami"
 
 
 class TokenKind(StrEnum):
-    """Kind of a token; the value is the name that Label Studio shows."""
+    """Kind of a token. The value is Label Studio's name for the kind."""
 
     LEGACY = "legacy token"
     PERSONAL = "personal access token"
 
 
-#: The message for a token that Label Studio does not accept, by its kind.
+#: Messages for a token that Label Studio does not accept, by the token's kind.
 REFUSED_TOKEN = {
     TokenKind.LEGACY: (
         "Label Studio does not know the token (401). Copy it again from Account & Settings of the Label Studio at "
@@ -49,9 +48,9 @@ REFUSED_TOKEN = {
 
 
 class TokenAuth(httpx.Auth):
-    """httpx authentication that detects the kind of token once, and renews access tokens before they expire.
+    """httpx authentication that detects the kind of its token once, and renews access tokens before they expire.
 
-    Thread-safe: detection and renewal hold a lock.
+    It is thread-safe: a lock is held during detection and renewal.
 
     Raises:
         LabelStudioError: The token is empty or contains invalid characters.
@@ -76,7 +75,7 @@ class TokenAuth(httpx.Auth):
         return self._kind
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Authenticate one request (httpx calls this)."""
+        """Authenticate one request; httpx calls this method."""
         with self._lock:
             if self._kind is None:
                 yield from self._find_kind()
@@ -97,7 +96,10 @@ class TokenAuth(httpx.Auth):
         return f"Token {self._api_key}" if self._kind is TokenKind.LEGACY else f"Bearer {self._access}"
 
     def _find_kind(self) -> Generator[httpx.Request, httpx.Response, None]:
-        """Determine the kind: try the more likely one first; the server accepts or refuses it."""
+        """Determine the kind of the token: use it as the more likely kind first, then as the other kind.
+
+        The server accepts or refuses each attempt.
+        """
         if _claims(self._api_key):
             yield from self._renew()
             self._kind = TokenKind.PERSONAL
@@ -151,7 +153,10 @@ def _why_refused(token: str) -> str:
 
 
 def _claims(token: str) -> dict[str, str | float]:
-    """The claims of a JWT, unverified (the server verifies them); empty if the token is not a JWT."""
+    """The claims of a JWT, which are not verified here; an empty mapping if the token is not a JWT.
+
+    The server verifies them.
+    """
     parts = token.split(".")
     if len(parts) != 3:
         return {}
@@ -163,7 +168,7 @@ def _claims(token: str) -> dict[str, str | float]:
 
 
 def _lifetime(access: str) -> tuple[float, float]:
-    """The issue and expiry times of an access token, in seconds since the epoch, by the server's clock."""
+    """The times at which an access token was issued and expires, in seconds since the epoch, by the server's clock."""
     claims = _claims(access)
     issued = float(claims.get("iat", 0.0))
     return issued, float(claims.get("exp", issued + _ASSUMED_LIFE_S))

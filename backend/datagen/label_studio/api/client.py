@@ -23,16 +23,16 @@ from datagen.label_studio.api.port import DOWNLOAD_SECONDS
 from datagen.label_studio.api.task_listing import PAGE, TaskQuery, list_stamps, list_tab, list_tasks
 from datagen.label_studio.api.uploads import upload
 
-#: Maximum page size of Label Studio's project listing.
+#: Label Studio's maximum page size for a listing of projects.
 _MAX_PROJECTS = 100
 
 
 class LabelStudio:
-    """Client of one Label Studio server, authenticated with one user's token (of either kind).
+    """Client of one Label Studio server, authenticated with one user's token of either kind.
 
     Every method may raise LabelStudioUnavailable (a retry may succeed), LabelStudioMissing (not found) or
     LabelStudioError (refused; the message names the fix). A method that reads may also raise LabelStudioFault (the
-    server is up and fails only at this request). Reads are retried a few times; writes are never retried.
+    server is up and fails only at this request). A read is retried a few times; a write is never retried.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class LabelStudio:
         return Project.from_json(self._at.get(f"/api/projects/{project_id}/", f"project {project_id}"))
 
     def counts(self, project_ids: Sequence[int]) -> dict[int, Counts]:
-        """The counts of these projects, a hundred in a request; a deleted project is left out."""
+        """The counts of these projects, requested for a hundred projects at a time. A deleted project is left out."""
         counts: dict[int, Counts] = {}
         for start in range(0, len(project_ids), _MAX_PROJECTS):
             page_ids = project_ids[start : start + _MAX_PROJECTS]
@@ -104,12 +104,12 @@ class LabelStudio:
         return counts
 
     def create_project(self, title: str, options: Mapping[str, Any]) -> Project:
-        """Create a project; ``options`` are the API's fields, such as ``label_config``."""
+        """Create a project and return it; ``options`` are fields of the API, such as ``label_config``."""
         body = {"title": title, **options}
         return Project.from_json(self._at.write("POST", "/api/projects/", f"project “{title}”", body))
 
     def update_project(self, project_id: int, options: Mapping[str, Any]) -> Project:
-        """Change some options."""
+        """Change some options of a project and return it."""
         what = f"project {project_id}"
         return Project.from_json(self._at.write("PATCH", f"/api/projects/{project_id}/", what, dict(options)))
 
@@ -123,7 +123,7 @@ class LabelStudio:
         """One task with its annotations.
 
         Without ``project_id``, Label Studio first requests predictions from a connected ML backend if the task has
-        none; with it, Label Studio does not.
+        none. With ``project_id``, it does not.
         """
         if project_id is None:
             return Task.from_json(self._at.get(f"/api/tasks/{task_id}/", f"task {task_id}"))
@@ -143,14 +143,16 @@ class LabelStudio:
         page_size: int = PAGE,
         unreadable: list[int] | None = None,
     ) -> Iterator[Task]:
-        """The tasks of a project, or of one of its tabs, page by page; without ``annotations`` about twice as fast.
+        """The tasks of a project, or of one of its tabs, page by page.
 
-        ``batch`` selects tasks by ``data.batch``; ``updated_since`` (ISO 8601) selects tasks created or updated then or
-        later. Creating, changing or deleting an annotation updates its task. Tasks are sorted by id; a tab has its own
-        filters and order, and takes no further filters.
+        ``batch`` selects tasks by ``data.batch``. ``updated_since`` (ISO 8601) selects tasks that were created or
+        updated at that time or later; creating, changing or deleting an annotation updates its task. Tasks are sorted
+        by id. With ``view_id``, the tab's own filters and order apply, and no further filters are possible. Without
+        ``annotations``, a listing is about twice as fast.
 
-        Label Studio may hold tasks that it cannot send, see ``task_listing``. Their ids are added to ``unreadable``,
-        and the other tasks are read. If ``unreadable`` is None, the first one raises LabelStudioFault, which names it.
+        Label Studio may hold tasks that it cannot send (see ``task_listing``). Their ids are added to ``unreadable``,
+        and the other tasks are read. If ``unreadable`` is None, the first such task raises LabelStudioFault, which
+        names it.
         """
         if view_id is not None:
             return list_tab(
@@ -169,17 +171,18 @@ class LabelStudio:
     def stamps(
         self, project_id: int, *, updated_since: str | None = None, key: str | None = None
     ) -> list[tuple[int, str]]:
-        """The ids and update times of tasks: the cheapest query about a project's tasks.
+        """The ids and update times of tasks. This is the cheapest query about the tasks of a project.
 
-        ``updated_since``: see ``tasks``. ``key`` selects tasks by ``data.datagen_key``, including tasks that Label
-        Studio cannot send.
+        ``updated_since`` selects tasks as in ``tasks``. ``key`` selects tasks by ``data.datagen_key``. Tasks that Label
+        Studio cannot send are included.
         """
         return list(list_stamps(self._at, project_id, TaskQuery(updated_since=updated_since, key=key)))
 
     def import_tasks(self, project_id: int, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Create tasks (``data``, ``predictions``, ``annotations``) in one request, and return their ids in order.
+        """Create tasks (``data``, ``predictions``, ``annotations``) in one request; return their ids in order.
 
-        Not idempotent: a repeated list creates the tasks again. ``task_publisher.ensure_tasks`` is idempotent.
+        This is not idempotent: if the list is sent again, the tasks are created again. ``task_publisher.ensure_tasks``
+        is idempotent.
         """
         if not drafts:
             return []
@@ -197,7 +200,7 @@ class LabelStudio:
         return [int(task_id) for task_id in answer["task_ids"]]
 
     def upload(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Store files (name, bytes) in a project without a task; return their ``/data/upload/…`` paths in order."""
+        """Store files (name, bytes) in a project, without a task; return their ``/data/upload/…`` paths in order."""
         return upload(self._at, project_id, files)
 
     def update_task_data(self, task_id: int, data: Mapping[str, Any]) -> None:
@@ -205,10 +208,10 @@ class LabelStudio:
         self._at.write("PATCH", f"/api/tasks/{task_id}/", f"task {task_id}", {"data": dict(data)})
 
     def set_finished(self, task_id: int, finished: bool) -> None:
-        """Set whether Label Studio counts a task as finished; it serves only others to annotators.
+        """Set whether Label Studio counts a task as finished. It serves only unfinished tasks to annotators.
 
-        Label Studio sets it again whenever an annotation of the task is created, changed or deleted: a task with an
-        annotation that is not a skip is finished.
+        Label Studio sets this itself whenever an annotation of the task is created, changed or deleted: a task with an
+        annotation that is not a skip is then finished.
         """
         self._at.write("PATCH", f"/api/tasks/{task_id}/", f"task {task_id}", {"is_labeled": finished})
 
@@ -254,7 +257,10 @@ class LabelStudio:
             self._delete(f"/api/predictions/{prediction['id']}/", f"prediction {prediction['id']}")
 
     def annotate(self, task_id: int, result: Sequence[Mapping[str, Any]], *, was_cancelled: bool = False) -> int:
-        """Submit an annotation (``was_cancelled``: a skip) as the token's user; return its id. Triggers the webhook."""
+        """Submit an annotation as the token's user; return its id. This triggers the webhook.
+
+        With ``was_cancelled`` the annotation is a skip.
+        """
         body = {"result": [dict(region) for region in result], "was_cancelled": was_cancelled}
         path = f"/api/tasks/{task_id}/annotations/"
         return int(self._at.write("POST", path, f"an annotation of task {task_id}", body)["id"])
@@ -278,13 +284,13 @@ class LabelStudio:
         return sorted((Webhook.from_json(body) for body in webhooks), key=lambda webhook: webhook.id)
 
     def create_webhook(self, project_id: int, url: str, headers: Mapping[str, str], actions: Sequence[str]) -> Webhook:
-        """Register a webhook for exactly these actions."""
+        """Register a webhook for exactly these actions and return it."""
         body = {"project": project_id, **_webhook(url, headers, actions)}
         what = f"the webhook to {url} of project {project_id}"
         return Webhook.from_json(self._at.write("POST", "/api/webhooks/", what, body))
 
     def update_webhook(self, webhook_id: int, url: str, headers: Mapping[str, str], actions: Sequence[str]) -> Webhook:
-        """Set all fields of a webhook in one request: Label Studio drops the actions that an update omits."""
+        """Set all fields of a webhook in one request, because Label Studio removes the actions that an update omits."""
         body = _webhook(url, headers, actions)
         return Webhook.from_json(
             self._at.write("PATCH", f"/api/webhooks/{webhook_id}/", f"webhook {webhook_id} to {url}", body)
@@ -295,7 +301,7 @@ class LabelStudio:
         self._delete(f"/api/webhooks/{webhook_id}/", f"webhook {webhook_id}")
 
     def check_addresses(self, url: str) -> None:
-        """Check that Label Studio accepts ``url`` for webhooks and for an ML backend; create neither.
+        """Check that Label Studio accepts ``url`` for webhooks and for an ML backend. Neither is created.
 
         The requests name project 0, which does not exist. Label Studio checks the address before it checks the project.
 
@@ -314,12 +320,12 @@ class LabelStudio:
     # -- ML backends
 
     def backends(self, project_id: int) -> list[Backend]:
-        """A project's ML-backend connections, oldest first. Label Studio requests each one's /health first."""
+        """The ML-backend connections of a project, oldest first. Label Studio first requests /health of each."""
         backends = self._at.get("/api/ml/", f"the ML backends of project {project_id}", {"project": project_id})
         return sorted((Backend.from_json(body) for body in backends), key=lambda backend: backend.id)
 
     def create_backend(self, project_id: int, url: str, title: str, user: str, password: str) -> Backend:
-        """Connect an ML backend with basic auth. Label Studio requests its /health and /setup before it answers."""
+        """Connect an ML backend with basic auth. Label Studio requests its /health and /setup before it responds."""
         body = {"project": project_id, **_backend(url, title, user, password)}
         what = f"the ML backend {url} of project {project_id}"
         return Backend.from_json(self._at.write("POST", "/api/ml/", what, body))
@@ -327,13 +333,13 @@ class LabelStudio:
     def update_backend(
         self, backend: Backend, project_id: int, url: str, title: str, user: str, password: str
     ) -> Backend:
-        """Set the address, title and log-in of a connection."""
+        """Set the address, title, user and password of a connection."""
         body = {"project": project_id, **_backend(url, title, user, password)}
         what = f"the ML backend {url} of project {project_id}"
         return Backend.from_json(self._at.write("PATCH", f"/api/ml/{backend.id}", what, body))
 
     def delete_backend(self, backend_id: int) -> None:
-        """Delete a connection; a missing connection is not an error. The webhook created with it stays."""
+        """Delete a connection; a missing connection is not an error. The webhook that was created with it is kept."""
         self._delete(f"/api/ml/{backend_id}", f"ML backend {backend_id}")
 
     # -- tabs

@@ -1,9 +1,8 @@
 """Download of images from Label Studio, and from no other server.
 
-The author of a task chooses its image address, so the address is not trusted: scheme, host and port must be those of
-the configured Label Studio, also after every redirect, and the token is sent only there. ``transport`` checks the
-addresses that the name resolves to. Size and time are limited during the download, whatever the headers announce.
-"""
+The author of a task chooses its image address, so the address is not trusted. Its scheme, host and port must be those
+of the configured Label Studio, also after every redirect. The token is sent only there. ``transport`` checks the IP
+addresses of the host. Size and time are limited during the download, without trust in the headers."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from datagen.label_studio.api.transport import deadline, is_over
 
 #: Maximum number of redirects; Label Studio's storage proxy redirects once.
 _MAX_REDIRECTS = 5
-#: Bytes of an error response that are read; its message is short.
+#: Maximum number of bytes that are read of an error response; its message is short.
 _MAX_ERROR_BYTES = 8 * 2**10
 
 
@@ -76,10 +75,10 @@ def _follow(connection: Connection, start: str, max_bytes: int, seconds: float) 
 
 
 def same_origin_url(base: str, current: str, target: str) -> str:
-    """``target`` resolved against ``current``, if it has the scheme, host and port of Label Studio.
+    """The URL ``target``, resolved relative to the URL ``current``, if it has the origin of the URL ``base``.
 
     Raises:
-        InputProblem: It has another origin.
+        InputProblem: It has another scheme, host or port.
     """
     try:
         url = urljoin(current, target)
@@ -94,7 +93,7 @@ def same_origin_url(base: str, current: str, target: str) -> str:
 
 
 def _shortened(response: httpx.Response) -> httpx.Response:
-    """A copy of an error response with the beginning of its body only."""
+    """A copy of an error response that has only the beginning of its body."""
     body = b""
     for part in response.iter_bytes():
         body += part
@@ -144,6 +143,9 @@ def too_large(url: str, max_bytes: int) -> InputProblem:
 
 
 def short(url: str) -> str:
-    """A URL for messages: without query (it may be signed), unprintable characters replaced, at most 120 characters."""
+    """A URL for messages: without its query, which may be signed, and with at most 120 characters.
+
+    Unprintable characters are replaced.
+    """
     text = "".join(letter if letter.isprintable() else "?" for letter in url.partition("?")[0])
     return text if len(text) <= 120 else "…" + text[-119:]

@@ -1,7 +1,6 @@
-"""Failed requests and refused responses of Label Studio, as Datagen's errors; each message names the item and the fix.
+"""Failed requests and refused responses of Label Studio, as Datagen's errors.
 
-The client and the in-memory fake raise the same errors through this module.
-"""
+Each message names the item and the fix. The client and the in-memory fake raise the same errors through this module."""
 
 from __future__ import annotations
 
@@ -19,33 +18,33 @@ from datagen.errors import (
     LabelStudioUnavailable,
 )
 
-#: Characters of a refusal's reason that are repeated.
+#: Maximum number of characters of Label Studio's reason for a refusal that a message repeats.
 _REASON_CHARS = 500
-#: Phrases with which Label Studio's SSRF protection refuses an address.
+#: Phrases in Label Studio's reason if its SSRF protection refuses an address.
 _SSRF_WORDS = ("local or private", "reserved network address")
-#: Label Studio's reasons contain HTML links to its own pages.
+#: HTML tags, which are removed: Label Studio's reasons contain links to its own pages.
 _MARKUP = re.compile(r"</?[a-z][^<>]*>")
 
 
 class RequestFailed(LabelStudioUnavailable):
-    """Label Studio failed at one request (500; other 5xx come from a proxy in front of it), but may be up."""
+    """Label Studio failed at one request with status 500, and may be up. Other 5xx come from a proxy in front of it."""
 
     how = "fails (500) at"
 
 
 class TookTooLong(RequestFailed):
-    """Label Studio accepted the connection, but did not answer one request in time."""
+    """Label Studio accepted the connection, but did not answer this request in time."""
 
     how = "does not answer in time for"
 
 
 def fault(failed: RequestFailed | type[RequestFailed], what: str) -> LabelStudioFault:
-    """The error for a request at which Label Studio fails though it is up; ``what`` names the requested object."""
+    """The error for a request at which Label Studio fails although it is up; ``what`` names the requested object."""
     return LabelStudioFault(f"Label Studio {failed.how} {what}, though it is up.")
 
 
 def unavailable(error: httpx.HTTPError, url: str) -> LabelStudioUnavailable:
-    """The error for a request to the Label Studio at ``url`` that got no response."""
+    """The error for a request that got no response from the Label Studio at ``url``."""
     slow = isinstance(error, httpx.TimeoutException)
     how = "did not answer in time" if slow else "cannot be reached"
     # a ConnectError has a reason in words, because ``AddressPolicy`` may have refused the address
@@ -58,7 +57,7 @@ def unavailable(error: httpx.HTTPError, url: str) -> LabelStudioUnavailable:
 
 
 def check(response: httpx.Response, what: str, url: str) -> None:
-    """Accept a response of the Label Studio at ``url`` that is 2xx.
+    """Return if a response of the Label Studio at ``url`` has a 2xx status; ``what`` names the requested object.
 
     Raises:
         LabelStudioUnavailable: Label Studio failed, or asked for a later retry.
@@ -108,7 +107,7 @@ def check(response: httpx.Response, what: str, url: str) -> None:
 
 
 def _reason(response: httpx.Response) -> str:
-    """Label Studio's reason for a refusal in one line, without parts of the request."""
+    """Label Studio's reason for a refusal, in one line and without text of the request."""
     try:
         body = read_json(response.content)
     except ValueError:

@@ -1,8 +1,7 @@
-"""HTTP connection to one Label Studio server: requests, responses as JSON, and failures as our errors.
+"""HTTP connection to one Label Studio server: sends requests, parses JSON responses, and raises failures as our errors.
 
-It has no knowledge of projects or tasks: see ``client``. Bodies and tokens are never logged; an error repeats only
-Label Studio's own reason.
-"""
+It has no knowledge of projects or tasks; ``client`` has. Bodies and tokens are never logged. An error repeats only
+Label Studio's own reason."""
 
 from __future__ import annotations
 
@@ -23,23 +22,24 @@ from datagen.label_studio.api.auth import TokenAuth, TokenKind
 from datagen.label_studio.api.failures import RequestFailed, TookTooLong
 from datagen.label_studio.api.transport import AddressPolicy, Wire
 
-#: Time limits of a request, seconds. A connection is made quickly or not at all; an import of 1,000 tasks with
+#: Time limits of a request in seconds. A connection is made quickly or not at all. An import of 1,000 tasks with
 #: predictions takes a few seconds on a slow server.
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-#: Attempts of a read. They cover a restart or a locked SQLite database, which take moments; the outbox handles longer
-#: outages.
+#: Maximum number of attempts of a read. They cover a restart or a locked SQLite database, which take moments. The
+#: outbox handles longer outages.
 READ_ATTEMPTS = 3
-#: Time limit of the health check, seconds: a running server answers at once.
+#: Time limit of the health check in seconds; a running server answers at once.
 _HEALTH_TIMEOUT = httpx.Timeout(5.0)
-#: Path that needs the database; Label Studio answers /health without it.
+#: A path whose answer needs the database; Label Studio answers /health without it.
 _DATABASE_PATH = "/api/current-user/whoami"
-#: A read is not retried after this time, seconds: a server that hangs would make a job exceed its own time limit.
+#: Seconds after which a failed read is not retried; otherwise a server that hangs could make a job exceed its time
+#: limit.
 READ_SECONDS = 30.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Connection:
-    """Authenticated connection to ``url``. Thread-safe, and usable in both processes after a fork.
+    """Authenticated connection to the server at ``url``. It is thread-safe, and both processes can use it after a fork.
 
     Raises:
         LabelStudioError: ``url`` is not a web address, or the token is invalid.
@@ -74,7 +74,7 @@ class Connection:
 
     @property
     def http(self) -> httpx.Client:
-        """The HTTP client of this process; a new one after a fork, because sockets must not be shared."""
+        """The HTTP client of this process. After a fork it is a new one, because sockets must not be shared."""
         with self._lock:
             if self._http is None or self._pid != os.getpid():
                 self._pid = os.getpid()
@@ -97,12 +97,14 @@ class Connection:
             self._http = None
 
     def get(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The JSON at ``path``; ``what`` names it in an error. Retried if a retry may succeed.
+        """The JSON at ``path``; ``what`` names the requested object in errors.
+
+        A failed read is retried if that may help.
 
         Raises:
             LabelStudioUnavailable: Label Studio did not answer, or asked for a later retry.
             LabelStudioFault: Label Studio fails at this request, or takes too long for it, though it is up.
-            LabelStudioMissing: Label Studio does not have it.
+            LabelStudioMissing: Label Studio does not have the object.
             LabelStudioError: Label Studio refuses the request.
         """
         try:
@@ -118,7 +120,10 @@ class Connection:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def get_once(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The JSON at ``path``, requested once; None if Label Studio answers 500. Otherwise raises like ``get``."""
+        """The JSON at ``path``, requested once; None if Label Studio answers 500.
+
+        Other failures raise as in ``get``.
+        """
         try:
             return self.json(self.send("GET", path, what, params=params))
         except RequestFailed as failed:
@@ -127,7 +132,7 @@ class Connection:
             return None
 
     def is_up(self) -> bool:
-        """Whether Label Studio answers its health check, and a request that needs its database."""
+        """Whether Label Studio answers its health check and a request that needs its database."""
         try:
             return all(self.http.get(path, timeout=_HEALTH_TIMEOUT).is_success for path in ("/health", _DATABASE_PATH))
         except httpx.HTTPError:
@@ -136,11 +141,14 @@ class Connection:
     def write(
         self, method: str, path: str, what: str, body: Any = None, params: Mapping[str, Any] | None = None
     ) -> Any:
-        """Send JSON once; return the response's JSON, or None if it is empty. Raises like ``get``; never retries."""
+        """Send JSON once; return the JSON of the response, or None if it is empty.
+
+        Raise as ``get`` does; a failed request is not retried.
+        """
         return self.json(self.send(method, path, what, params=params, json=body))
 
     def send(self, method: str, path: str, what: str, **request: Any) -> httpx.Response:
-        """Send one request and return the whole response; raises like ``get``."""
+        """Send one request and return the complete response; raise as ``get`` does."""
         try:
             response = self.http.request(method, path, **request)
         except httpx.HTTPStatusError as error:  # a request of ``TokenAuth`` failed
@@ -167,12 +175,12 @@ class Connection:
 
 
 def _is_retryable(fault: Exception) -> bool:
-    """Whether a failed read is retried: not after it has used its whole time limit."""
+    """Whether a failed read may be retried. A read that used its whole time limit is not retried."""
     return isinstance(fault, LabelStudioUnavailable) and not isinstance(fault, TookTooLong)
 
 
 def origin(url: str) -> tuple[str, str, int | None] | None:
-    """Scheme, host and port of a web address; None if it is not one, or contains a log-in."""
+    """The scheme, host and port of a web address; None if the text is not a web address, or contains a log-in."""
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)

@@ -1,10 +1,10 @@
-"""An in-memory fake of Label Studio, for tests of whatever uses the port.
+"""An in-memory fake of Label Studio, for tests of code that uses the port.
 
-It stores projects, tasks and annotations as the real server does, including the properties that Datagen has to allow
-for: imports are not idempotent, webhooks are sent once and may be lost, deletions name ids alone, and a task with half
-a character cannot be sent. Errors are those of the client (``failures``). The contract suite that also runs against the
-real server keeps it truthful. It has one user, reuses no id, and does not validate label configs or results.
-"""
+It stores projects, tasks and annotations as the real server does. It also has the properties that Datagen must allow
+for: imports are not idempotent, webhooks are sent once and may be lost, events of deletions contain only ids, and a
+task with half a surrogate pair cannot be sent. Its errors are those of the client (``failures``). A contract suite runs
+against the fake and the real server, so that they behave alike. The fake has one user, reuses no id, and does not
+validate label configs or results."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from datagen.label_studio.api.models import Backend, Counts, Project, Task, View
 from datagen.label_studio.api.port import DOWNLOAD_SECONDS, LabelStudioPort
 from datagen.label_studio.api.task_listing import PAGE, note_unreadable
 
-#: The release whose behaviour the contract suite compares.
+#: Label Studio's release whose behaviour the contract suite compares with the fake.
 RELEASE = "1.23.2"
-#: Characters of a project's title that Label Studio accepts.
+#: Largest number of characters of a project's title that Label Studio accepts.
 _LONGEST_TITLE = 50
-#: Types of files that Label Studio accepts as uploads, as far as tests use them.
+#: File name extensions that Label Studio accepts in uploads, as far as tests use them.
 _UPLOADED_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".json", ".png", ".svg", ".txt", ".webp"})
-#: Options of a new project that Datagen reads.
+#: Options of a new project, as far as Datagen reads them.
 _NEW_PROJECT: Mapping[str, Any] = {
     "description": "",
     "label_config": "<View></View>",
@@ -51,7 +51,7 @@ _NEW_PROJECT: Mapping[str, Any] = {
 
 
 class InMemoryLabelStudio(InMemoryServer):
-    """An in-memory server with the requests of Datagen's client; each method does what ``LabelStudioPort`` says."""
+    """An in-memory server with the requests of Datagen's client. ``LabelStudioPort`` documents the methods."""
 
     @property
     def token_kind(self) -> TokenKind:

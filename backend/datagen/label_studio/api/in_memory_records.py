@@ -1,4 +1,4 @@
-"""Records of the in-memory Label Studio: tasks and annotations, their JSON as the server sends it, and tab filters."""
+"""Records of the in-memory Label Studio: tasks and annotations, their JSON as the server sends it, filters of tabs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class StoredAnnotation:
     was_cancelled: bool
     created_at: str
     updated_at: str
-    #: id of the original, for an annotation imported with its task
+    #: id of the original annotation, for an annotation that was imported with its task
     import_id: int | None = None
-    #: the user who submitted or updated it; None for an imported annotation without an update
+    #: the user who submitted or updated it; None for an imported annotation that was never updated
     updated_by: int | None = None
 
     def body(self, task: StoredTask, email: str) -> dict[str, Any]:
-        """The API's form."""
+        """The annotation in the API's form."""
         return {
             "id": self.id,
             "result": self.result,
@@ -46,7 +46,7 @@ class StoredAnnotation:
 
 @dataclass(kw_only=True)
 class StoredTask:
-    """One task with its annotations and predictions, by id."""
+    """One task, with its annotations and predictions by their ids."""
 
     id: int
     project_id: int
@@ -56,12 +56,12 @@ class StoredTask:
     updated_at: str
     annotations: dict[int, StoredAnnotation] = field(default_factory=dict)
     is_finished: bool = False
-    #: in the API's form
+    #: predictions by their ids, in the API's form
     predictions: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def cancelled(self) -> int:
-        """The number of skips."""
+        """The number of annotations that are skips."""
         return sum(annotation.was_cancelled for annotation in self.annotations.values())
 
     @property
@@ -70,11 +70,11 @@ class StoredTask:
         return len(self.annotations) - self.cancelled
 
     def count_annotations(self) -> None:
-        """Set whether the task is finished, as the server does after each change of its annotations."""
+        """Set whether the task is finished; the server does the same after each change of the task's annotations."""
         self.is_finished = self.submitted > 0
 
     def body(self, email: str, *, annotations: bool) -> dict[str, Any]:
-        """The API's form."""
+        """The task in the API's form."""
         body: dict[str, Any] = {
             "id": self.id,
             "inner_id": self.inner_id,
@@ -93,7 +93,7 @@ class StoredTask:
 
 
 def send(value: Any) -> Any:
-    """A copy of a value as the client encodes it in a request.
+    """A copy of a value after it was encoded for a request, as the client does.
 
     Raises:
         ValueError: JSON or UTF-8 cannot hold the value.
@@ -102,12 +102,12 @@ def send(value: Any) -> Any:
 
 
 def receive(body: Any) -> Any:
-    """A copy of a body as the client decodes it from a response."""
+    """A copy of a body after it was decoded from a response, as the client does."""
     return read_json(json.dumps(body))
 
 
 def can_send(body: Any) -> bool:
-    """Whether Label Studio can encode a body: it cannot encode half a surrogate pair."""
+    """Whether Label Studio can encode a body. It cannot encode half a surrogate pair."""
     try:
         json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -116,7 +116,7 @@ def can_send(body: Any) -> bool:
 
 
 def shown_in(task: StoredTask, view: Mapping[str, Any]) -> bool:
-    """Whether a tab with this data shows a task.
+    """Whether a tab shows a task; ``view`` is the tab's data.
 
     Raises:
         NotImplementedError: The tab has a filter that Datagen does not use.
@@ -128,7 +128,7 @@ def shown_in(task: StoredTask, view: Mapping[str, Any]) -> bool:
 
 
 def ordered(tasks: Sequence[StoredTask], view: Mapping[str, Any]) -> list[StoredTask]:
-    """The tasks in the order of a tab with this data.
+    """The tasks in the order of a tab; ``view`` is the tab's data.
 
     Raises:
         NotImplementedError: The tab has an order that Datagen does not use.

@@ -1,7 +1,6 @@
-"""The server behind the in-memory fake: its tables, its time, its webhooks, and the acts of people and other programs.
+"""The server behind the in-memory fake: its tables, its clock, its webhooks, and the actions of people and programs.
 
-``in_memory`` adds the requests of Datagen's client.
-"""
+``in_memory`` adds the requests of Datagen's client."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="InMemoryServer")
 
-#: The server's refusal of a filter by an object that does not exist.
+#: The server's reason when it refuses a filter that names an object which does not exist.
 NO_CHOICE = "Select a valid choice. That choice is not one of the available choices."
 
 
@@ -40,7 +39,7 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A webhook's request: its address, headers and JSON body."""
+    """A request that the server sends to a webhook: address, headers and JSON body."""
 
     url: str
     headers: Mapping[str, str]
@@ -50,7 +49,11 @@ class Delivery:
 def request(
     method: Callable[Concatenate[S, P], R],
 ) -> Callable[Concatenate[S, P], R]:
-    """Make a method one request: it fails while the server is off, and may be lost on the way there or back."""
+    """Decorator for a method that stands for one request to the server.
+
+    The request fails while the server is off. Its response may be lost after it was carried out (see
+    ``after_request``).
+    """
 
     @wraps(method)
     def carried_out(self: S, /, *args: P.args, **options: P.kwargs) -> R:
@@ -67,12 +70,12 @@ class InMemoryServer:
     """A Label Studio server with one user.
 
     Args:
-        url: The server's address; webhooks and files carry it.
+        url: The server's address, which the URLs of its files start with.
         email: The user's e-mail address.
         token_kind: The kind of the user's token.
-        clock: The server's time; times of changes are strictly increasing, even if it stands still.
-        deliver: Receives each webhook request while the change that caused it is being made. An OSError means that the
-            receiver did not answer: the event is lost, and the change is made all the same.
+        clock: The server's time. Times of changes are strictly increasing, even if the clock stands still.
+        deliver: Called with each webhook request while the change that caused it is made. If it raises OSError, the
+            receiver did not answer: the event is lost, and the change is still made.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class InMemoryServer:
         self._url, self._email, self._token_kind = url, email, token_kind
         self._clock, self._last = clock, datetime.min.replace(tzinfo=UTC)
         self.deliver = deliver
-        #: called with a request's name after it was carried out; if it returns true, the client gets no response
+        #: called with the name of a request after it was carried out; if it returns true, the client gets no response
         self.after_request: Callable[[str], bool] | None = None
         #: names and positional arguments of all requests, in order
         self.requests: list[tuple[str, tuple[Any, ...]]] = []
@@ -107,20 +110,20 @@ class InMemoryServer:
     # -- the server
 
     def switch_off(self) -> None:
-        """Let every request fail as if nothing listened at the address."""
+        """Make every request fail, as if no server listened at the address."""
         self._is_on = False
 
     def switch_on(self) -> None:
-        """Answer again; everything is stored as before."""
+        """Make requests succeed again; all stored data is unchanged."""
         self._is_on = True
 
     def revoke_token(self) -> None:
-        """Refuse the user's token from now on."""
+        """Refuse all further requests with the user's token."""
         self._is_known = False
 
     @property
     def url(self) -> str:
-        """See ``LabelStudioPort``."""
+        """The server's address; see ``LabelStudioPort``."""
         return self._url
 
     # -- people and other programs
@@ -133,7 +136,7 @@ class InMemoryServer:
         result: Sequence[Mapping[str, Any]] | None = None,
         was_cancelled: bool | None = None,
     ) -> None:
-        """Change an annotation in the editor: its result, or whether it is a skip."""
+        """Change an annotation as a person does in the editor: its result, or whether it is a skip."""
         for task in self._tasks.values():
             annotation = task.annotations.get(annotation_id)
             if annotation is not None:
@@ -150,19 +153,19 @@ class InMemoryServer:
 
     @request
     def import_json(self, project_id: int, text: str) -> list[int]:
-        """Import the tasks of a JSON text, which may hold half a character; return their ids."""
+        """Import the tasks of a JSON text, which may contain half a surrogate pair; return their ids."""
         return self._import(project_id, json.loads(text))
 
     @request
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """Tasks of a project as its JSON export has them, in order of ``task_ids``."""
+        """The tasks of a project in the form of its JSON export, in the order of ``task_ids``."""
         self._project(project_id, f"project {project_id}")
         bodies = [self._tasks[task_id].body(self._email, annotations=True) for task_id in task_ids]
         return [{**body, "meta": {}} for body in receive(bodies)]
 
     @request
     def start_training(self, project_id: int) -> None:
-        """Choose “Start Training” in the menu of a project."""
+        """Choose “Start Training” in the menu of a project, as a person does."""
         for row in self._backends.values():
             if row["project"] == project_id:
                 login = base64.b64encode(f"{row['basic_auth_user']}:{row['basic_auth_pass']}".encode()).decode()
@@ -172,7 +175,7 @@ class InMemoryServer:
     # -- parts
 
     def begin_request(self, name: str, args: tuple[Any, ...]) -> None:
-        """Note a request, and refuse it if the server is off or does not know the token."""
+        """Record a request in ``requests``; refuse it if the server is off or the token was revoked."""
         self.requests.append((name, args))
         if not self._is_on:
             raise failures.unavailable(httpx.ConnectError("[Errno 111] Connection refused"), self.url)
@@ -184,12 +187,12 @@ class InMemoryServer:
         return self._last_ids[table]
 
     def _now(self) -> str:
-        """The time of a change."""
+        """The time of the next change, later than that of any earlier change."""
         self._last = max(self._clock(), self._last + timedelta(microseconds=1))
         return stamp(self._last.isoformat())
 
     def _refuse(self, status: int, reason: str | Mapping[str, Sequence[str]], what: str) -> NoReturn:
-        """Raise the client's error for a response of Label Studio."""
+        """Raise the error that the client raises for a response of Label Studio with this status and reason."""
         body = {"detail": reason} if isinstance(reason, str) else {"validation_errors": dict(reason)}
         failures.check(httpx.Response(status, json=body), what, self.url)
         raise AssertionError("a refusal with a successful status")
@@ -203,12 +206,12 @@ class InMemoryServer:
         return self._row(self._projects, project_id, "Project", what)
 
     def _project_choice(self, project_id: int, what: str) -> None:
-        """Refuse a filter by a project that does not exist."""
+        """Raise the error for a filter by a project if the project does not exist."""
         if project_id not in self._projects:
             self._refuse(400, {"project": [NO_CHOICE]}, what)
 
     def _existing_project(self, project_id: int, what: str) -> None:
-        """Refuse an object of a project that does not exist."""
+        """Raise the error for a missing object if the project does not exist."""
         if project_id not in self._projects:
             self._refuse(400, {"project": [f'Invalid pk "{project_id}" - object does not exist.']}, what)
 
@@ -324,7 +327,7 @@ class InMemoryServer:
         self._tell(task.project_id, action, **bodies)
 
     def _tell(self, project_id: int, action: str, **body: Any) -> None:
-        """Send an event to the webhooks of a project that are registered for it."""
+        """Send an event to those webhooks of a project that are registered for its action."""
         for row in [*self._webhooks.values()]:
             if row["project"] == project_id and (row["send_for_all_actions"] or action in row["actions"]):
                 self._send_webhook(row["url"], row["headers"], action, project_id, **body)

@@ -1,8 +1,7 @@
-"""Values of Label Studio's API: tasks with their annotations, projects, webhooks, tabs, backends.
+"""Values of Label Studio's API: tasks with their annotations, projects, webhooks, tabs, ML backends.
 
-Parsing is tolerant: only the fields in use are read, and optional fields have defaults. ``Connection`` has already
-sanitized the text.
-"""
+Parsing is tolerant: only the fields in use are read, and optional fields have defaults. Text is not sanitized here,
+because ``Connection`` has already done it."""
 
 from __future__ import annotations
 
@@ -13,33 +12,34 @@ from typing import Any
 
 from datagen.label_studio.api.nested_results import flattened
 
-#: Characters of a user's name and e-mail address that are kept; a database column holds no more.
+#: Largest number of characters of a user's name and e-mail address that are kept; a database column holds no more.
 LONGEST_NAME = 200
-#: Regions and answers in Label Studio's form; ``regions`` and ``form_answers`` interpret them.
+#: Regions and answers in Label Studio's form. ``regions`` and ``form_answers`` read them.
 Result = tuple[dict[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """One user's submission for a task, or skip (``was_cancelled``)."""
+    """One annotation of a task by one user. It is a skip if ``was_cancelled`` is true."""
 
     id: int
     result: Result
     was_cancelled: bool
-    #: name and e-mail of the submitter, or ``user N``; ``user N`` of the last updater if that is another user
+    #: name and e-mail address of the submitter, or ``user N`` without these; after an update by another user, ``user
+    #: N`` of that user
     completed_by: str
-    #: see ``stamp``; changes with every update
+    #: time of the last change, in the form of ``stamp``
     updated_at: str
     created_at: str
-    #: id of the original annotation if this is an unmodified copy, imported with its task from an export. A copy that a
-    #: user has updated counts as that user's annotation, not as a copy.
+    #: id of the original annotation if this is an unchanged copy that was imported with its task from an export. A copy
+    #: that a user has updated counts as that user's annotation, not as a copy.
     copied_from: int | None = None
-    #: number of entries of the result that are not objects and cannot be read
+    #: number of entries of the result that cannot be read because they are not objects
     unreadable: int = 0
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Annotation:
-        """Parse the API's or a webhook's form."""
+        """The annotation in a body of the API or of a webhook."""
         entries = list(flattened(body.get("result")))
         result = tuple(entry for entry in entries if isinstance(entry, dict))
         return Annotation(
@@ -56,29 +56,29 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task with its annotations; skipped ones are among them."""
+    """One task with its annotations, skips included."""
 
     id: int
     data: dict[str, Any]
     annotations: tuple[Annotation, ...] = ()
-    #: number that Label Studio counts; the predictions themselves are not requested
+    #: number of predictions by Label Studio's count; the predictions themselves are not requested
     total_predictions: int = 0
-    #: skipped ones included
+    #: number of annotations, skips included
     total_annotations: int = 0
-    #: whether Label Studio counts it as finished, and serves it to no annotator any more
+    #: whether Label Studio counts the task as finished; it serves finished tasks to no annotator
     is_finished: bool = False
-    #: see ``stamp``; also changes when an annotation is made, changed or deleted
+    #: time of the last change, in the form of ``stamp``; a change of an annotation is one too
     updated_at: str = ""
 
     @property
     def newest(self) -> Annotation | None:
-        """The effective annotation: the one submitted or updated last that is not a skip."""
+        """The effective annotation: of those that are not skips, the one submitted or updated last, or None."""
         submitted = [annotation for annotation in self.annotations if not annotation.was_cancelled]
         return max(submitted, key=lambda annotation: (annotation.updated_at, annotation.id), default=None)
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Task:
-        """Parse the API's form."""
+        """The task in a body of the API."""
         annotations = (Annotation.from_json(entry) for entry in _listed(body.get("annotations")))
         data = body.get("data")
         return Task(
@@ -94,16 +94,19 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Object counts of a project; they change when objects are created or deleted, but not when they are edited."""
+    """Numbers of objects in a project.
+
+    They change when objects are created or deleted, but not when they are edited.
+    """
 
     tasks: int
-    #: annotations that are not skips
+    #: number of annotations that are not skips
     annotations: int
     skips: int
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Counts:
-        """Parse the API's form."""
+        """The counts in a body of the API."""
         names = ("task_number", "total_annotations_number", "skipped_annotations_number")
         tasks, annotations, skips = (int(body.get(name) or 0) for name in names)
         return Counts(tasks=tasks, annotations=annotations, skips=skips)
@@ -114,7 +117,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """One project; ``options`` is the whole API object."""
+    """One project. ``options`` is the whole object of the API."""
 
     id: int
     title: str
@@ -122,13 +125,13 @@ class Project:
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Project:
-        """Parse the API's form."""
+        """The project in a body of the API."""
         return Project(id=int(body["id"]), title=str(body.get("title") or ""), options=dict(body))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """One webhook of a project; the values of its headers are secrets and are left out of its ``repr``."""
+    """One webhook of a project. The values of its headers are secrets, so its ``repr`` omits them."""
 
     id: int
     project_id: int | None
@@ -141,7 +144,7 @@ class Webhook:
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Webhook:
-        """Parse the API's form."""
+        """The webhook in a body of the API."""
         return Webhook(
             id=int(body["id"]),
             project_id=body.get("project"),
@@ -160,12 +163,12 @@ class View:
 
     id: int
     title: str
-    #: filters, ordering, hidden columns and so on, in the API's form
+    #: filters, ordering, hidden columns and other data, in the API's form
     data: dict[str, Any]
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> View:
-        """Parse the API's form."""
+        """The tab in a body of the API."""
         data = dict(body.get("data") or {})
         return View(id=int(body["id"]), title=str(data.get("title") or ""), data=data)
 
@@ -177,14 +180,14 @@ class Backend:
     id: int
     url: str
     title: str
-    #: two letters: ``CO`` connected, ``DI`` disconnected, ``ER`` error
+    #: state in two letters: ``CO`` connected, ``DI`` disconnected, ``ER`` error
     state: str
     error: str
     basic_auth_user: str | None
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Backend:
-        """Parse the API's form."""
+        """The connection in a body of the API."""
         return Backend(
             id=int(body["id"]),
             url=str(body["url"]),
@@ -200,9 +203,9 @@ def _listed(value: object) -> list[Any]:
 
 
 def stamp(when: object) -> str:
-    """A time of Label Studio as ISO 8601 in UTC with microseconds, so that the text sorts by time; empty for no time.
+    """A time of Label Studio as text: ISO 8601 in UTC with microseconds, so that texts sort by time. Empty for no time.
 
-    Label Studio omits microseconds of 0, but requires them in filters.
+    Label Studio omits microseconds of 0 in its responses, but requires them in filters.
     """
     if not isinstance(when, str) or not when:
         return ""
@@ -212,13 +215,13 @@ def stamp(when: object) -> str:
 
 
 def _copied_from(body: Mapping[str, Any]) -> int | None:
-    """The id of the original of an imported annotation that no user has updated since; None otherwise."""
+    """The id of the original, if this annotation was imported and no user has updated it since; else None."""
     number = body.get("import_id")
     return int(number) if isinstance(number, int) and body.get("updated_by") is None else None
 
 
 def _author(body: Mapping[str, Any]) -> str:
-    """The author of an annotation's current content, from any of the API's forms."""
+    """The author of an annotation's current content. ``body`` may have any of the API's forms."""
     by, updated_by = body.get("completed_by"), body.get("updated_by")
     submitted_by = by.get("id") if isinstance(by, Mapping) else by
     if isinstance(updated_by, int) and isinstance(submitted_by, int) and updated_by != submitted_by:

@@ -1,4 +1,4 @@
-"""An annotation's result as a flat list: other programs write nested lists, and JSON as text."""
+"""Flattens the result of an annotation to one list, because other programs write nested lists, and JSON as text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-#: Maximum depth of nested lists and of JSON texts that are expanded.
+#: Maximum depth to which nested lists and JSON texts are expanded.
 _DEEPEST = 4
-#: Characters of a textual result that are parsed.
+#: Maximum number of characters of a JSON text in a result that is parsed.
 _MAX_TEXT = 16 * 2**20
 
 

@@ -1,8 +1,7 @@
-"""The port to Label Studio: every call that workflow, publisher, provisioning and doctor make, as a Protocol.
+"""The port to Label Studio, as a Protocol: all calls that workflow, publisher, provisioning and doctor make.
 
-``client`` implements it over HTTP, ``in_memory`` for tests. One contract suite
-(``tests/support/port_contract.py``) runs against both, so that the fake behaves as the server does.
-"""
+``client`` implements it over HTTP, and ``in_memory`` implements it for tests. One contract suite
+(``tests/support/port_contract.py``) runs against both, so that the fake behaves as the server does."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 from datagen.label_studio.api.auth import TokenKind
 from datagen.label_studio.api.models import Backend, Counts, Project, Task, View, Webhook
 
-#: Time limit of a download including redirects, seconds; 64 MiB need 0.5 MiB/s.
+#: Time limit in seconds of a download, redirects included; at this limit 64 MiB need 0.5 MiB/s.
 DOWNLOAD_SECONDS = 120.0
 
 
@@ -58,11 +57,11 @@ class LabelStudioPort(Protocol):
         ...
 
     def create_project(self, title: str, options: Mapping[str, Any]) -> Project:
-        """Create a project; ``options`` are the API's fields, such as ``label_config``."""
+        """Create a project and return it; ``options`` are fields of the API, such as ``label_config``."""
         ...
 
     def update_project(self, project_id: int, options: Mapping[str, Any]) -> Project:
-        """Change some options."""
+        """Change some options of a project and return it."""
         ...
 
     def delete_project(self, project_id: int) -> None:
@@ -75,7 +74,7 @@ class LabelStudioPort(Protocol):
         """One task with its annotations.
 
         Without ``project_id``, Label Studio first requests predictions from a connected ML backend if the task has
-        none; with it, Label Studio does not.
+        none. With ``project_id``, it does not.
         """
         ...
 
@@ -90,36 +89,39 @@ class LabelStudioPort(Protocol):
         annotations: bool = True,
         unreadable: list[int] | None = None,
     ) -> Iterator[Task]:
-        """The tasks of a project, or of one of its tabs, page by page; without ``annotations`` about twice as fast.
+        """The tasks of a project, or of one of its tabs, page by page.
 
-        ``batch`` selects tasks by ``data.batch``; ``updated_since`` (ISO 8601) selects tasks created or updated then or
-        later. Creating, changing or deleting an annotation updates its task. Tasks are sorted by id; a tab has its own
-        filters and order, and takes no further filters.
+        ``batch`` selects tasks by ``data.batch``. ``updated_since`` (ISO 8601) selects tasks that were created or
+        updated at that time or later; creating, changing or deleting an annotation updates its task. Tasks are sorted
+        by id. With ``view_id``, the tab's own filters and order apply, and no further filters are possible. Without
+        ``annotations``, a listing is about twice as fast.
 
-        Label Studio may hold tasks that it cannot send, see ``task_listing``. Their ids are added to ``unreadable``,
-        and the other tasks are read. If ``unreadable`` is None, the first one raises LabelStudioFault, which names it.
+        Label Studio may hold tasks that it cannot send (see ``task_listing``). Their ids are added to ``unreadable``,
+        and the other tasks are read. If ``unreadable`` is None, the first such task raises LabelStudioFault, which
+        names it.
         """
         ...
 
     def stamps(
         self, project_id: int, *, updated_since: str | None = None, key: str | None = None
     ) -> list[tuple[int, str]]:
-        """The ids and update times of tasks: the cheapest query about a project's tasks.
+        """The ids and update times of tasks. This is the cheapest query about the tasks of a project.
 
-        ``updated_since``: see ``tasks``. ``key`` selects tasks by ``data.datagen_key``, including tasks that Label
-        Studio cannot send.
+        ``updated_since`` selects tasks as in ``tasks``. ``key`` selects tasks by ``data.datagen_key``. Tasks that Label
+        Studio cannot send are included.
         """
         ...
 
     def import_tasks(self, project_id: int, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Create tasks (``data``, ``predictions``, ``annotations``) in one request, and return their ids in order.
+        """Create tasks (``data``, ``predictions``, ``annotations``) in one request; return their ids in order.
 
-        Not idempotent: a repeated list creates the tasks again. ``task_publisher.ensure_tasks`` is idempotent.
+        This is not idempotent: if the list is sent again, the tasks are created again. ``task_publisher.ensure_tasks``
+        is idempotent.
         """
         ...
 
     def upload(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Store files (name, bytes) in a project without a task; return their ``/data/upload/…`` paths in order."""
+        """Store files (name, bytes) in a project, without a task; return their ``/data/upload/…`` paths in order."""
         ...
 
     def update_task_data(self, task_id: int, data: Mapping[str, Any]) -> None:
@@ -127,10 +129,10 @@ class LabelStudioPort(Protocol):
         ...
 
     def set_finished(self, task_id: int, finished: bool) -> None:
-        """Set whether Label Studio counts a task as finished; it serves only others to annotators.
+        """Set whether Label Studio counts a task as finished. It serves only unfinished tasks to annotators.
 
-        Label Studio sets it again whenever an annotation of the task is created, changed or deleted: a task with an
-        annotation that is not a skip is finished.
+        Label Studio sets this itself whenever an annotation of the task is created, changed or deleted: a task with an
+        annotation that is not a skip is then finished.
         """
         ...
 
@@ -169,7 +171,10 @@ class LabelStudioPort(Protocol):
         ...
 
     def annotate(self, task_id: int, result: Sequence[Mapping[str, Any]], *, was_cancelled: bool = False) -> int:
-        """Submit an annotation (``was_cancelled``: a skip) as the token's user; return its id. Triggers the webhook."""
+        """Submit an annotation as the token's user; return its id. This triggers the webhook.
+
+        With ``was_cancelled`` the annotation is a skip.
+        """
         ...
 
     def update_annotation(self, annotation_id: int, result: Sequence[Mapping[str, Any]]) -> None:
@@ -187,11 +192,11 @@ class LabelStudioPort(Protocol):
         ...
 
     def create_webhook(self, project_id: int, url: str, headers: Mapping[str, str], actions: Sequence[str]) -> Webhook:
-        """Register a webhook for exactly these actions."""
+        """Register a webhook for exactly these actions and return it."""
         ...
 
     def update_webhook(self, webhook_id: int, url: str, headers: Mapping[str, str], actions: Sequence[str]) -> Webhook:
-        """Set all fields of a webhook in one request: Label Studio drops the actions that an update omits."""
+        """Set all fields of a webhook in one request, because Label Studio removes the actions that an update omits."""
         ...
 
     def delete_webhook(self, webhook_id: int) -> None:
@@ -199,7 +204,7 @@ class LabelStudioPort(Protocol):
         ...
 
     def check_addresses(self, url: str) -> None:
-        """Check that Label Studio accepts ``url`` for webhooks and for an ML backend; create neither.
+        """Check that Label Studio accepts ``url`` for webhooks and for an ML backend. Neither is created.
 
         Raises:
             AddressRefused: Label Studio refuses the address; the message names the setting.
@@ -209,21 +214,21 @@ class LabelStudioPort(Protocol):
     # -- ML backends
 
     def backends(self, project_id: int) -> list[Backend]:
-        """A project's ML-backend connections, oldest first. Label Studio requests each one's /health first."""
+        """The ML-backend connections of a project, oldest first. Label Studio first requests /health of each."""
         ...
 
     def create_backend(self, project_id: int, url: str, title: str, user: str, password: str) -> Backend:
-        """Connect an ML backend with basic auth. Label Studio requests its /health and /setup before it answers."""
+        """Connect an ML backend with basic auth. Label Studio requests its /health and /setup before it responds."""
         ...
 
     def update_backend(
         self, backend: Backend, project_id: int, url: str, title: str, user: str, password: str
     ) -> Backend:
-        """Set the address, title and log-in of a connection."""
+        """Set the address, title, user and password of a connection."""
         ...
 
     def delete_backend(self, backend_id: int) -> None:
-        """Delete a connection; a missing connection is not an error. The webhook created with it stays."""
+        """Delete a connection; a missing connection is not an error. The webhook that was created with it is kept."""
         ...
 
     # -- tabs

@@ -1,9 +1,8 @@
 """Listing of tasks, page by page, with selected fields and filters.
 
-Label Studio accepts text in a task or an annotation that it then cannot send (half a surrogate pair), and answers 500
-for every page with such a task. Ids can still be listed, and other tasks selected by id. A page that fails is therefore
-bisected until the unreadable tasks are identified and the others are read.
-"""
+Label Studio accepts a task or an annotation with half a surrogate pair, and then cannot send it. It answers 500 for
+every page that contains such a task. Its id can still be listed, and other tasks can be selected by their ids. If a
+page fails, it is therefore bisected until the unreadable tasks are found and the others are read."""
 
 from __future__ import annotations
 
@@ -16,7 +15,8 @@ from datagen.errors import LabelStudioFault, LabelStudioMissing, LabelStudioUnav
 from datagen.label_studio.api.http import Connection
 from datagen.label_studio.api.models import Task, stamp
 
-#: Fields of a task, and of its annotations, because the API applies one list to nested objects as well.
+#: Fields of a task that are requested, and fields of its annotations. The API applies one list to nested objects as
+#: well.
 _TASK_FIELDS = (
     "id",
     "data",
@@ -36,13 +36,13 @@ _ANNOTATION_FIELDS = (
     "import_id",
     "updated_by",
 )
-#: Tasks in a page.
+#: Number of tasks in a page.
 PAGE = 200
-#: Ids in a request: they are part of its URL, and web servers refuse a URL of more than 8 KB.
+#: Maximum number of ids in a request. Ids are part of its URL, and web servers refuse a URL of more than 8 KB.
 IDS_AT_A_TIME = 500
-#: Maximum number of unreadable tasks in a listing; identifying one takes about twenty requests.
+#: Maximum number of unreadable tasks in a listing; finding one takes about twenty requests.
 MAX_UNREADABLE = 10
-#: Tasks in a page of ids and update times only.
+#: Number of tasks in a page of ids and update times only.
 STAMPS_PAGE = 2000
 _UNREADABLE = "Such a task holds text that is none (half a character); delete it and import it again without that."
 
@@ -52,9 +52,9 @@ class TaskQuery:
     """Query for the tasks of a project that match every given filter."""
 
     ids: Sequence[int] | None = None
-    #: value of ``data.batch``
+    #: wanted value of ``data.batch``
     batch: str | None = None
-    #: value of ``data.datagen_key``
+    #: wanted value of ``data.datagen_key``
     key: str | None = None
     #: earliest time of creation or update, ISO 8601
     updated_since: str | None = None
@@ -69,10 +69,10 @@ def list_tasks(
     page_size: int,
     unreadable: list[int] | None = None,
 ) -> Iterator[Task]:
-    """Tasks sorted by id; the ids of tasks that Label Studio cannot send are added to ``unreadable``.
+    """The tasks that match the query, sorted by id.
 
-    Each page starts after the last id of the previous one, so that no task is missed if tasks are created or deleted
-    during the listing.
+    Ids of tasks that Label Studio cannot send are added to ``unreadable``. Each page starts after the last id of the
+    previous one, so that no task is missed if tasks are created or deleted during the listing.
 
     Raises:
         LabelStudioFault: There are unreadable tasks and ``unreadable`` is None, or more than MAX_UNREADABLE of them.
@@ -88,7 +88,7 @@ def list_tasks(
 
 
 def list_stamps(at: Connection, project_id: int, wanted: TaskQuery) -> Iterator[tuple[int, str]]:
-    """The ids of tasks and their update times (see ``stamp``), sorted by id."""
+    """The ids and update times (see ``stamp``) of the tasks that match the query, sorted by id."""
     params = {"project": project_id, "page_size": STAMPS_PAGE, "include": "id,updated_at"}
     return ((int(task["id"]), stamp(task["updated_at"])) for task in _list(at, project_id, wanted, params))
 
@@ -123,7 +123,7 @@ def list_tab(
     page_size: int,
     unreadable: list[int] | None = None,
 ) -> Iterator[Task]:
-    """The tasks of a tab in the tab's order, and therefore by page number; see ``list_tasks``."""
+    """The tasks of a tab, in its order. Therefore the pages are requested by number; otherwise as in ``list_tasks``."""
     params = _params(project_id, annotations, page_size) | {"view": view_id}
     number = 1
     while True:
@@ -152,7 +152,10 @@ def list_tab(
 def _read_around(
     at: Connection, project_id: int, ids: Sequence[int], params: dict[str, Any], unreadable: list[int] | None
 ) -> Iterator[dict[str, Any]]:
-    """The tasks of a page that Label Studio can send; see ``list_tasks`` for the others."""
+    """The tasks with these ids that Label Studio can send; the ids of the others are added to ``unreadable``.
+
+    ``ids`` are those of a page that failed.
+    """
     pending = [list(ids)] if ids else []  # a stack: the next part is the last element
     while pending:
         part = pending.pop()
@@ -176,7 +179,7 @@ def note_unreadable(project_id: int, task_id: int, unreadable: list[int] | None)
     """Add the id of a task that Label Studio cannot send to ``unreadable``.
 
     Raises:
-        LabelStudioFault: ``unreadable`` is None, or contains more than MAX_UNREADABLE ids.
+        LabelStudioFault: ``unreadable`` is None, or now contains more than MAX_UNREADABLE ids.
     """
     if unreadable is None:
         raise LabelStudioFault(f"Label Studio cannot send task {task_id} of project {project_id}. {_UNREADABLE}")
@@ -198,7 +201,10 @@ def _params(project_id: int, annotations: bool, page_size: int) -> dict[str, Any
 
 
 def _query(wanted: TaskQuery, after: int) -> dict[str, Any]:
-    """A query of the Data Manager: items selected by id, and filters combined with “and”."""
+    """A query in the form of the Data Manager: the selected ids, and filters combined with “and”.
+
+    ``after`` excludes tasks up to this id; 0 excludes none.
+    """
     filters: list[dict[str, Any]] = []
     if after:
         filters.append(_filter("id", "greater", "Number", after))

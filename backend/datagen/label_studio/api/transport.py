@@ -2,8 +2,7 @@
 
 The name is not resolved again between the check and the connection, which prevents DNS rebinding. Proxy settings of the
 environment are ignored, so that the token is sent to Label Studio only. A ``deadline`` limits the duration of a whole
-exchange; the time-out of a read restarts with every byte received.
-"""
+exchange; the time-out of a read alone would restart with every byte received."""
 
 from __future__ import annotations
 
@@ -21,21 +20,21 @@ import httpcore
 import httpx
 
 Address = IPv4Address | IPv6Address
-#: Host and port → addresses, in the resolver's order.
+#: Function from host and port to IP addresses, in the resolver's order.
 Resolver = Callable[[str, int], list[Address]]
 
-#: Metadata services of clouds, which serve a machine's credentials, besides link-local addresses.
+#: Addresses of the metadata services of clouds, which serve a machine's credentials; some of them are not link-local.
 _METADATA = frozenset(
     map(ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
 #: Linux's socket option for immediate acknowledgement; None on other systems.
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
-#: Interval at which a cancellable read checks for cancellation, seconds.
+#: Seconds between two checks for cancellation during a read.
 _CANCEL_SECONDS = 0.2
 
 
 class _Deadline(NamedTuple):
-    """End of the current exchange by ``time.monotonic``; setting ``cancelled`` ends it at once."""
+    """The end of the current exchange, by ``time.monotonic``. The exchange also ends when ``cancelled`` is set."""
 
     until: float
     cancelled: threading.Event | None
@@ -45,7 +44,7 @@ _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 
 class Reach(StrEnum):
-    """Network scope of an address."""
+    """The network that an address belongs to."""
 
     MACHINE = "this machine"
     NETWORK = "the local network"
@@ -56,7 +55,7 @@ class Reach(StrEnum):
 def deadline(seconds: float, cancelled: threading.Event | None = None) -> Iterator[None]:
     """Context manager that limits all reads and writes of this thread to ``seconds`` together.
 
-    After that they raise a time-out of httpx. Another thread may set ``cancelled`` to end them at once.
+    After that time they raise a time-out of httpx. They do so at once when another thread sets ``cancelled``.
     """
     token = _deadline.set(_Deadline(time.monotonic() + seconds, cancelled))
     try:
@@ -66,7 +65,7 @@ def deadline(seconds: float, cancelled: threading.Event | None = None) -> Iterat
 
 
 def is_over() -> bool:
-    """Whether the current deadline has passed or was cancelled."""
+    """Whether the current deadline has passed, or was cancelled."""
     current = _deadline.get()
     return current is not None and (time.monotonic() >= current.until or _is_cancelled())
 
@@ -77,17 +76,18 @@ def _is_cancelled() -> bool:
 
 
 def resolved(host: str, port: int) -> list[Address]:
-    """The addresses that the system's resolver returns, without duplicates."""
+    """The IP addresses that the system's resolver returns for a host, without duplicates."""
     entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries))
 
 
 class AddressPolicy:
-    """Policy for the addresses that a host name may resolve to.
+    """Policy for the IP addresses that a host name may resolve to.
 
-    Link-local, multicast and unspecified addresses and metadata services of clouds are refused, unless the host is
-    given as an address. The scope of a name is pinned for the life of the process: a name that first resolved to the
-    internet may not resolve to this machine or the local network later, nor the other way round.
+    Link-local, multicast and unspecified addresses are refused, and so are the metadata services of clouds. They are
+    allowed only if the host is given as an address. The network of a name (see ``Reach``) is fixed for the life of the
+    process: a name that first resolved to the internet may not resolve to this machine or the local network later, nor
+    the other way round.
     """
 
     def __init__(self, resolve: Resolver = resolved) -> None:
@@ -95,7 +95,7 @@ class AddressPolicy:
         self._first: dict[str, frozenset[Reach]] = {}
 
     def addresses(self, host: str, port: int) -> list[Address]:
-        """The allowed addresses of a host, in the resolver's order.
+        """The allowed IP addresses of a host, in the resolver's order.
 
         Raises:
             httpcore.ConnectError: The name is unknown, or has no allowed address; the message says which.
@@ -143,7 +143,7 @@ def _listed(addresses: Iterable[Address]) -> str:
 
 
 class Wire(httpx.BaseTransport):
-    """httpx transport on an httpcore pool that connects only to addresses that ``pin`` allows."""
+    """httpx transport on an httpcore pool. It connects only to addresses that its ``AddressPolicy`` allows."""
 
     def __init__(self, pin: AddressPolicy) -> None:
         self._pool = httpcore.ConnectionPool(
@@ -155,7 +155,7 @@ class Wire(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; httpx calls this."""
+        """Send one request and return its response; httpx calls this method."""
         assert isinstance(request.stream, httpx.SyncByteStream)
         url = httpcore.URL(
             scheme=request.url.raw_scheme,
@@ -196,7 +196,7 @@ class _Body(httpx.SyncByteStream):
 
 @contextmanager
 def _as_httpx() -> Iterator[None]:
-    """Context manager that raises httpcore's errors as the httpx errors of the same names."""
+    """Context manager that converts httpcore's errors to the httpx errors of the same names."""
     try:
         yield
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
@@ -204,7 +204,7 @@ def _as_httpx() -> Iterator[None]:
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Network backend that tries the addresses allowed by the policy, one after the other."""
+    """Network backend that tries the addresses which the policy allows, one after the other."""
 
     def __init__(self, pin: AddressPolicy) -> None:
         self._pin = pin
@@ -240,9 +240,9 @@ class _Backend(httpcore.NetworkBackend):
 class _Stream(httpcore.NetworkStream):
     """Connection with a deadline and immediate acknowledgement (TCP_QUICKACK).
 
-    Label Studio's own server writes the head of a response and then its body, and sends the body only after the head
-    is acknowledged. On a kept-alive connection the acknowledgement is delayed by 40 ms, longer than most requests take.
-    Linux resets the option, so it is set before every read; other systems have no such option.
+    Label Studio's own server sends the head of a response first, and the body only after the head was acknowledged. On
+    a kept-alive connection the system delays the acknowledgement by 40 ms, longer than most requests take. Linux resets
+    the option, so it is set before every read. Other systems have no such option.
     """
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
@@ -285,7 +285,10 @@ class _Stream(httpcore.NetworkStream):
 
 
 def _remaining_timeout(timeout: float | None, out_of_time: type[httpcore.TimeoutException]) -> float | None:
-    """The time-out of one step, limited by the current deadline."""
+    """The time-out in seconds of one step, limited by the current deadline.
+
+    ``out_of_time`` is the exception that is raised if the deadline has passed.
+    """
     current = _deadline.get()
     if current is None:
         return timeout

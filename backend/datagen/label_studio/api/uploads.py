@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from datagen.label_studio.api.http import Connection
 
-#: Maximum files and bytes in a request. Label Studio answers 500 above 100 files or 250 MB.
+#: Maximum number of files in a request, and maximum number of their bytes. Label Studio answers 500 above 100 files or
+#: 250 MB.
 _MAX_FILES = 100
 _MAX_BYTES = 64 * 2**20
 
 
 def upload(connection: Connection, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
-    """Store ``files`` (name, bytes), and return their ``/data/upload/…`` paths in order.
+    """Store ``files`` (name, bytes) in a project; return their ``/data/upload/…`` paths in order.
 
     Raises:
         LabelStudioError: Label Studio refuses a file, for example a TIFF or an empty file.

@@ -1,8 +1,7 @@
 """Parser of Label Studio's webhook bodies: an action, a project, ids.
 
-An event is only a hint; the current state is read from Label Studio's API later. Nothing else of a body is kept,
-because Label Studio includes the project's token and passwords in it.
-"""
+An event only shows that something changed. The current state is read from Label Studio's API later. No other content of
+a body is kept, because Label Studio includes the project's token and passwords in it."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from datagen.domain.foreign_text import plain
 from datagen.errors import InputProblem
 
 #: Actions that a project's webhook is registered for. ``doctor`` uses PROJECT_UPDATED to check a delivery.
-#: LABEL_LINK_CREATED is left out because Label Studio 1.23 fails to create labels while a webhook subscribes to it.
+#: LABEL_LINK_CREATED is missing, because Label Studio 1.23 fails to create labels while a webhook subscribes to it.
 ACTIONS = (
     "TASKS_CREATED",
     "TASKS_DELETED",
@@ -27,20 +26,21 @@ ACTIONS = (
     "ANNOTATIONS_DELETED",
     "PROJECT_UPDATED",
 )
-#: “Start Training” in a project's menu; sent by the ML-backend connection.
+#: Action of “Start Training” in a project's menu; the ML-backend connection sends it.
 START_TRAINING = "START_TRAINING"
-#: Metric label of every unknown action, so that the number of metric series does not depend on received input.
+#: Metric label of every unknown action, so that received data does not increase the number of metric series.
 OTHER_ACTION = "other"
 
 
 def figure_name(action: str) -> str:
-    """The metric label of an event's action."""
+    """The metric label for an event's action."""
     return action if action in (*ACTIONS, START_TRAINING) else OTHER_ACTION
 
 
-#: Characters of an action that are kept. Any action is accepted, for compatibility with a newer Label Studio.
+#: Largest number of characters of an action that are kept. Any action is accepted, for compatibility with a newer Label
+#: Studio.
 LONGEST_ACTION = 40
-#: Characters of a timestamp that are kept.
+#: Largest number of characters of a timestamp that are kept.
 _MAX_CHARS = 64
 #: Largest id that is accepted; a database column holds no larger one.
 _LARGEST_ID = 2**63 - 1
@@ -48,20 +48,20 @@ _LARGEST_ID = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEvent:
-    """The kept parts of a webhook body."""
+    """The parts of a webhook body that are kept."""
 
     action: str
     project_id: int
     task_ids: tuple[int, ...] = ()
     annotation_ids: tuple[int, ...] = ()
-    #: SHA-256 (hex) of the event: equal for a repeated delivery, different after another update of an annotation.
-    #: Two clicks on “Start Training” have equal bodies, and so have two deletions if an id was reused in between. The
-    #: fingerprint of these actions is therefore different each time a body is parsed.
+    #: SHA-256 (hex) of the event. It is equal for a repeated delivery, and different after another update of an
+    #: annotation. Two clicks on “Start Training” have equal bodies; so have two deletions of the same id if it was
+    #: reused in between. The fingerprint of these actions is therefore different each time a body is parsed.
     fingerprint: str
 
     @staticmethod
     def parse(body: bytes | str | Mapping[str, Any]) -> WebhookEvent:
-        """Parse a webhook's body.
+        """The event in the body of a webhook.
 
         Raises:
             InputProblem: The body is empty, is not JSON, or is not a webhook body of Label Studio.
@@ -112,14 +112,14 @@ def _json(body: bytes | str) -> Mapping[str, Any]:
 
 
 def _listed(value: Any) -> list[Any]:
-    """A value of Label Studio as a list: None is empty, a single object becomes one element."""
+    """A value of Label Studio as a list: None becomes an empty list, and a single object becomes a list of one."""
     if value is None:
         return []
     return list(value) if isinstance(value, list) else [value]
 
 
 def _ids(entries: Iterable[Any]) -> tuple[int, ...]:
-    """The ids of objects, or bare ids, without duplicates and sorted."""
+    """The sorted ids in a list of objects or ids, without duplicates."""
     ids = (_id(entry.get("id") if isinstance(entry, Mapping) else entry) for entry in entries)
     return tuple(sorted({id_ for id_ in ids if id_ is not None}))
 
@@ -129,9 +129,10 @@ def _id(value: Any) -> int | None:
 
 
 def _stamps(entries: Iterable[Any]) -> list[str]:
-    """The ``updated_at`` values of objects.
+    """The ``updated_at`` values of a list of objects.
 
-    An id alone is not unique over time: Label Studio on SQLite reuses the ids of its newest tasks after their deletion.
+    They are needed because an id alone may name different tasks over time: Label Studio on SQLite reuses the ids of its
+    newest tasks after their deletion.
     """
     return sorted(str(entry.get("updated_at"))[:_MAX_CHARS] for entry in entries if isinstance(entry, Mapping))
 

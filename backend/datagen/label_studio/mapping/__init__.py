@@ -1,1 +1,1 @@
-"""Conversion between Label Studio's JSON and domain values: regions, masks, predictions, form answers."""
+"""Conversion between Label Studio's JSON and domain values: regions, masks, predictions and form answers."""

@@ -1,8 +1,8 @@
 """Conversion of Label Studio's brush masks (run-length encoded RGBA) to outlines in pixels, with bounded work.
 
-The format is that of the SDK's ``label_studio_sdk.converter.brush``, whose ``decode_rle`` creates an object for every
-bit. This module reads runs from the bytes, so that the work is proportional to the sizes of the file and the image.
-"""
+The format is that of the SDK's ``label_studio_sdk.converter.brush``. Its function ``decode_rle`` creates an object for
+every bit. This module reads runs from the bytes, so that the work is proportional to the sizes of the file and the
+image."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from skimage.measure import find_contours
 from datagen.domain.geometry import MAX_HOLES, SMALLEST_AREA_PX, Polygon, polygons_of
 from datagen.errors import BadRegion
 
-#: Maximum encoded size of a mask; decoding takes up to a second a megabyte.
+#: Maximum encoded size of a mask in bytes; decoding takes up to a second for each megabyte.
 MAX_RLE_BYTES = 4 * 2**20
 #: A mask with more separate strokes than this is refused.
 MAX_STROKES = 200
-#: A mask whose strokes have more holes than this, pinholes left out, is refused; see ``geometry.MAX_HOLES``.
+#: A mask is refused if its strokes have more holes than this; pinholes are not counted. See ``geometry.MAX_HOLES``.
 _MAX_HOLES = MAX_HOLES
-#: Maximum length of a mask's outlines in pixel edges; a mask of dust-like specks is refused.
+#: Maximum length of a mask's outlines in edges of pixels; a mask of many specks, like dust, has more and is refused.
 MAX_EDGES = 200_000
-#: Maximum total area of the strokes' bounding boxes, each of which is traced, as a multiple of the mask's bounding box.
+#: Maximum total area of the bounding boxes of a mask's strokes, as a multiple of the area of the mask's bounding box.
+#: Each stroke is traced in its bounding box.
 _MAX_TIMES_TRACED = 3
 _HEADER_BYTES = 4
-#: Bits of a value in Label Studio's masks.
+#: Number of bits of a value in Label Studio's masks.
 _VALUE_BITS = 8
 
 _Mask = npt.NDArray[np.bool_]
 
 
 def decode(rle: Any, width: int, height: int) -> _Mask:
-    """The mask [height, width] of a brush region on an image of that size.
+    """The mask [height, width] of a brush region on an image of ``width`` by ``height`` pixels.
 
     Raises:
         BadRegion: The data is not a mask, or the mask has another size or is empty.
@@ -53,7 +54,7 @@ def decode(rle: Any, width: int, height: int) -> _Mask:
 
 
 def encode(mask: _Mask) -> list[int]:
-    """A mask [h, w] in Label Studio's encoding.
+    """The numbers of Label Studio's encoding of a mask [h, w].
 
     Raises:
         BadRegion: The mask has more than MAX_EDGES edges.
@@ -66,10 +67,10 @@ def encode(mask: _Mask) -> list[int]:
 
 
 def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
-    """The outlines in pixels of each connected stroke of a mask [h, w], without its holes; specks are left out.
+    """The outlines in pixels of each connected stroke of a mask [h, w]; specks are left out.
 
-    The outline runs half-way between the pixels inside and outside (marching squares, Lorensen & Cline 1987, in two
-    dimensions).
+    An outline runs half-way between the pixels inside and outside (marching squares, Lorensen & Cline 1987, in two
+    dimensions). The area of the outlines of a stroke excludes the stroke's holes.
 
     Raises:
         BadRegion: The mask exceeds the limit of strokes, holes or edges.
@@ -97,13 +98,13 @@ def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
 
 
 def extent(mask: _Mask) -> int:
-    """Number of pixels in the bounding box of the painted area; the work of tracing is proportional to it."""
+    """Number of pixels in the bounding box of the painted area. The work of tracing outlines is proportional to it."""
     _, _, across, down = cv2.boundingRect(mask.astype(np.uint8))
     return int(across * down)
 
 
 def check_edges(mask: _Mask) -> None:
-    """Check that the outlines of a mask [h, w] are short, because the work on it grows with their length.
+    """Check that the outlines of a mask [h, w] are not too long, because the work on the mask grows with their length.
 
     Raises:
         BadRegion: They are longer than MAX_EDGES.
@@ -117,9 +118,9 @@ def check_edges(mask: _Mask) -> None:
 
 
 def _bounded(mask: _Mask) -> _Mask:
-    """The mask [h, w], whose border is false, after a check of its outlines and holes.
+    """The mask [h, w] after a check of its outlines and holes; its border must be false.
 
-    If only pinholes make the number of holes too large, they are filled.
+    If there are too many holes, but not without pinholes, the pinholes are filled.
 
     Raises:
         BadRegion: The outlines are longer than MAX_EDGES, or there are more than _MAX_HOLES holes besides pinholes.
@@ -141,7 +142,9 @@ def _bounded(mask: _Mask) -> _Mask:
 
 
 def _check_strokes(stats: npt.NDArray[Any], pixels: int) -> None:
-    """Check that strokes (rows of OpenCV's statistics) are few and their bounding boxes do not overlap too much.
+    """Check that a mask has few strokes, and that their bounding boxes do not overlap too much.
+
+    ``stats`` are OpenCV's statistics [strokes, 5]. ``pixels`` is the area of the mask's bounding box.
 
     Raises:
         BadRegion: There are too many strokes, or their bounding boxes overlap too much.
@@ -157,7 +160,7 @@ def _check_strokes(stats: npt.NDArray[Any], pixels: int) -> None:
 
 
 def bytes_of(rle: Any) -> bytes:
-    """The bytes of a run-length encoded mask, which is a list of numbers in JSON.
+    """The bytes of a run-length encoded mask, given as a list of numbers.
 
     Raises:
         BadRegion: It is not a list of bytes of an accepted length.
@@ -176,7 +179,9 @@ def bytes_of(rle: Any) -> bytes:
 
 
 def _values(data: bytes, count: int) -> npt.NDArray[np.uint8]:
-    """The ``count`` values of a mask, decoded from runs of one value and sequences of literal values after the header.
+    """The ``count`` values of a mask, decoded from its bytes.
+
+    After a header, the bytes contain runs of one value and sequences of literal values.
 
     Raises:
         BadRegion: The data ends too early, or has values of another size.

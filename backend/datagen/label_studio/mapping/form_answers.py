@@ -1,7 +1,6 @@
 """Form answers as domain values: the use of a background, a verdict, a decision.
 
-Answers are selected by the name of their control, never by position. ``regions`` reads drawn regions.
-"""
+An answer is found by the name of its control, never by its position. ``regions`` reads drawn regions."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import InputProblem
 
-#: Control of the Backgrounds project, and its choice that excludes a background.
+#: Name of the control in the Backgrounds project, and its choice that excludes a background.
 _USE, _EXCLUDE = "use", "exclude"
 
 _OPINIONS = {str(opinion): opinion for opinion in Opinion}
@@ -23,21 +22,21 @@ _ACTIONS = {str(action): action for action in ACTIONS}
 
 
 def background_use(result: Sequence[Any] | None) -> bool:
-    """Whether a background is used: true unless *exclude* was chosen."""
+    """Whether a background is used; false only if *exclude* was chosen."""
     return _EXCLUDE not in _choices(result, _USE)
 
 
-#: Control and choice of the annotations by which earlier versions closed review tasks.
+#: Name of a control, and its choice, in the annotations by which earlier versions of Datagen closed review tasks.
 _STATUS, _CLOSED = "status", "closed"
 
 
 def is_closing(result: Sequence[Any] | None) -> bool:
-    """Whether a result is that of an annotation without a verdict by which an earlier version closed a review task."""
+    """Whether an earlier version of Datagen submitted this result to close a review task; it contains no verdict."""
     return _CLOSED in _choices(result, _STATUS)
 
 
 def verdict(result: Sequence[Any] | None) -> Verdict | None:
-    """The verdict of a reviewer; None if neither *good* nor *bad* was chosen, or both."""
+    """The verdict of a reviewer; None unless exactly one of *good* and *bad* was chosen."""
     opinions = [_OPINIONS[choice] for choice in _choices(result, "verdict") if choice in _OPINIONS]
     if len(opinions) != 1:
         return None
@@ -81,7 +80,7 @@ def _choices(result: Sequence[Any] | None, control: str) -> list[str]:
 
 
 def _text(result: Sequence[Any] | None, control: str) -> str:
-    """The lines of a text box, stripped."""
+    """The lines of a text box, without surrounding white space."""
     lines: list[str] = []
     for value in _values(result, control):
         text = value.get("text")
@@ -90,6 +89,6 @@ def _text(result: Sequence[Any] | None, control: str) -> str:
 
 
 def _values(result: Sequence[Any] | None, control: str) -> list[Mapping[str, Any]]:
-    """The values of one control's results."""
+    """The values of the results of one control."""
     entries = [entry for entry in result or () if isinstance(entry, Mapping) and entry.get("from_name") == control]
     return [value for entry in entries if isinstance(value := entry.get("value"), Mapping)]

@@ -1,4 +1,6 @@
-"""Boxes round the same object: a loose one and a tight one inside it, as two people or an import and a person draw."""
+"""Boxes round the same object: a loose one and a tight one inside it.
+
+Such pairs occur if two people draw boxes, or if a person draws boxes beside imported ones."""
 
 from __future__ import annotations
 
@@ -8,16 +10,18 @@ import numpy as np
 
 from datagen.domain.geometry import Box
 
-#: A box lies inside another one if at least this share of its area does.
+#: A box lies inside another one if at least this share of its area lies in it.
 _INSIDE = 0.9
-#: A box that is more than this many times larger than the one inside it is round another object, or round several.
+#: Two boxes are round the same object only if the outer one's area is at most this many times the inner one's. A larger
+#: box is round another object, or round several.
 _LARGER = 10.0
 
 
 def looser_boxes(boxes: Sequence[tuple[str, Box]]) -> dict[int, int]:
-    """The boxes that are round the same object as a tighter one of their label: their index → that one's index.
+    """The loose boxes: the index of each, mapped to the index of a tighter box round the same object.
 
-    Of equal boxes the first is the tighter one. A box inside several others is the tighter one of each.
+    Both boxes have the same label. Of equal boxes, the first is the tighter one. If a box lies inside several others,
+    all of these are loose.
     """
     if len(boxes) < 2:
         return {}

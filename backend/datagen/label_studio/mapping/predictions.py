@@ -1,7 +1,6 @@
-"""Predictions in Label Studio's form: labels of a sample, and initial values of a form.
+"""Predictions in Label Studio's form: the labels of a sample, and the initial values of a form.
 
-All functions are pure. Label Studio does not validate predictions; the tests validate them with the SDK.
-"""
+All functions are pure. Label Studio does not validate predictions; the tests do, with the SDK."""
 
 from __future__ import annotations
 
@@ -13,20 +12,20 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.outline_joining import joined
 from datagen.domain.sample import Sample
 
-#: Model version of all our predictions. A project that imports tasks with predictions shows this version.
+#: Model version of all Datagen's predictions. A project whose tasks were imported with predictions shows this version.
 MODEL_VERSION = "datagen"
 
-#: Decimal places of a percentage: a ten-thousandth of a pixel on an image 10,000 pixels wide.
+#: Decimal places of a percentage: on an image 10,000 pixels wide, the last one is a ten-thousandth of a pixel.
 _DIGITS = 6
 
 
 def prediction(sample: Sample, project_kind: ProjectKind, holes: Sequence[Sequence[Polygon]] = ()) -> dict[str, Any]:
-    """The labels of a sample for a project kind.
+    """The prediction with the labels of a sample, for a project kind.
 
-    In Dataset each instance is one polygon, because Label Studio's exports count the regions: its parts, and the
-    ``holes`` of each instance, are joined by lines of no width. In Previews each part is a polygon.
+    In Dataset each instance is one polygon, because Label Studio's exports count regions. The parts and the ``holes``
+    of an instance are joined in it by lines of no width. In Previews each part is a polygon.
 
-    The ids of the regions are derived from the indices of the instance and the outline, so they are deterministic.
+    The ids of regions are deterministic, because they are derived from the indices of instance and outline.
     """
     width, height = sample.image.width, sample.image.height
     if project_kind is ProjectKind.DATASET:
@@ -47,14 +46,14 @@ def prediction(sample: Sample, project_kind: ProjectKind, holes: Sequence[Sequen
 
 
 def polygon_region(id_: str, control: str, label: str, polygon: Polygon, width: int, height: int) -> dict[str, Any]:
-    """A polygon on an image of ``width`` by ``height`` pixels."""
+    """The region of a polygon on an image of ``width`` by ``height`` pixels; the polygon is in pixels."""
     points = [[_percent(x, width), _percent(y, height)] for x, y in polygon.points]
     value = {"points": points, "closed": True, "polygonlabels": [label]}
     return region(id_, control, "polygonlabels", value, width, height)
 
 
 def box_region(id_: str, control: str, label: str, box: Box, width: int, height: int) -> dict[str, Any]:
-    """An upright box on an image of ``width`` by ``height`` pixels."""
+    """The region of an upright box on an image of ``width`` by ``height`` pixels; the box is in pixels."""
     value = {
         "x": _percent(box.x, width),
         "y": _percent(box.y, height),
@@ -72,7 +71,7 @@ def regions_prediction(regions: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def form_prediction(count: int) -> dict[str, Any]:
-    """A prediction with the initial value of the form in the Decisions project: the number of images."""
+    """A prediction for the form in the Decisions project: ``count`` is the initial value of the number of images."""
     number = {"id": "count", "from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}}
     return {"model_version": MODEL_VERSION, "result": [number]}
 

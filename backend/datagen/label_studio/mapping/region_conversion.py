@@ -1,9 +1,8 @@
 """Conversion of regions of any Label Studio project into results of the controls of a study's project.
 
-Regions are selected by type, never by the name of their control. Shapes with an area are converted: an ellipse becomes
-a polygon, and a rectangle on a canvas becomes an area. A shape without an area is reported as a problem. Labels are
-unchanged.
-"""
+A region is recognized by its type, never by the name of its control. Shapes with an area are converted: for example, an
+ellipse becomes a polygon, and a rectangle on a canvas becomes an area. A shape without an area is reported as a
+problem. Labels are unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ from datagen.label_studio.mapping.region_shapes import (
     vector_corners,
 )
 
-#: Controls of a study's projects: type of result → name of the control.
+#: Controls of a study's projects, by project kind: type of a result → name of the control.
 CONTROLS: dict[ProjectKind, dict[str, str]] = {
     ProjectKind.CONCEPTS: {"rectanglelabels": "concept", "polygonlabels": "outline", "brushlabels": "brush"},
     ProjectKind.CANVASES: {"polygonlabels": "canvas"},
@@ -44,9 +43,9 @@ _WORDS = {
     "bitmask": "bitmask",
 }
 _USES = ("use", "exclude")
-#: Maximum number of painted regions decoded for one annotation.
+#: Maximum number of painted regions that are decoded for one annotation.
 MAX_PAINTED = 200
-#: Relative tolerance of an image's aspect ratio.
+#: Largest relative difference between two aspect ratios that count as equal.
 _PROPORTION = 0.01
 
 
@@ -57,15 +56,16 @@ class Converted:
     results: tuple[dict[str, Any], ...]
     #: a sentence for each unusable region
     problems: tuple[str, ...] = ()
-    #: number of regions that were drawn on a copy of the image in another size and were scaled
+    #: number of regions that were scaled, because they were drawn on a copy of the image in another size
     scaled: int = 0
 
 
 def convert(result: Any, project_kind: ProjectKind, width: int, height: int, left: Allowance) -> Converted:
-    """The regions of a result, converted for an image of ``width`` by ``height`` pixels.
+    """The regions of a result, converted for a project kind and an image of ``width`` by ``height`` pixels.
 
-    A region of the study's own controls is returned unchanged, unless it was drawn on an image with another aspect
-    ratio. ``left`` is the allowance of painted regions; the reader of the converted regions uses the same allowance.
+    A region of the study's own controls is returned unchanged; it is a problem if it was drawn on an image with another
+    aspect ratio. ``left`` is the remaining allowance for painted regions. The reader of the converted regions must get
+    the same allowance.
     """
     parts = parts_of(result)
     if project_kind is ProjectKind.BACKGROUNDS:
@@ -95,7 +95,7 @@ def convert(result: Any, project_kind: ProjectKind, width: int, height: int, lef
 
 
 def check_size(result: Mapping[str, Any], value: Mapping[str, Any], width: int, height: int) -> bool:
-    """Whether a region was drawn on a larger or smaller copy of the image.
+    """Whether a region was drawn on a copy of the image in another size than ``width`` by ``height`` pixels.
 
     Raises:
         BadRegion: The image that it was drawn on was rotated, or has another aspect ratio.
@@ -122,14 +122,14 @@ def _check_decoded(count: int) -> None:
 
 
 def region(control: str, kind: str, value: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
-    """A result of a study's control."""
+    """A result of a study's control, with this value and these labels."""
     return {"from_name": control, "to_name": "image", "type": kind, "value": {**value, kind: list(labels)}}
 
 
 def _shaped(
     part: RegionPart, project_kind: ProjectKind, width: int, height: int, left: Allowance
 ) -> list[dict[str, Any]]:
-    """The results of one region of another project for this project kind: several if it has several areas.
+    """The results that one region of another project becomes in this project kind: one for each of its areas.
 
     Raises:
         BadRegion: The region cannot be converted.
@@ -157,7 +157,7 @@ def _shaped(
 
 
 def _corners(part: RegionPart, width: int, height: int, left: Allowance) -> list[list[list[float]]]:
-    """The polygons, in percent, that cover the area of a region."""
+    """The polygons that cover the area of a region: a list of corners [x, y] in percent for each polygon."""
     match part.shape:
         case "rectangle":
             return [rectangle_corners(part.value, width, height)]
@@ -179,7 +179,7 @@ def _corners(part: RegionPart, width: int, height: int, left: Allowance) -> list
 
 
 def _mask(part: RegionPart, width: int, height: int, left: Allowance) -> npt.NDArray[np.bool_]:
-    """The mask [height, width] of a painted region."""
+    """The mask [height, width] of a painted region, that is a brush mask or a bitmask."""
     left.check()
     if part.shape == "bitmask":
         left.take("bitmask pixels", width * height)
@@ -191,7 +191,10 @@ def _mask(part: RegionPart, width: int, height: int, left: Allowance) -> npt.NDA
 
 
 def _use(answer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The “use” or “exclude” answer of a background, from a control of any name; None for every other answer."""
+    """The result for the “use” or “exclude” answer of a background; None if ``answer`` is another answer.
+
+    The answer may come from a control of any name.
+    """
     value = answer.get("value")
     chosen = value.get("choices") if isinstance(value, Mapping) else None
     known = [word for word in _USES if isinstance(chosen, list) and word in chosen]

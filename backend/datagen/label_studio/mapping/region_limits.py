@@ -1,27 +1,28 @@
-"""Limits on the work that one annotation causes, and the allowance that remains while its regions are read in order.
+"""Limits on the work that one annotation causes, and the amounts that remain while its regions are read in order.
 
-A region that exceeds a limit is reported as a problem; the other regions are used.
-"""
+A region that exceeds a limit is reported as a problem. The other regions are used."""
 
 from __future__ import annotations
 
 from datagen.errors import BadRegion
 
-#: Regions read for one control of an annotation; the others are left out, and their number is reported.
+#: Maximum number of regions read for one control of an annotation. The others are left out, and their number is
+#: reported.
 MAX_REGIONS = 1_000
-#: Sentences about regions of one annotation; the number of further problems is reported.
+#: Maximum number of sentences about regions of one annotation. The number of further problems is reported.
 MAX_PROBLEMS = 20
-#: Corners read from all polygons of one annotation together.
+#: Maximum number of corners read from all polygons of one annotation.
 MAX_CORNERS_READ_IN_ALL = 400_000
-#: Corners and parts of all outlines or areas of one annotation together.
+#: Maximum number of corners, and of parts, of all outlines or areas of one annotation.
 MAX_CORNERS_IN_ALL = 50_000
 MAX_PARTS_IN_ALL = 1_000
-#: All brush masks of one annotation together: encoded bytes, pixels of their images, and pixels of the bounding boxes
-#: of the painted areas, which determine the cost of tracing outlines.
+#: Maximum totals for the brush masks of one annotation: encoded bytes, pixels of their images, and pixels of the
+#: bounding boxes of the painted areas. The last total determines the cost of tracing outlines.
 MAX_BRUSH_BYTES_IN_ALL = 4 * 2**20
 MAX_BRUSH_PIXELS_IN_ALL = 500_000_000
 MAX_PAINTED_PIXELS_IN_ALL = 40_000_000
-#: Pixels of the images of all bitmasks of one annotation. Bitmasks become brush masks, and then count as these too.
+#: Maximum number of pixels of the images of all bitmasks of one annotation. Bitmasks become brush masks, and their
+#: pixels then count for the limits above as well.
 MAX_BITMASK_PIXELS_IN_ALL = 500_000_000
 
 _WHAT = {
@@ -36,10 +37,10 @@ _WHAT = {
 
 
 class Allowance:
-    """Remaining amounts of the limits for one annotation.
+    """The amounts that remain of the limits for one annotation.
 
-    A refused region uses nothing, so that a smaller region after it is still read. Measuring a refused region is work
-    too: when the refused amounts exceed a limit, no further region is read.
+    A refused region uses nothing, so that a smaller region after it can still be read. Measuring it is work too: when
+    the refused amounts exceed a limit, no further region is read.
     """
 
     def __init__(self) -> None:
@@ -57,10 +58,10 @@ class Allowance:
                 raise self._refusal(limit)
 
     def take(self, limit: str, amount: int) -> None:
-        """Use an amount of a limit.
+        """Take ``amount`` from what remains of ``limit``.
 
         Raises:
-            BadRegion: The remaining amount is too small.
+            BadRegion: Less remains.
         """
         if self._used[limit] + amount > _WHAT[limit][0]:
             self._refused[limit] += amount

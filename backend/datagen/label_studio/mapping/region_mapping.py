@@ -1,7 +1,6 @@
-"""Mapping of another project's regions to annotations of a study's project: its controls, labels and numbers.
+"""Mapping of another project's regions to annotations of a study's project, with its controls, labels and numbers.
 
-Every result is rebuilt from known fields, so no other content of a foreign annotation is sent to Label Studio.
-"""
+Every result is built from known fields, so that no other content of a foreign annotation is sent to Label Studio."""
 
 from __future__ import annotations
 
@@ -25,13 +24,13 @@ from datagen.label_studio.mapping.regions import AREA, canvas_areas, concept_reg
 #: Maximum number of regions imported for one image.
 MAX_REGIONS = 1_000
 _WORDS = {"rectanglelabels": "box", "polygonlabels": "polygon", "brushlabels": "brush mask"}
-#: Decimal places of a percentage.
+#: Decimal places of a percentage in a mapped region.
 _DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapped:
-    """A mapped annotation for a study's project."""
+    """An annotation for a study's project, mapped from another project."""
 
     results: tuple[dict[str, Any], ...]
     #: a sentence for each unusable region
@@ -41,20 +40,21 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelNames:
-    """A study's labels, and the aliases that map other projects' labels to them."""
+    """A study's labels, and the aliases of other projects' labels."""
 
     labels: tuple[str, ...]
-    #: another project's label → one of ``labels``
+    #: label of another project → one of ``labels``
     aliases: Mapping[str, str]
 
     def known(self, project_kind: ProjectKind) -> tuple[str, ...]:
-        """The labels that regions of a project kind may have."""
+        """The labels that regions of a project kind may have in the study."""
         return (AREA, *self.labels) if project_kind is ProjectKind.CANVASES else self.labels
 
     def chosen(self, given: Sequence[str], project_kind: ProjectKind) -> str:
-        """The study's label for a region's labels.
+        """The study's label for the labels ``given`` of a region.
 
-        An equal label or an alias takes precedence over a label that is equal in its letters and digits, without case.
+        An equal label or an alias takes precedence. Otherwise a label is chosen that is equal if only letters and
+        digits count, and case does not.
 
         Raises:
             BadRegion: There is none; the message names the study's labels.
@@ -78,7 +78,10 @@ class LabelNames:
 
 
 def map_regions(result: Any, project_kind: ProjectKind, width: int, height: int, names: LabelNames) -> Mapped:
-    """Map an image's annotation to a project kind; each region is checked with the reader of that kind."""
+    """The annotation of an image, mapped to a project kind. Each region is checked with the reader of this kind.
+
+    ``width`` and ``height`` are those of the image in pixels.
+    """
     left = Allowance()
     converted = convert(result, project_kind, width, height, left)
     if project_kind is ProjectKind.BACKGROUNDS:
@@ -109,7 +112,10 @@ def map_regions(result: Any, project_kind: ProjectKind, width: int, height: int,
 
 
 def digest(result: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits of a hash of a result's drawing: equal for equal regions of any origin."""
+    """Ten hexadecimal digits of a hash of what a result draws.
+
+    Equal regions have equal digests, whatever their origin.
+    """
     value = result.get("value")
     drawn = {key: _rounded(entry) for key, entry in value.items()} if isinstance(value, Mapping) else {}
     content = [result.get("from_name"), {key: drawn[key] for key in sorted(drawn, key=str) if key not in _UNDRAWN}]
@@ -119,7 +125,7 @@ def digest(result: Mapping[str, Any]) -> str:
 def boxes_of(
     results: Sequence[Any], project_kind: ProjectKind, width: int, height: int, labels: Sequence[str]
 ) -> list[Any]:
-    """The label and box of each readable region, to find regions that mark the same object."""
+    """The label and the box of each readable region. They serve to find regions that mark the same object."""
     if project_kind is ProjectKind.CONCEPTS:
         regions, _ = concept_regions(results, width, height, labels)
         return [(region.label, region.box) for region in regions]
@@ -140,7 +146,7 @@ _UNDRAWN = frozenset({"closed", "format"})
 
 
 def _rebuilt(raw: Mapping[str, Any], label: str, width: int, height: int) -> dict[str, Any]:
-    """A result with the known fields of ``raw`` only.
+    """A result with only the known fields of ``raw``, and with this label.
 
     Raises:
         BadRegion: A field is missing or cannot be used.
@@ -172,7 +178,11 @@ def _rebuilt(raw: Mapping[str, Any], label: str, width: int, height: int) -> dic
 
 
 def _points(points: Any) -> list[list[float]]:
-    """The corners of a polygon in percent."""
+    """The corners [x, y] of a polygon in percent.
+
+    Raises:
+        BadRegion: There are none, or one cannot be used.
+    """
     if not isinstance(points, list):
         raise BadRegion("the polygon has no corners; draw it again")
     check_corners(len(points))
@@ -180,7 +190,7 @@ def _points(points: Any) -> list[list[float]]:
 
 
 def _rounded(value: Any) -> Any:
-    """A value with its numbers rounded to a thousandth of a percent for comparison."""
+    """A value with its numbers rounded to a thousandth, so that values which are nearly equal become equal."""
     if isinstance(value, bool) or not isinstance(value, int | float | list | tuple):
         return value
     if isinstance(value, list | tuple):

@@ -1,8 +1,8 @@
-"""Parser of the results of any project's annotation into regions: it reads nested and textual lists, and joins labels.
+"""Parser of an annotation's results into regions, for any project. It reads nested lists and JSON as text.
 
-Label Studio writes a region of ``RectangleLabels`` as one result, and a region of ``Rectangle`` with ``Labels`` as two
-results with the same id. This module is independent of a study's controls: see ``region_conversion``.
-"""
+Label Studio writes a region of ``RectangleLabels`` as one result. It writes a region of ``Rectangle`` with ``Labels``
+as two results with the same id; their labels are joined here. This module does not depend on a study's controls;
+``region_conversion`` does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MAX_RESULTS = 5_000
 #: Maximum number of labels read from one region.
 MAX_LABELS = 100
 
-#: Shapes of a result: its type without the suffix "labels".
+#: Shapes of a region: the type of its result without the suffix "labels".
 SHAPES = frozenset({"rectangle", "ellipse", "polygon", "brush", "magicwand", "bitmask", "keypoint", "vector"})
-#: Types of results that are form answers and draw nothing.
+#: Types of results that are form answers, so that they draw nothing.
 ANSWERS = frozenset(
     {"choices", "textarea", "rating", "number", "taxonomy", "datetime", "pairwise", "ranker", "relation", "chatmessage"}
 )
-#: Shape by a key that is unique to its values; for results without a type, as in JSON-MIN.
+#: Shapes by a key that only their values have. They are used for results without a type, as in JSON-MIN.
 _BY_KEY = {"radiusX": "ellipse", "points": "polygon", "rle": "brush", "imageDataURL": "bitmask", "vertices": "vector"}
 
 
@@ -33,7 +33,7 @@ _BY_KEY = {"radiusX": "ellipse", "points": "polygon", "rle": "brush", "imageData
 class RegionPart:
     """One region: its shape, value and labels, and the whole result that it was read from."""
 
-    #: one of ``SHAPES``, or another word for an unknown shape
+    #: one of ``SHAPES``, or another word if the shape is unknown
     shape: str
     value: Mapping[str, Any]
     labels: tuple[str, ...]
@@ -42,10 +42,10 @@ class RegionPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The parsed results of an annotation."""
+    """The regions and form answers that were read from an annotation."""
 
     regions: tuple[RegionPart, ...]
-    #: form answers, unchanged
+    #: form answers, as they were in the result
     answers: tuple[Mapping[str, Any], ...]
     #: a sentence for each unreadable result
     problems: tuple[str, ...]
@@ -69,7 +69,7 @@ def parts_of(result: Any) -> Parts:
 
 
 def labels_of(value: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """The labels of a value, under the key of its own type or another key that ends in "labels"."""
+    """The labels in a value, under the key of its own type ``kind``, else under another key that ends in "labels"."""
     own = [value[kind]] if kind in value else []
     others = [entry for key, entry in value.items() if isinstance(key, str) and key.endswith("labels") and key != kind]
     for entry in (*own, *others):
@@ -82,7 +82,10 @@ def labels_of(value: Mapping[str, Any], kind: str) -> tuple[str, ...]:
 
 
 def _joined(results: Sequence[Mapping[str, Any]]) -> Iterable[RegionPart]:
-    """Yield each shape once, with its own labels or else those of the "labels" result with its id."""
+    """Yield the regions in a list of results.
+
+    A region that has no labels of its own gets those of the result of type "labels" with the same id.
+    """
     named: dict[str, tuple[str, ...]] = {}
     for result in results:
         if _type(result) == "labels" and (names := labels_of(_value(result), "labels")):

@@ -1,8 +1,7 @@
-"""Conversion of other controls' shapes to boxes and polygons, the shapes of a study's projects; values stay in percent.
+"""Conversion of other controls' shapes to boxes and polygons, the shapes of a study's projects.
 
-Label Studio rotates a rectangle clockwise about its top left corner and an ellipse about its centre, in pixels, so both
-conversions need the image's size. All functions are pure.
-"""
+Values remain in percent. Label Studio rotates a rectangle clockwise about its top left corner, and an ellipse about its
+centre. It rotates in pixels, so the conversions of both need the image's size. All functions are pure."""
 
 from __future__ import annotations
 
@@ -19,32 +18,32 @@ from PIL.PngImagePlugin import PngImageFile
 from datagen.domain.geometry import Box, Point, rotated_corners, to_percent, to_pixels
 from datagen.errors import BadRegion
 
-#: Corners of the polygon that approximates an ellipse, with an error below a thousandth of its radius.
+#: Number of corners of the polygon that approximates an ellipse; its error is below a thousandth of the radius.
 _ELLIPSE_CORNERS = 72
-#: Corners between two vertices of a Bézier curve.
+#: Number of corners between two vertices of a Bézier curve.
 _CURVE_CORNERS = 16
 #: Maximum number of vertices of a vector.
 _MAX_VERTICES = 10_000
-#: Largest magnitude of a percentage or an angle in degrees that is accepted.
+#: Largest absolute value of a percentage, or of an angle in degrees, that is accepted.
 _LARGEST = 1e6
 #: Maximum number of characters of a bitmask's data URL.
 _MAX_URL_CHARS = 16 * 2**20
 
 
 def number(value: Mapping[str, Any], name: str, default: float | None = None) -> float:
-    """A finite number in a region's value.
+    """The finite number under ``name`` in a region's value, or ``default`` if it is missing.
 
     Raises:
-        BadRegion: It is missing, not a number, or too large.
+        BadRegion: It is missing and there is no default, or it is not a number or too large.
     """
     return finite(value.get(name, default), name)
 
 
 def finite(found: Any, name: str) -> float:
-    """A percentage or an angle as a float; booleans and numbers that are too large are refused.
+    """A percentage or an angle as a float. ``name`` names it in errors.
 
     Raises:
-        BadRegion: It is not such a number.
+        BadRegion: It is a boolean or another value that is not a finite number, or it is too large.
     """
     if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= _LARGEST:
         raise BadRegion(f"its {name} is not a number; draw it again")
@@ -52,7 +51,7 @@ def finite(found: Any, name: str) -> float:
 
 
 def corner(found: Any) -> tuple[float, float]:
-    """A corner of a polygon in percent.
+    """A corner (x, y) of a polygon in percent.
 
     Raises:
         BadRegion: It is not a pair of finite numbers.
@@ -63,9 +62,9 @@ def corner(found: Any) -> tuple[float, float]:
 
 
 def upright_extent(value: Mapping[str, Any], width: int, height: int) -> dict[str, float]:
-    """A rectangle's x, y, width and height in percent and rotation in degrees, with a positive width and height.
+    """A rectangle's x, y, width and height in percent, and its rotation in degrees. Width and height are not negative.
 
-    Other programs may write a negative width or height for a rectangle drawn to the left or upwards.
+    Other programs may write a negative width or height for a rectangle that was drawn to the left or upwards.
 
     Raises:
         BadRegion: A number is missing.
@@ -82,7 +81,7 @@ def upright_extent(value: Mapping[str, Any], width: int, height: int) -> dict[st
 
 
 def rectangle_corners(value: Mapping[str, Any], width: int, height: int) -> list[list[float]]:
-    """The four corners of a rectangle in percent.
+    """The four corners [x, y] of a rectangle in percent, on an image of ``width`` by ``height`` pixels.
 
     Raises:
         BadRegion: A number is missing, or the rectangle has no area.
@@ -100,7 +99,7 @@ def rectangle_corners(value: Mapping[str, Any], width: int, height: int) -> list
 
 
 def ellipse_corners(value: Mapping[str, Any], width: int, height: int) -> list[list[float]]:
-    """A polygon in percent that approximates an ellipse.
+    """The corners [x, y], in percent, of a polygon that approximates an ellipse.
 
     Raises:
         BadRegion: A number is missing, or the ellipse has no area.
@@ -123,7 +122,7 @@ def ellipse_corners(value: Mapping[str, Any], width: int, height: int) -> list[l
 
 
 def vector_corners(value: Mapping[str, Any]) -> list[list[float]]:
-    """The corners of a closed vector in percent; its Bézier curves become short straight lines.
+    """The corners [x, y] of a closed vector in percent. Its Bézier curves become short straight lines.
 
     Raises:
         BadRegion: It is an open line, which has no area, or its vertices cannot be read.
@@ -152,7 +151,7 @@ def vector_corners(value: Mapping[str, Any]) -> list[list[float]]:
 
 
 def bitmask(value: Mapping[str, Any], width: int, height: int) -> npt.NDArray[np.bool_]:
-    """The mask [height, width] of a bitmask region, a PNG in a data URL: true where alpha is above 127.
+    """The mask [height, width] of a bitmask region, which is a PNG in a data URL. It is true where alpha is above 127.
 
     Raises:
         BadRegion: It is not a PNG, has another size, or is empty.
@@ -175,7 +174,7 @@ def bitmask(value: Mapping[str, Any], width: int, height: int) -> npt.NDArray[np
 
 
 def percentages(points: Sequence[Point], width: int, height: int) -> list[list[float]]:
-    """Points in pixels as Label Studio's percentages."""
+    """Points [x, y] in percent of an image of ``width`` by ``height`` pixels, from points in pixels."""
     return [[to_percent(x, width), to_percent(y, height)] for x, y in points]
 
 

@@ -1,10 +1,9 @@
 """Drawn regions as domain values: results of an annotation → boxes, outlines and areas in pixels.
 
-Results are selected by the name of their control, never by position, because a submitted annotation also contains the
-predictions that it started from. Regions of other controls are converted first, see ``region_conversion``. No content
-of an annotation raises an error: an unusable region is reported as a sentence, and the others are kept. The work for
-one annotation is bounded, see ``region_limits``.
-"""
+A result is found by the name of its control, never by its position, because a submitted annotation also contains the
+predictions that it started from. Regions of other controls are converted first (see ``region_conversion``). No content
+of an annotation raises an error: an unusable region is reported as a sentence, and the others are used. The work for
+one annotation is limited (see ``region_limits``)."""
 
 from __future__ import annotations
 
@@ -37,11 +36,12 @@ from datagen.label_studio.mapping.region_limits import MAX_PROBLEMS, MAX_REGIONS
 from datagen.label_studio.mapping.region_parts import MAX_LABELS
 from datagen.label_studio.mapping.region_shapes import corner, upright_extent
 
-#: The label of a canvas polygon where every concept may appear.
+#: The label of a polygon on a canvas in which every concept may appear.
 AREA = "area"
 
-#: Overlaps of outlines with boxes are computed exactly up to this amount of work, measured in corners, and from the
-#: outlines' bounding boxes after that. The work of a pair is _PAIR_WORK plus the number of its corners.
+#: Maximum work on exact overlaps of outlines with boxes, and the fixed work of one overlap, both counted in corners.
+#: The work of an overlap is the fixed work plus the number of the outlines' corners. Beyond the maximum, the outlines'
+#: bounding boxes are compared with the boxes.
 _MAX_OVERLAP_WORK, _PAIR_WORK = 1_000_000, 50
 
 Shape = TypeVar("Shape")
@@ -54,11 +54,12 @@ _KINDS = {
     "label": "polygonlabels",
 }
 _WORDS = {"concept": "box", "outline": "outline", "brush": "brush mask", "canvas": "polygon", "label": "outline"}
-#: ``origin`` of a region that was taken over from a prediction and not changed.
+#: Value of ``origin`` in a region that was taken from a prediction and not changed.
 _OF_PREDICTION = "prediction"
-#: Largest difference of a corner's coordinates from the corner shown, in pixels, that is no correction.
+#: Largest difference in pixels of a corner's x or y from the corner that was shown, for the corner to count as
+#: unchanged.
 _SAME_PX = 0.5
-#: Number of redrawn outlines of one annotation that are kept.
+#: Maximum number of redrawn outlines of one annotation that are kept.
 MAX_REDRAWN = 50
 
 
@@ -68,7 +69,7 @@ class _Drawn:
 
     value: Mapping[str, Any]
     label: str
-    #: what it is called in sentences, such as "box 2 (“dent”)"
+    #: its name in sentences, such as "box 2 (“dent”)"
     name: str
 
 
@@ -79,9 +80,10 @@ def concept_regions(
 
     ``left`` is the remaining allowance if earlier regions of the annotation were already read.
 
-    A rotated box becomes its bounding box, with the rotated box as the outline. An outline or a brush stroke belongs to
-    the box of its label with the largest overlap and replaces that box's outline. Without an overlap it forms a box of
-    its own. Of boxes round the same object (see ``nested_boxes``) the tightest is used, which a sentence says.
+    A rotated box becomes its bounding box, with the rotated box as its outline. An outline or a brush stroke belongs to
+    the box of its label with the largest overlap, and replaces the outline of this box. If it overlaps no box, it
+    becomes an example with a box of its own. Of several boxes round the same object (see ``nested_boxes``), the
+    tightest is used, and a sentence says so.
     """
     left = left or Allowance()
     converted = convert(result, ProjectKind.CONCEPTS, width, height, left)
@@ -131,9 +133,9 @@ def canvas_areas(
 def redrawn_outlines(
     result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str], shown: Sequence[Polygon]
 ) -> tuple[tuple[str, Polygon], ...]:
-    """The outlines that a reviewer drew or moved on a preview of ``width`` by ``height`` pixels, with their labels.
+    """The outlines that a reviewer drew or moved on a preview of ``width`` by ``height`` pixels, each with its label.
 
-    A submitted annotation also contains the outlines that were ``shown``: those are left out, and so is an outline that
+    A submitted annotation also contains the outlines that were ``shown``. These are left out, and so are outlines that
     cannot be used.
     """
     left = Allowance()
@@ -151,7 +153,7 @@ def redrawn_outlines(
 
 
 def _same_corners(one: Sequence[Point], other: Sequence[Point]) -> bool:
-    """Whether two polygons have the same corners within ``_SAME_PX``."""
+    """Whether two polygons have the same corners, up to ``_SAME_PX``."""
     return len(one) == len(other) and all(
         abs(x - u) <= _SAME_PX and abs(y - v) <= _SAME_PX for (x, y), (u, v) in zip(one, other, strict=True)
     )
@@ -164,7 +166,10 @@ def _read_each(
     problems: list[str],
     read: Callable[[_Drawn], Shape],
 ) -> list[tuple[_Drawn, Shape]]:
-    """Every usable region of one control with the value that ``read`` returns; adds a sentence for each other one."""
+    """Each usable region of one control, with the value that ``read`` returns for it.
+
+    For each other region, a sentence is added to ``problems``.
+    """
     usable: list[tuple[_Drawn, Shape]] = []
     entries = [entry for entry in result or () if isinstance(entry, Mapping) and entry.get("from_name") == control]
     for number, entry in enumerate(entries[:MAX_REGIONS], start=1):
@@ -187,9 +192,9 @@ def _read_each(
 def _without_looser(
     boxes: Sequence[tuple[_Drawn, tuple[Box, tuple[Polygon, ...]]]], problems: list[str]
 ) -> list[tuple[_Drawn, tuple[Box, tuple[Polygon, ...]]]]:
-    """The boxes without those round the same object as a tighter one; adds a sentence for each of these.
+    """The boxes, without loose boxes round the same object as a tighter one. A sentence is added for each loose box.
 
-    Turned boxes are kept: their bounding boxes may well hold other objects.
+    Rotated boxes are always kept, because their bounding boxes may contain other objects.
     """
     upright = [index for index, (_, (_, turned)) in enumerate(boxes) if not turned]
     looser = {
@@ -205,7 +210,7 @@ def _without_looser(
 
 
 def _limited(problems: Sequence[str]) -> tuple[str, ...]:
-    """The first MAX_PROBLEMS sentences, and a sentence with the number of further ones."""
+    """The first MAX_PROBLEMS sentences. If there are more, a sentence with the number of the others follows."""
     more = len(problems) - MAX_PROBLEMS
     if more <= 0:
         return tuple(problems)
@@ -232,7 +237,7 @@ def _drawn(entry: Mapping[str, Any], control: str, labels: Sequence[str], named:
 
 
 def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ...]]:
-    """The upright box inside the image, and the outline of the rotated box if it is rotated."""
+    """The upright box in pixels, clipped to the image, and as outline the rotated box if the region is rotated."""
     extent = upright_extent(drawn.value, width, height)
     raw = Box(
         to_pixels(extent["x"], width),
@@ -251,7 +256,7 @@ def _box(drawn: _Drawn, width: int, height: int) -> tuple[Box, tuple[Polygon, ..
 
 
 def _polygon(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
-    """The area of one polygon inside the image: one shape, possibly of several parts."""
+    """The shapes of one polygon in pixels, clipped to the image: a single shape, which may have several parts."""
     left.check()
     corners = drawn.value.get("points")
     if not isinstance(corners, list):
@@ -264,7 +269,7 @@ def _polygon(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tu
 
 
 def _strokes(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tuple[Polygon, ...]]:
-    """The shapes of a brush mask, one for each stroke."""
+    """The shapes of a brush mask in pixels, one for each stroke."""
     left.check()
     rle = drawn.value.get("rle")
     left.take("brush bytes", len(rle) if isinstance(rle, list) else 0)
@@ -278,7 +283,11 @@ def _strokes(drawn: _Drawn, width: int, height: int, left: Allowance) -> list[tu
 
 
 def _within_allowance(shapes: list[tuple[Polygon, ...]], left: Allowance) -> list[tuple[Polygon, ...]]:
-    """The shapes of a region, after their corners and parts are taken from the allowance."""
+    """The shapes of a region, unchanged, after their corners and parts are taken from the allowance.
+
+    Raises:
+        BadRegion: The allowance is too small.
+    """
     parts = [part for shape in shapes for part in shape]
     left.take("parts", len(parts))
     left.take("corners", sum(len(part.points) for part in parts))
@@ -291,7 +300,7 @@ def _point(percent: tuple[float, float], width: int, height: int) -> Point:
 
 
 class _Overlaps:
-    """Finds the box with the largest overlap with a shape, among the boxes of its label."""
+    """Finds, among the boxes of a label, the box that has the largest overlap with a shape."""
 
     def __init__(self, boxes: Sequence[tuple[str, Box]]) -> None:
         self._labels = np.array([label for label, _ in boxes], object)
@@ -300,7 +309,7 @@ class _Overlaps:
         self._work_left = _MAX_OVERLAP_WORK
 
     def best(self, label: str, parts: Sequence[Polygon]) -> int | None:
-        """The index of that box, the first among equals; None if the shape overlaps no box."""
+        """The index of the box with the largest overlap; the first of equal ones. None if the shape overlaps no box."""
         extent = _bounding_box(parts)
         left, top, right, bottom = self._edges.T
         across = np.minimum(right, extent.right) - np.maximum(left, extent.x)
@@ -316,7 +325,7 @@ class _Overlaps:
 
 
 def _bounding_box(parts: Sequence[Polygon], *boxes: Box) -> Box:
-    """The bounding box of the parts and boxes."""
+    """The bounding box of all the parts and boxes."""
     corners = [point for part in parts for point in part.points]
     corners += [point for box in boxes for point in ((box.x, box.y), (box.right, box.bottom))]
     return bounds(corners)

@@ -1,7 +1,6 @@
-"""Reader of a study's inputs from the tasks of its projects, or of any other project and tab.
+"""Reader of a study's inputs from the tasks of its projects, or of any other project or tab.
 
-The workflow decides whether an input can be used.
-"""
+The workflow, not this module, decides whether an input can be used."""
 
 from __future__ import annotations
 
@@ -14,33 +13,35 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from datagen.domain.foreign_text import plain
 from datagen.label_studio.api.models import Result, Task
 
-#: Length of the prefix of an uploaded file's name on disk: eight hexadecimal digits, then a dash and the original name.
+#: Length of the random prefix in the name of an uploaded file: eight hexadecimal digits. A dash and the original name
+#: follow it.
 _PREFIX_LENGTH = 8
 
-#: Characters of an image's URL that are kept: a database column holds no more, and servers refuse longer URLs.
+#: Largest number of characters of an image's URL that are kept. A database column holds no more, and servers refuse
+#: longer URLs.
 LONGEST_ADDRESS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawInput:
-    """One input image, and the newest annotation of it."""
+    """One input image, with its newest annotation."""
 
     task_id: int
-    #: a URL, or a path on Label Studio; empty if the task has no image
+    #: a URL, or a path on Label Studio; empty for a task without an image
     image_url: str
     #: the file's original name
     name: str
-    #: the newest annotation's result; None without an annotation
+    #: the result of the newest annotation; None without one
     result: Result | None
     updated_at: str = ""
-    #: the newest annotation's id; None without an annotation
+    #: the id of the newest annotation; None without one
     annotation_id: int | None = None
 
 
 def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
-    """Yield the input of each task, with the newest annotation that is not a skip.
+    """Yield the input of each task, with its newest annotation that is not a skip.
 
-    A task with skips only is left out.
+    A task that has only skips is left out.
     """
     for task in tasks:
         newest = task.newest
@@ -57,7 +58,7 @@ def read_tasks(tasks: Iterable[Task]) -> Iterator[RawInput]:
 
 
 def image_of(task: Task) -> str:
-    """The URL of a task's image: ``image`` in its data, else the only value in its data that looks like a URL."""
+    """The URL of a task's image: ``image`` in its data, or else the only value in its data that looks like a URL."""
     if isinstance(task.data.get("image"), str):
         return str(task.data["image"]).strip()
     addresses = [value for value in task.data.values() if isinstance(value, str) and _looks_like_address(value)]
@@ -69,7 +70,7 @@ def _looks_like_address(value: str) -> bool:
 
 
 def name_of(task: Task) -> str:
-    """The ``name`` in the task's data, else the file's original name, else “task” and the task's id."""
+    """The name of a task's input: ``name`` in its data, else the original file name, else “task” and the task's id."""
     given = task.data.get("name")
     if isinstance(given, str) and given.strip():
         return plain(given).strip()

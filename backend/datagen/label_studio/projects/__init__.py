@@ -1,1 +1,1 @@
-"""The Label Studio projects of a study: templates, label configurations, provisioning, and task publishing."""
+"""The Label Studio projects of a study: templates, label configs, provisioning, and task publishing."""

@@ -1,8 +1,7 @@
-"""Digests of the texts and tabs that all versions of Datagen have given to projects, this one included.
+"""Digests of the texts and tabs that any version of Datagen has given to a project, including this version.
 
-A setting of a project with one of these digests was not changed by a person, so provisioning may bring it up to date.
-Add the new digest when a text or a tab changes, and keep the former ones; a test compares them with the templates.
-"""
+If a setting of a project has one of these digests, no person changed it, so provisioning may update it. When a text or
+a tab changes, add its new digest and keep the former ones. A test compares the digests with the templates."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Label configs: the templates in ``label_config/``, filled with a study's labels and the domain's choices.
 
-A template is a valid label config. An element with ``{label}``, ``{reason}`` or ``{action}`` as its ``value`` is
-repeated for each label, reason or action. Values are set as attributes in an XML tree, so they need no manual escaping.
+A template is itself a valid label config. An element whose ``value`` is ``{label}``, ``{reason}`` or ``{action}`` is
+repeated for each label, reason or action. Values are set as attributes of an XML tree, so they need no manual escaping.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from datagen.domain.verdict import Reason
 from datagen.errors import InputProblem
 from datagen.label_studio.mapping.regions import AREA
 
-#: The golden angle as a fraction of the circle: hues at this distance stay distinct for any number of labels.
+#: Distance between the hues of two successive labels, as a fraction of the circle. It is the golden angle, with which
+#: hues remain distinct for any number of labels.
 _HUE_STEP = 0.381966
-#: Hue of the first label: orange, which is visible on grey metal, tissue and green boards.
+#: Hue of the first label as a fraction of the circle. It is orange, which is visible on grey metal, tissue and green
+#: boards.
 _FIRST_HUE = 0.08
 
 
@@ -32,7 +34,7 @@ def render(kind: ProjectKind, labels: Sequence[str]) -> str:
     """The label config of a project kind, for a study with these labels.
 
     Raises:
-        InputProblem: There are no labels, or a label cannot be represented in XML.
+        InputProblem: There are no labels, or XML cannot represent a label.
     """
     if not labels:
         raise InputProblem("a study needs at least one label.")
@@ -52,7 +54,7 @@ def render(kind: ProjectKind, labels: Sequence[str]) -> str:
 
 
 def colour(number: int) -> str:
-    """The colour of label ``number`` (from 0) as ``#rrggbb``; the same in every project kind."""
+    """The colour ``#rrggbb`` of the label with this number, from 0. It is the same in every project kind."""
     red, green, blue = colorsys.hsv_to_rgb(
         (_FIRST_HUE + number * _HUE_STEP) % 1.0, 0.9, 1.0 if number % 2 == 0 else 0.8
     )
@@ -60,7 +62,7 @@ def colour(number: int) -> str:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two label configs are equal except for whitespace and the order of attributes."""
+    """Whether two label configs are equal except for white space and the order of attributes."""
     try:
         return ET.canonicalize(one, strip_text=True) == ET.canonicalize(other, strip_text=True)
     except ET.ParseError:
@@ -68,7 +70,7 @@ def same(one: str, other: str) -> bool:
 
 
 def without_boxes(config: str) -> str:
-    """A label config of Dataset without the control for boxes that earlier versions gave it."""
+    """A label config of Dataset without its control for boxes, which only earlier versions of Datagen created."""
     try:
         root = fromstring(config)
     except (ET.ParseError, DefusedXmlException):
@@ -88,7 +90,7 @@ def _template(kind: ProjectKind) -> ET.Element:
 
 
 def _fill(parent: ET.Element, values: Mapping[str, Sequence[str]]) -> None:
-    """Repeat each child whose ``value`` is a placeholder, once for each of its values."""
+    """Repeat each child of ``parent`` whose ``value`` is a placeholder, once for each of the placeholder's values."""
     for child in list(parent):
         if (replacements := values.get(child.get("value", ""))) is None:
             continue

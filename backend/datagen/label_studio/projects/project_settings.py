@@ -1,8 +1,7 @@
-"""The settings of a project that are not this version's, and which of them a person may have changed.
+"""Finds the settings of a project that differ from this version's, and those of them that a person may have changed.
 
-Label configs and ``MUST_BE`` belong to Datagen. An instruction, a description or a tab belongs to Datagen as long as it
-equals one that some version of Datagen wrote (``former_settings``); otherwise a person changed it, and it stays.
-"""
+Label configs and ``MUST_BE`` always belong to Datagen. An instruction, a description or a tab belongs to Datagen if it
+equals one that any version of Datagen wrote (``former_settings``). Otherwise a person changed it, and it is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from datagen.label_studio.api.models import View
 from datagen.label_studio.projects import former_settings, label_configs, project_templates
 from datagen.label_studio.projects.project_templates import MUST_BE, ROUND_FILTER, TEMPLATES, preview_tabs
 
-#: The words for a project's options in sentences.
+#: Words in sentences for a project's options, by the options' names.
 _WORDS = {
     "label_config": "form",
     "expert_instruction": "instructions",
@@ -30,24 +29,24 @@ _WORDS = {
 class Outdated:
     """Outdated settings of a project, and the settings that a person changed."""
 
-    #: values of options by their names in the API
+    #: new values of options, by their names in the API
     options: Mapping[str, Any]
-    #: data of tabs by the ids of their views
+    #: new data of tabs, by the ids of their views
     tabs: Mapping[int, Mapping[str, Any]]
     #: titles of those tabs
     tab_titles: Sequence[str]
-    #: what a person changed, in words
+    #: names in words of the settings that a person changed
     changed_by_people: Sequence[str]
 
     def in_words(self) -> str:
-        """Return what is outdated, such as "instructions, tab “All”"; empty if nothing is."""
+        """Return the outdated settings in words, such as "instructions, tab “All”"; empty if there are none."""
         return ", ".join([*sorted(_WORDS[name] for name in self.options), *map(_tab, self.tab_titles)])
 
 
 def outdated(
     kind: ProjectKind, study: str, labels: Sequence[str], options: Mapping[str, Any], views: Iterable[View]
 ) -> Outdated:
-    """Compare a project with its template.
+    """Return the settings of a project that differ from its template.
 
     Args:
         kind: The project's kind.
@@ -93,7 +92,10 @@ def digest(text: str) -> str:
 
 
 def tab_digest(data: Mapping[str, Any]) -> str:
-    """Return a digest of what a tab shows; the round in a filter of Previews and the widths of columns do not count."""
+    """Return a digest of what a tab shows.
+
+    Neither the round in a filter of Previews nor the widths of columns change the digest.
+    """
     items = (data.get("filters") or {}).get("items") or []
     filters = [
         [item.get("filter"), item.get("operator"), item.get("value")]
@@ -105,7 +107,7 @@ def tab_digest(data: Mapping[str, Any]) -> str:
 
 
 def _template_of(kind: ProjectKind, view: View) -> Mapping[str, Any] | None:
-    """Return what a tab should be, for the round that it shows; None for a tab that a person made."""
+    """Return the data that a tab should have, for the round that it shows; None for a tab that a person created."""
     if kind is ProjectKind.PREVIEWS:
         items = (view.data.get("filters") or {}).get("items") or []
         rounds = [str(item.get("value")) for item in items if item.get("filter") == ROUND_FILTER]

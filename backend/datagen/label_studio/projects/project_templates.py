@@ -8,7 +8,7 @@ from typing import Any
 
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, ProjectKind
 
-#: Maximum length of a project title in Label Studio.
+#: Maximum number of characters of a project's title in Label Studio.
 LONGEST_TITLE = 50
 
 
@@ -20,7 +20,7 @@ class Tab:
     filters: tuple[dict[str, Any], ...] = ()
     ordering: str = "tasks:id"
     grid: bool = True
-    #: columns shown in addition to the default ones: fields of the task's data, or built-in columns (``tasks:…``)
+    #: columns shown besides the default ones: fields of the task's data, or built-in columns (``tasks:…``)
     columns: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
@@ -42,23 +42,24 @@ class Tab:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectTemplate:
-    """Settings of a project of a study at its creation."""
+    """Settings that a project of a study has when it is created."""
 
-    #: shown above an open task; ``former_settings`` lists the digests of all versions
+    #: text shown above an open task; ``former_settings`` has the digests of all its versions
     instruction: str
-    #: summary of the work in this project, shown in the list of projects; ``former_settings`` lists its digests too
+    #: summary of the work in this project, shown in the list of projects; ``former_settings`` has the digests of all
+    #: versions
     task: str
     colour: str
     tabs: tuple[Tab, ...]
-    #: whether the project has an ML-backend connection, for “Start Training” and for predictions
+    #: whether the project has an ML-backend connection, which serves “Start Training” and predictions
     connected: bool = False
-    #: whether the backend supplies predictions when a task is opened, instead of with the import of the task
+    #: whether the ML backend predicts when a task is opened; if not, predictions are imported with the task
     live: bool = False
     empty_allowed: bool = False
     skip_allowed: bool = True
 
     def options(self) -> dict[str, Any]:
-        """The API's options of a new project, without label config and title."""
+        """The options of a new project in the API's form, except label config and title."""
         return {
             "expert_instruction": self.instruction,
             "show_instruction": True,
@@ -71,7 +72,7 @@ class ProjectTemplate:
         }
 
 
-#: Options that provisioning restores: without this one the labels of a preview are not shown.
+#: Options that provisioning always restores. Without this one, the labels of a preview are not shown.
 MUST_BE = {"show_collab_predictions": True}
 
 _HIDDEN = (
@@ -115,23 +116,24 @@ def _filter(field: str, operator: str, kind: str, value: object) -> dict[str, An
 
 
 def _answered(choice: str) -> dict[str, Any]:
-    """Filter for annotations with a choice.
+    """A filter for tasks that have an annotation with this choice.
 
-    Label Studio searches the JSON text, so the filter includes the key: a comment with the word does not match.
+    Label Studio searches the JSON text. The filter includes the key, so that a comment with the same word does not
+    match.
     """
     return _filter("annotations_results", "contains", "String", f'"choices": ["{choice}"]')
 
 
-#: The field by which the tabs of the Previews project are filtered.
+#: The field of a task by which the tabs of the Previews project are filtered.
 _ROUND_FIELD = "data.round"
 ROUND_FILTER = f"filter:tasks:{_ROUND_FIELD}"
 
-#: Columns of the list of all review tasks.
+#: Columns of the tab with all review tasks.
 _REVIEW_COLUMNS = ("round", "version", "status", "verdict", "reasons", "comment", "background")
-#: Columns of the list of the dataset's images.
+#: Columns of the tab with the images of the dataset.
 _DATASET_COLUMNS = ("file", "run", "run_name", "version", "index", "background")
 
-#: Column with the uploaded file of an input.
+#: Columns of a tab with inputs: the uploaded file.
 _INPUT_COLUMNS = ("tasks:file_upload",)
 
 _NOT_SUBMITTED = _filter("total_annotations", "equal", "Number", 0)
@@ -139,9 +141,10 @@ _UNTOUCHED = (_NOT_SUBMITTED, _filter("cancelled_annotations", "equal", "Number"
 
 
 def preview_tabs(round_number: int | None = None) -> tuple[Tab, ...]:
-    """The tabs of the Previews project, filtered by the newest round; their number does not grow with the rounds.
+    """The tabs of the Previews project, filtered by a round, which is the newest one.
 
-    A skipped task has no verdict, so it stays in the first tab as a task to review.
+    Their number does not grow with the rounds. A skipped task has no verdict, so it stays in the tab of tasks to
+    review.
     """
     of_round = () if round_number is None else (_filter(_ROUND_FIELD, "equal", "String", str(round_number)),)
     return (
@@ -152,28 +155,28 @@ def preview_tabs(round_number: int | None = None) -> tuple[Tab, ...]:
     )
 
 
-#: Titles of tabs created by versions before 0.2: three in all, and three for each round.
+#: Titles of the tabs that versions before 0.2 created: three for all rounds, and three for each round.
 _FORMER_TAB = re.compile(r"(To review|Good|Bad|Round \d{1,9} · (to review|good|bad))")
 
 
 def is_former_tab(title: str) -> bool:
-    """Whether a tab of the Previews project was created by an earlier version of Datagen and is obsolete."""
+    """Whether a tab of the Previews project has the title of a tab that only earlier versions of Datagen used."""
     return _FORMER_TAB.fullmatch(title) is not None
 
 
 def title(study: str, project_kind: ProjectKind) -> str:
-    """The title of a study's project."""
+    """The title of a study's project of this kind."""
     return f"{study} · {project_kind}"
 
 
 def description(project_kind: ProjectKind) -> str:
-    """The description of a project: its number in the order of work, and a summary of the work."""
+    """The description of a project: the number of its step in the order of work, and a summary of the work."""
     order = list(ProjectKind)
     return f"Step {order.index(project_kind) + 1} of {len(order)}. {TEMPLATES[project_kind].task}"
 
 
 def longest_name() -> int:
-    """Maximum length of a study's name."""
+    """Maximum number of characters of a study's name."""
     return LONGEST_TITLE - max(len(title("", project_kind)) for project_kind in ProjectKind)
 
 

@@ -1,9 +1,8 @@
-"""Provisioning of a study's projects in Label Studio: create, check and repair them. Provisioning is idempotent.
+"""Provisioning of a study's projects in Label Studio: creates, checks and repairs them. Provisioning is idempotent.
 
-Settings that Datagen requires (label config, predictions shown, webhook, connection, its own tabs) are repaired.
-Instructions, descriptions and tabs of an earlier version are brought up to date, unless a person changed them. Titles,
-colours, the order of tasks and people's own tabs are left unchanged.
-"""
+Settings that Datagen requires (label config, visible predictions, webhook, connection, its own tabs) are repaired.
+Instructions, descriptions and tabs of an earlier version are updated, unless a person changed them. Titles, colours,
+the order of tasks and people's own tabs are left unchanged."""
 
 from __future__ import annotations
 
@@ -22,26 +21,26 @@ from datagen.label_studio.projects import label_configs, project_templates
 from datagen.label_studio.projects.project_settings import outdated
 from datagen.label_studio.projects.project_templates import TEMPLATES
 
-#: The header that carries the shared secret.
+#: Name of the header that carries the webhooks' secret.
 SECRET_HEADER = "X-Datagen-Secret"  # noqa: S105 - the name of a header
 
-#: Title of our ML-backend connection. It differs from the model version of imported predictions: a project set to a
-#: *connected* model shows no predictions while the web process is down.
+#: Title of Datagen's ML-backend connection. It must differ from the model version of imported predictions: a project
+#: that is set to the model version of a *connected* backend shows no predictions while the web process is down.
 BACKEND_TITLE = "Datagen"
 
-#: Label Studio's state of a connected ML backend.
+#: State of a connected ML backend in Label Studio.
 CONNECTED = "CO"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAccess:
-    """Address and credentials that Label Studio uses to send requests to this server."""
+    """Address and credentials for requests from Label Studio to this server."""
 
-    #: address of the web process, which is also that of the ML backend
+    #: address of the web process, which also serves the ML backend
     url: str
-    #: the secret in the header of webhooks
+    #: the secret in the header of the webhooks' requests
     webhook_secret: str
-    #: user and password of the ML backend
+    #: user and password for the ML backend
     basic_user: str
     basic_pass: str
 
@@ -53,18 +52,18 @@ class ServerAccess:
 
 @dataclass(kw_only=True)
 class Provisioned:
-    """Result of provisioning. The lists contain a sentence for each item."""
+    """Result of provisioning. Each list contains one sentence for each item."""
 
     projects: dict[ProjectKind, int] = field(default_factory=dict)
     webhooks: dict[ProjectKind, int] = field(default_factory=dict)
-    #: project kinds whose ML-backend connection has the given log-in
+    #: project kinds whose ML-backend connection has the given user and password
     connected: set[ProjectKind] = field(default_factory=set)
     created: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
-    #: what people changed themselves, and is left as it is
+    #: settings that people changed, and that are left unchanged
     kept: list[str] = field(default_factory=list)
-    #: failed steps with their fixes; the other steps were completed
+    #: failed steps, each with its fix; the other steps were completed
     problems: list[str] = field(default_factory=list)
 
 
@@ -77,16 +76,17 @@ def provision(
     password_written: Collection[ProjectKind] = (),
     known_projects: Mapping[ProjectKind, int] = MappingProxyType({}),
 ) -> Provisioned:
-    """Ensure that a study's six projects exist with configs, tabs, a verified webhook each, and ML-backend connections.
+    """Ensure that a study has its six projects, each with its config, its tabs and a verified webhook.
 
-    Label Studio does not return a connection's password. It is written to every connection except those of the kinds
-    in ``password_written``, which are known to have this password.
+    A project whose template is ``connected`` also gets an ML-backend connection. Label Studio does not return the
+    password of a connection. It is therefore written to every connection, except those of the kinds in
+    ``password_written``, which are known to have it.
 
-    A project in ``known_projects`` is used whatever its title, if it still has Datagen's webhook; others are found by
-    their titles.
+    A project in ``known_projects`` is used whatever its title, if it still has Datagen's webhook. Other projects are
+    found by their titles.
 
-    If Label Studio cannot create a connection (for example because our web process is not running yet), the result
-    contains a problem. Every other failure is an error.
+    If Label Studio cannot create a connection (for example, because our web process does not run yet), the result
+    contains a problem. Every other failure raises an error.
 
     Raises:
         InputProblem: The name or a label cannot be used.
@@ -119,9 +119,9 @@ def provision(
 
 
 def ensure_preview_tabs(client: LabelStudioPort, project_id: int, round_number: int) -> None:
-    """Ensure that the Previews project's tabs show this round, and delete tabs of earlier versions of Datagen.
+    """Ensure that the tabs of the Previews project show this round; delete the tabs of earlier versions of Datagen.
 
-    Label Studio deletes all tabs of a project with its last task, so missing tabs are created again.
+    Label Studio deletes all tabs of a project with its last task. Missing tabs are therefore created again.
     """
     wanted = {tab.title: tab.data() for tab in project_templates.preview_tabs(round_number)}
     existing: dict[str, View] = {}
@@ -138,7 +138,7 @@ def ensure_preview_tabs(client: LabelStudioPort, project_id: int, round_number: 
 
 
 def _projects_of(client: LabelStudioPort, name: str) -> dict[ProjectKind, list[Project]]:
-    """The study's projects by exact title, oldest first; the oldest is used."""
+    """The study's projects by kind, each found by its exact title; several of one kind are listed oldest first."""
     titles = {project_templates.title(name, kind): kind for kind in ProjectKind}
     projects: dict[ProjectKind, list[Project]] = {kind: [] for kind in ProjectKind}
     for project in client.find_projects(f"{name} · "):
@@ -148,9 +148,10 @@ def _projects_of(client: LabelStudioPort, name: str) -> dict[ProjectKind, list[P
 
 
 def _renamed(client: LabelStudioPort, project_id: int | None, titled: Sequence[Project]) -> Project | None:
-    """The study's known project if a person gave it another title; None if its title is ours, or if it is not ours.
+    """The study's known project if a person gave it another title; else None.
 
-    After a restore, Label Studio may give the id to another project; Datagen's webhook identifies the study's project.
+    After a restore, the id may belong to another project of Label Studio. Datagen's webhook shows whether the project
+    is the study's.
     """
     if project_id is None or any(project.id == project_id for project in titled):
         return None
@@ -163,9 +164,10 @@ def _renamed(client: LabelStudioPort, project_id: int | None, titled: Sequence[P
 
 
 def _duplicate_problem(kind: ProjectKind, used: Project, duplicate: Project) -> str:
-    """The problem of a second project with the title of a study's project.
+    """A sentence about a second project with the title of a study's project.
 
-    Label Studio may execute a request twice if its response was lost, and users copy projects.
+    It may exist because Label Studio executed a request twice whose response was lost, or because a user copied the
+    project.
     """
     return (
         f"{kind}: project {duplicate.id} has the title of this study's project too, but project {used.id} is used; "
@@ -175,10 +177,13 @@ def _duplicate_problem(kind: ProjectKind, used: Project, duplicate: Project) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ProjectSteps:
-    """The steps that provision a study's project of one kind; each adds what it did to ``done``."""
+    """The steps that provision a study's project of one kind.
+
+    Each step adds a sentence to ``done`` if it changed something.
+    """
 
     client: LabelStudioPort
-    #: the study's name and labels
+    #: name and labels of the study
     name: str
     labels: Sequence[str]
     access: ServerAccess
@@ -186,7 +191,7 @@ class _ProjectSteps:
     done: Provisioned
 
     def ensure_project(self, known: Project | None) -> Project:
-        """Return the project with its options; create it if none is ``known``."""
+        """Return the project with its options. If none is ``known``, create it."""
         config = label_configs.render(self.kind, self.labels)
         if known is None:
             options = {
@@ -202,7 +207,7 @@ class _ProjectSteps:
         return project
 
     def bring_up_to_date(self, project: Project) -> None:
-        """Bring the options, texts and tabs of a project up to date, except for those that a person changed."""
+        """Update the options, texts and tabs of a project, except those that a person changed."""
         wrong = outdated(self.kind, self.name, self.labels, project.options, self.client.views(project.id))
         if wrong.changed_by_people:
             self.done.kept.append(f"{self.kind}: {', '.join(wrong.changed_by_people)} of project {project.id}")
@@ -215,7 +220,10 @@ class _ProjectSteps:
         self.done.mended.append(f"{self.kind}: {wrong.in_words()} of project {project.id}")
 
     def ensure_webhook(self, project_id: int) -> None:
-        """Ensure one webhook with our header; an outdated address or secret is updated in place."""
+        """Ensure that the project has one webhook with our header.
+
+        An outdated address or secret is changed in place.
+        """
         url, headers = self.access.webhook_url, self._webhook_headers
         ours = [webhook for webhook in self.client.webhooks(project_id) if SECRET_HEADER in webhook.headers]
         if not ours:
@@ -229,12 +237,13 @@ class _ProjectSteps:
         self.done.mended.append(f"{self.kind}: webhook {ours[0].id} to {url}")
 
     def verified_webhook(self, project_id: int) -> int:
-        """Return the id of the correct webhook, as Label Studio lists it, and delete its duplicates.
+        """Return the id of the correct webhook in Label Studio's listing, and delete its duplicates.
 
-        Connecting an ML backend creates a second webhook, to the backend's ``/webhook`` and without a secret.
+        A second webhook exists if Label Studio created it together with an ML-backend connection: it leads to
+        ``/webhook`` of the backend and has no secret.
 
         Raises:
-            LabelStudioError: Label Studio does not list the webhook.
+            LabelStudioError: Label Studio does not list the correct webhook.
         """
         url = self.access.webhook_url
         listed = self.client.webhooks(project_id)
@@ -266,7 +275,7 @@ class _ProjectSteps:
     def ensure_backend(self, project_id: int, *, rewrite: bool) -> None:
         """Ensure the ML-backend connection, which sends “Start Training”, and the project's choice of predictions.
 
-        ``rewrite`` writes address and log-in even if the connection seems to have them.
+        With ``rewrite``, address, user and password are written even if the connection seems to have them.
         """
         url, user, password = self.access.url, self.access.basic_user, self.access.basic_pass
         ours = [backend for backend in self.client.backends(project_id) if backend.title == BACKEND_TITLE]
@@ -301,7 +310,10 @@ class _ProjectSteps:
         )
 
     def _show_predictions(self, project_id: int) -> None:
-        """Select the connected model's predictions if the template is ``live``, else those imported with the tasks."""
+        """Make the project show the connected model's predictions if its template is ``live``.
+
+        Otherwise it shows the predictions that were imported with the tasks.
+        """
         options = self.client.project(project_id).options
         shown, is_live = options.get("model_version"), TEMPLATES[self.kind].live
         if is_live and shown != BACKEND_TITLE:
@@ -312,7 +324,7 @@ class _ProjectSteps:
             self.client.update_project(project_id, {"model_version": MODEL_VERSION if posted else ""})
 
     def ensure_tabs(self, project_id: int) -> None:
-        """Create the template's tabs that the project lacks."""
+        """Create the tabs of the template that the project does not have."""
         existing = {view.title for view in self.client.views(project_id)}
         for tab in TEMPLATES[self.kind].tabs:
             if tab.title not in existing:

@@ -1,9 +1,8 @@
-"""Idempotent creation of tasks; no other code writes tasks. An interrupted run can be repeated without duplicates.
+"""Idempotent creation of tasks. An interrupted run can be repeated without duplicates. No other code writes tasks.
 
 Label Studio's imports are not idempotent and have no field for an external key. The key is therefore stored in the
-task's data, and the existing tasks of a batch are read before any are created. Requests are not retried here: the
-outbox repeats the whole operation.
-"""
+task's data, and the existing tasks of a batch are read before any task is created. Requests are not retried here: the
+outbox repeats the whole operation."""
 
 from __future__ import annotations
 
@@ -22,18 +21,20 @@ from datagen.label_studio.api.port import LabelStudioPort
 
 log = structlog.get_logger()
 
-#: Tasks in an import request; Label Studio imports fastest at about this number (1,330/s with predictions).
+#: Maximum number of tasks in an import request. Label Studio imports fastest at about this number (1,330 tasks a second
+#: with predictions).
 _MAX_TASKS = 1000
-#: Imports of a task whose predictions and annotations Label Studio loses, before they are added task by task.
+#: Maximum number of imports of a task. If Label Studio loses its predictions and annotations each time, they are then
+#: added to the task.
 _MAX_IMPORTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDraft:
-    """A task to be created; its key is unique among all tasks of its project, also over time."""
+    """A task to be created. Its key must be unique among all tasks of its project, including deleted ones."""
 
     key: str
-    #: values that the label config shows; ``datagen_key`` and ``batch`` are added
+    #: values that the label config shows; ``datagen_key`` and ``batch`` are added to them
     data: Mapping[str, Any]
     predictions: Sequence[Mapping[str, Any]] = ()
     annotations: Sequence[Mapping[str, Any]] = field(default=())
@@ -51,19 +52,20 @@ def ensure_tasks(
 ) -> dict[str, int]:
     """Ensure that each draft exists as exactly one task of ``batch``; return key → task id.
 
-    Duplicates of a key (after an import that Label Studio ran twice) are reduced to one task: the one that a user
-    annotated, else the oldest that has the draft's predictions and annotations. The others are deleted unless a user
-    annotated them too. The draft's own annotations do not count as a user's. Existing tasks are left unchanged, except
-    that predictions lost in an import are added.
+    Duplicates of a key (from an import that Label Studio ran twice) are reduced to one task. It is the one that a user
+    annotated, or else the oldest one with the draft's predictions and annotations. The others are deleted unless a user
+    annotated them too. The draft's own annotations do not count as a user's. Existing tasks are otherwise left
+    unchanged, except that predictions which an import lost are added.
 
-    Label Studio on SQLite repeats an import that met a locked database. It creates the tasks without predictions and
-    annotations then, because the first run has removed them from the request's data. With ``replace_incomplete``, new
-    tasks without them are imported again and replaced: a few requests in all. Use it for a project whose tasks are not
-    answered; otherwise the predictions and annotations are added task by task, and no open task disappears. Each import
-    runs inside the context ``importing``: an import meets a locked database above all during another one.
+    Label Studio on SQLite repeats an import that met a locked database. The repetition creates the tasks without
+    predictions and annotations, because the first attempt has removed them from the request's data. With
+    ``replace_incomplete``, such tasks are imported again and replaced, which takes a few requests in all. Use it for a
+    project whose tasks are not answered. Without it, the predictions and annotations are added task by task, and no
+    open task disappears. Each import runs inside the context ``importing``, because a locked database is most likely
+    during another import.
 
-    A task of the batch that Label Studio cannot send (see ``task_listing``) is left unchanged, and its id is added to
-    ``unreadable``. Its draft is not created again.
+    A task of the batch that Label Studio cannot send (see ``task_listing``) is left unchanged. Its id is added to
+    ``unreadable``, and its draft is not created again.
 
     Raises:
         LabelStudioError and its subclasses: The work done so far is kept; another run completes it.
@@ -95,10 +97,10 @@ def _create(
     imports: int,
     importing: Callable[[], AbstractContextManager[object]],
 ) -> dict[str, Task]:
-    """Create the ``missing`` ones of the ``wanted`` drafts; return all tasks of the batch by key.
+    """Create the ``missing`` drafts, which are some of the ``wanted`` ones; return all tasks of the batch by key.
 
-    A task that lacks predictions or annotations is imported again, at most ``imports`` times in all; its incomplete
-    copy is a duplicate, and deleted as such. Annotations that are still missing are then added task by task.
+    A task without its predictions or annotations is imported again, at most ``imports`` times in all. Its incomplete
+    copy is a duplicate and is deleted. If annotations are still missing then, they are added task by task.
     """
     incomplete = missing
     for attempt in range(1, imports + 1):
@@ -125,8 +127,8 @@ def ensure_task_data(client: LabelStudioPort, project_id: int, task_id: int, bat
     """Ensure that a task of ``batch`` has the data of its draft.
 
     Equal data is not written again, so that users who have the task open are not disturbed. The task is read without
-    its annotations, because Label Studio cannot send a task of which one contains half a character. Data that it cannot
-    send is replaced.
+    its annotations, because Label Studio cannot send a task if an annotation contains half a surrogate pair. Data that
+    Label Studio cannot send is replaced.
 
     Raises:
         LabelStudioMissing: The task was deleted.
@@ -143,7 +145,7 @@ def ensure_task_data(client: LabelStudioPort, project_id: int, task_id: int, bat
 
 
 def _data_of(client: LabelStudioPort, project_id: int, task_id: int) -> tuple[Mapping[str, Any], bool]:
-    """The data of a task, and whether Label Studio can send it."""
+    """The data of a task, and whether Label Studio can send it; empty data if it cannot."""
     unsendable: list[int] = []
     for task in client.tasks(project_id, ids=[task_id], annotations=False, unreadable=unsendable):
         return task.data, True
@@ -153,14 +155,14 @@ def _data_of(client: LabelStudioPort, project_id: int, task_id: int) -> tuple[Ma
 
 
 def _ensure_predictions(client: LabelStudioPort, task: Task, draft: TaskDraft) -> None:
-    """Add a task's predictions if they are missing; see ``ensure_tasks``."""
+    """Write the draft's predictions to a task that has fewer of them; see ``ensure_tasks``."""
     if task.total_predictions < len(draft.predictions) and not _same(client.predictions(task.id), draft.predictions):
         log.warning("publisher.predictions_lost", task=task.id, key=draft.key)
         client.replace_predictions(task.id, draft.predictions)
 
 
 def _ensure_annotations(client: LabelStudioPort, task: Task, draft: TaskDraft) -> None:
-    """Add a new task's annotations if they are missing; see ``ensure_tasks``."""
+    """Add the draft's annotations to a new task that lacks them; see ``ensure_tasks``."""
     if draft.annotations and not task.total_annotations:
         log.warning("publisher.annotations_lost", task=task.id, key=draft.key)
         for annotation in draft.annotations:
@@ -168,7 +170,7 @@ def _ensure_annotations(client: LabelStudioPort, task: Task, draft: TaskDraft) -
 
 
 def _is_complete(task: Task, draft: TaskDraft | None) -> bool:
-    """Whether a task has as many predictions and annotations as its draft."""
+    """Whether a task has at least as many predictions and annotations as its draft; true without a draft."""
     return draft is None or (
         task.total_predictions >= len(draft.predictions) and task.total_annotations >= len(draft.annotations)
     )
@@ -177,9 +179,9 @@ def _is_complete(task: Task, draft: TaskDraft | None) -> bool:
 def _find_by_key(
     client: LabelStudioPort, project_id: int, keys: Sequence[str], task_ids: Sequence[int]
 ) -> dict[str, int]:
-    """The tasks among ``task_ids`` that have these keys, as key → task id.
+    """The ids of those tasks in ``task_ids`` that have one of these keys, as key → task id.
 
-    Label Studio cannot send the data of these tasks, but can filter by it.
+    Label Studio cannot send the data of these tasks, but it can filter by the data.
     """
     id_by_key: dict[str, int] = {}
     for key in keys if task_ids else ():
@@ -194,7 +196,7 @@ def _deduplicated_tasks(
 ) -> tuple[dict[str, Task], list[int]]:
     """The tasks of a batch by key, and the ids of tasks that Label Studio cannot send; see ``ensure_tasks``.
 
-    Duplicates that no user annotated are deleted.
+    Duplicates are deleted unless a user annotated them.
     """
     by_key: dict[str, list[Task]] = {}
     unsendable: list[int] = []
@@ -236,7 +238,7 @@ def _is_annotated_by_user(task: Task, draft: TaskDraft | None) -> bool:
 
 
 def _comparable(result: Iterable[Mapping[str, Any]]) -> str:
-    """A result in comparable form: JSON without the ids of its regions."""
+    """The JSON of a result without its regions' ids, by which the contents of two results can be compared."""
     return json.dumps(
         [[entry.get(name) for name in ("from_name", "to_name", "type", "value")] for entry in result], sort_keys=True
     )

@@ -1,7 +1,7 @@
 """Runs the checks of all parts in the order of their dependencies; the other modules define the checks.
 
-A check is skipped if a part that it depends on is faulty. Its finding would only be a consequence, and following its
-advice could do harm (for example, provisioning from a machine with other secrets).
+A check is skipped if a part that it depends on is faulty. Its finding would only be a consequence of that fault, and
+its advice could do harm. An example is the advice to provision from a machine with other secrets.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Check:
     name: str
     good: bool
     finding: str
-    #: the check did not run: the finding names the part to mend first
+    #: whether the check did not run; the finding then names the part to mend first
     skipped: bool = False
 
 
@@ -101,7 +101,13 @@ def _study_checks(study: str) -> tuple[_Step, ...]:
 
 
 def _run(step: _Step, settings: Settings, roots: dict[str, str]) -> Check:
-    """Run a check unless a part that it needs is faulty; ``roots`` maps each faulty part to the one to mend first."""
+    """Run a check, unless a part that it needs is faulty.
+
+    Args:
+        step: the check, and the parts that it needs.
+        settings: the settings.
+        roots: faulty part → the part to mend first. If this check fails or is skipped, its own part is added.
+    """
     cause = next((roots[need] for need in step.needs if need in roots), None)
     if cause is not None:
         roots[step.name] = cause
@@ -118,7 +124,10 @@ def _run(step: _Step, settings: Settings, roots: dict[str, str]) -> Check:
 
 
 def _studies(settings: Settings, wanted: str | None) -> list[str]:
-    """Return the names of the studies to check: ``wanted``, or all; none if the database is unavailable."""
+    """Return the names of the studies to check: only ``wanted`` if it is given, else all studies.
+
+    Return none if the database is unavailable.
+    """
     database = Database(settings.resolved_database_url)
     try:
         with database.read() as session:

@@ -32,11 +32,12 @@ from datagen.store.tables.studies import ProjectRow
 from datagen.workflow.inputs.unreadable_tasks import gone, problems_of
 from datagen.workflow.services import find_study
 
-#: Timeout of the delivery of an event, seconds: Label Studio sends a webhook within the request that causes it.
+#: Timeout for the delivery of an event, seconds. It is short, because Label Studio sends a webhook while it handles the
+#: request that causes the event.
 DELIVERY_SECONDS = 5.0
-#: Timeout of each of the doctor's requests.
+#: Timeout of each request that the doctor makes, seconds.
 TIMEOUT = httpx.Timeout(5.0)
-#: The release that this version was measured against.
+#: Beginning of the Label Studio release that this version of Datagen was tested with.
 MEASURED_RELEASE = "1.23"
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -71,7 +72,7 @@ def check_token(settings: Settings) -> str:
 
 
 def check_tasks(settings: Settings, study_name: str) -> str:
-    """Check that the reconciler's last run could read all tasks of a study's projects."""
+    """Check that the reconciler could read all tasks of a study's projects in its last run."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         problems = problems_of(session, find_study(session, study_name).id)
     if problems:
@@ -80,7 +81,7 @@ def check_tasks(settings: Settings, study_name: str) -> str:
 
 
 def check_addresses(settings: Settings) -> str:
-    """Check that Label Studio accepts our address for webhooks and ML backends, without creating either."""
+    """Check that Label Studio accepts Datagen's address for webhooks and ML backends. Neither is created."""
     LabelStudio(settings.label_studio_url, settings.api_key).check_addresses(settings.own_url)
     return f"Label Studio's SSRF protection lets it reach {settings.own_url}"
 
@@ -133,11 +134,11 @@ def check_project_settings(settings: Settings, study_name: str) -> str:
 
 
 def check_backends(settings: Settings, study_name: str) -> str:
-    """Check that Label Studio reaches the ML-backend connections, and that they have the current password.
+    """Check that Label Studio reaches Datagen by each ML-backend connection, and that each has the current password.
 
-    Connections with the previous password work now, but would fail after the next change of the password.
+    A connection with the previous password works now, but would fail after the next change of the password.
 
-    Label Studio requests the health of each connection, and sets it up, when their list is requested.
+    The check requests the list of connections. Label Studio then checks the health of each one, and sets it up.
     """
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     fix = f"run: datagen provision {shlex.quote(study_name)}"
@@ -161,7 +162,7 @@ def check_backends(settings: Settings, study_name: str) -> str:
 
 
 def check_delivery(settings: Settings, study_name: str) -> str:
-    """Check that an event arrives in the inbox after saving a project unchanged in Label Studio."""
+    """Save a project unchanged in Label Studio, and check that the event of it arrives in the inbox."""
     client = _client(settings)
     project_id = _projects(settings, study_name)[0][ProjectKind.DECISIONS].project_id
     with closing(Database(settings.resolved_database_url)) as database:
@@ -185,7 +186,7 @@ def check_delivery(settings: Settings, study_name: str) -> str:
 
 
 def _projects(settings: Settings, study_name: str) -> tuple[dict[ProjectKind, ProjectRow], str]:
-    """Return a study's project of every kind, and the salt of its webhooks' secret."""
+    """Return a study's projects by their kind, and the salt of its webhooks' secret."""
     with closing(Database(settings.resolved_database_url)) as database, database.read() as session:
         study = find_study(session, study_name)
         rows = session.scalars(select(ProjectRow).where(ProjectRow.study_id == study.id))
@@ -200,7 +201,7 @@ def _projects(settings: Settings, study_name: str) -> tuple[dict[ProjectKind, Pr
 
 @contextmanager
 def _fail_if_deleted(kind: ProjectKind, project_id: int, study_name: str) -> Iterator[None]:
-    """Raise ``CheckFailed`` if Label Studio has no such project any more."""
+    """Context manager that raises ``CheckFailed`` if a request in the block finds that the project was deleted."""
     try:
         yield
     except LabelStudioMissing:

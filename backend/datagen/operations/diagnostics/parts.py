@@ -63,7 +63,7 @@ def check_image_store(settings: Settings) -> str:
 
 
 def check_decoder(settings: Settings) -> str:
-    """Check that the decoder's process starts; return which containment is missing on this machine, if any."""
+    """Check that the process that decodes pictures starts; return which of its restrictions this machine lacks."""
     with closing(DecoderSandbox(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)) as decoder:
         missing = decoder.missing_containment()
     if missing:
@@ -170,7 +170,7 @@ def check_login(settings: Settings) -> str:
 
 
 def check_image_link(settings: Settings) -> str:
-    """Check that an image link loads in the way that Label Studio's editor loads it."""
+    """Check that an image link can be opened with the same kind of request that Label Studio's editor sends."""
     images = BlobStore(settings.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     digest = images.put(encode_png(np.full((2, 2), 128, np.uint8)))
     link = SignedUrls(settings.own_url, settings.signing_keys, settings.image_link_days).make(digest)

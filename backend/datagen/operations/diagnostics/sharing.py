@@ -29,7 +29,7 @@ def check_secrets(settings: Settings) -> str:
 
 
 def check_exposure(settings: Settings) -> str:
-    """Check that no webhook carried the webhook secret itself since its last change."""
+    """Check that the current webhook secret itself was never sent in a webhook, as earlier releases did."""
     with closing(Database(settings.resolved_database_url)) as database:
         if exposed(database):
             raise CheckFailed(
@@ -40,7 +40,7 @@ def check_exposure(settings: Settings) -> str:
 
 
 def check_mark(settings: Settings) -> str:
-    """Check that the image store is the installation's."""
+    """Check that the image store is the one that the installation uses, by its mark."""
     with closing(Database(settings.resolved_database_url)) as database:
         if (sentence := image_store_mismatch(settings, database)) is not None:
             raise CheckFailed(sentence)

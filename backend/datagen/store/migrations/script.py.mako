@@ -11,10 +11,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Revert this change."""
     ${downgrades if downgrades else "pass"}

@@ -32,7 +32,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 class WorkState(StrEnum):
-    """State of a unit of work: an inbox event, a shard, an outbox entry or a batch."""
+    """State of work that a row stands for: an inbox event, a shard, an outbox row, a batch or another leased row."""
 
     PENDING = "pending"  #: not started
     RUNNING = "running"  #: a process works on it until the lease expires
@@ -54,18 +54,18 @@ class OutboxKind(StrEnum):
     SAMPLES = "samples"  #: the samples of a shard, as review or dataset tasks
     DECISION = "decision"  #: a decision point, as a task
     TABS = "tabs"  #: the saved tabs of a preview round
-    REVIEW_TASKS = "review_tasks"  #: the verdicts in a round's task list, and the tasks without a verdict
-    PROPOSAL = "proposal"  #: the proposal for an input task, which may still show an older one
+    REVIEW_TASKS = "review_tasks"  #: a round's review tasks: the columns in their list, and whether they are closed
+    PROPOSAL = "proposal"  #: the proposal for an input task, in place of an older one that Label Studio stores
 
 
 def _enumeration_column(kind: type[StrEnum]) -> Enum:
-    """Return a type that stores an enumeration's value as text: readable, and new values need no migration."""
+    """Return a column type that stores an enumeration's value as text, so that new values need no migration."""
     return Enum(
         kind, native_enum=False, create_constraint=False, length=20, values_callable=lambda e: [m.value for m in e]
     )
 
 
-#: every enumeration that is the type of a column
+#: The enumerations that are types of columns.
 _ENUMERATIONS: tuple[type[StrEnum], ...] = (
     StudyState,
     SpecState,
@@ -104,10 +104,10 @@ class LeasedRow(Row):
     state: Mapped[WorkState] = mapped_column(default=WorkState.PENDING)
     attempts: Mapped[int] = mapped_column(default=0)
     token: Mapped[str | None] = mapped_column(String(32), default=None)
-    #: running: when the lease expires; pending: the earliest time of the next attempt
+    #: while the row is running: when the lease expires; while it is pending: the earliest time of the next attempt
     due_at: Mapped[datetime] = mapped_column(default=now)
     #: number of attempts that ended because another service was unavailable
     waits: Mapped[int] = mapped_column(default=0, server_default="0")
-    #: when the first of them ended
+    #: when the first attempt that ``waits`` counts ended; None if the row does not wait
     waiting_since: Mapped[datetime | None] = mapped_column(default=None)
     error: Mapped[str] = mapped_column(String(1000), default="")

@@ -53,9 +53,9 @@ class BatchRow(Row):
     count: Mapped[int]
     state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
     sheet: Mapped[str | None] = mapped_column(String(64), default=None)
-    #: the current activity, or the reason for waiting: a fit can take minutes, and so can a sample
+    #: the current activity, or the reason for waiting. People need it because a fit or a sample can take minutes
     status_text: Mapped[str] = mapped_column(String(200), default="", server_default="")
-    #: when work that an outage delays is retried, as ``status_text`` shows
+    #: the time of the next attempt if the batch waits for an outage; ``status_text`` shows it
     retry_at: Mapped[datetime | None] = mapped_column(default=None)
     #: progress of the current fit, 0 to 1; 0 if no fit is in progress
     fit_progress: Mapped[float] = mapped_column(default=0.0, server_default="0")
@@ -87,11 +87,11 @@ class ShardRow(LeasedRow):
     stop: Mapped[int]
     #: number of samples rendered so far; their rows are written together at the end
     rendered_count: Mapped[int] = mapped_column(default=0, server_default="0")
-    #: when its samples were in the image store and their rows were written
+    #: when its samples were all stored, in the image store and as rows
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)
     #: seconds that the rendering took, without the engine's fit
     seconds: Mapped[float | None] = mapped_column(default=None)
-    #: when its samples were tasks in Label Studio
+    #: when its samples were all published as tasks in Label Studio
     published_at: Mapped[datetime | None] = mapped_column(default=None)
 
     batch: Mapped[BatchRow] = relationship()
@@ -109,9 +109,10 @@ class SampleRow(Row):
     shard_id: Mapped[int] = mapped_column(ForeignKey("shard.id"), index=True)
     index: Mapped[int]
     body: Mapped[dict[str, Any]]
-    #: None after its shard was published: the task was deleted in Label Studio
+    #: the id of its task; None before its shard is published, and after a person deleted the task
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
-    #: the study's ``verdict_changes`` when a change of its verdicts was last detected; a reading begun before is stale
+    #: the study's ``verdict_changes`` when a change of this sample's verdicts was last detected. A reading of its task
+    #: that began before is outdated
     verdict_change: Mapped[int] = mapped_column(default=0)
 
     batch: Mapped[BatchRow] = relationship()

@@ -30,12 +30,12 @@ class InputRow(Row):
     answered: Mapped[bool] = mapped_column(default=False)
     #: when it was answered, in Label Studio's format; empty if it was not
     updated_at: Mapped[str] = mapped_column(String(40), default="")
-    #: the annotation with the answer; None if there is none, and in rows of versions before 0008
+    #: the id of the annotation with the answer. None: there is no answer, or the row was written before migration 0008
     annotation_id: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    #: the annotation's result in Label Studio's format, in rows of versions before 0008; empty in others
+    #: the annotation's result in Label Studio's format, in rows that were written before migration 0008; else empty
     result: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
-    #: the result as domain values, with the sentences about its unusable parts, as JSON (see ``parsed_results``);
-    #: computed before the row is written. None if it has to be computed from ``result``, or if there is no picture
+    #: the annotation's result as domain values, and sentences about its unusable parts, as JSON; see
+    #: ``workflow.inputs.parsed_results``. None: it has to be parsed from ``result``, or there is no usable picture
     parsed: Mapped[str | None] = mapped_column(Text, default=None)
     #: why the picture is unusable; empty if it is usable
     problem: Mapped[str] = mapped_column(String(1000), default="")
@@ -57,7 +57,7 @@ class FetchedPictureRow(Row):
     problem: Mapped[str] = mapped_column(String(1000), default="")
     #: SHA-256 (hex) of the unusable bytes; None if none were received
     content: Mapped[str | None] = mapped_column(String(64), default=None)
-    #: the settings of the attempt: under other settings the picture is fetched again
+    #: the settings during the attempt, as text. If they change, the picture is fetched again
     conditions: Mapped[str] = mapped_column(String(300))
     #: number of failed attempts
     attempts: Mapped[int] = mapped_column(default=0)
@@ -66,7 +66,7 @@ class FetchedPictureRow(Row):
 
 
 class InputReadingRow(LeasedRow):
-    """The reading of a study's inputs as work; its id is the study's. It is added with the first request."""
+    """The work of reading a study's inputs. The row has the study's id, and is added with the first request."""
 
     __tablename__ = "input_reading"
     __table_args__ = (Index("input_reading_by_state", "state", "due_at"),)
@@ -75,24 +75,24 @@ class InputReadingRow(LeasedRow):
 
 
 class ProposalMakingRow(LeasedRow):
-    """The making of a study's proposals as work; its id is the study's. It is added with the first request."""
+    """The work of making a study's proposals. The row has the study's id, and is added with the first request."""
 
     __tablename__ = "proposal_making"
     __table_args__ = (Index("proposal_making_by_state", "state", "due_at"),)
 
     id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
-    #: number of requests; a request during the work has the work repeated
+    #: number of requests. If it changes during the work, the work is repeated
     revision: Mapped[int] = mapped_column(default=1)
 
 
 class ProposalRow(Row):
-    """The proposal for the annotator of an input task, and the digest of its inputs."""
+    """The proposal that an annotator sees on an input task."""
 
     __tablename__ = "proposal"
 
     task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
-    #: digest of everything that the proposal depends on
+    #: digest of everything that the proposal depends on. If it changes, the proposal is outdated
     basis: Mapped[str] = mapped_column(String(64))
-    #: in the format of an answer to Label Studio's /predict
+    #: the proposal as a prediction, in the format of a response to Label Studio's /predict
     prediction: Mapped[dict[str, Any]]

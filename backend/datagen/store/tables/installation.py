@@ -27,7 +27,7 @@ class SharedSecretRow(Row):
     name: Mapped[str] = mapped_column(String(40), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
     salt: Mapped[str] = mapped_column(String(32), default="")
-    #: whether it is the newest of the accepted values; the others precede the last change
+    #: whether it is the newest accepted value. The other accepted values are those before the last change
     is_current: Mapped[bool] = mapped_column(default=True)
     #: whether an earlier release sent it in webhooks' headers, which every member of Label Studio can read
     exposed: Mapped[bool] = mapped_column(default=False, server_default=false())

@@ -26,7 +26,7 @@ class InboxRow(LeasedRow):
 
 
 class OutboxRow(LeasedRow):
-    """A change to publish to Label Studio; its content is read from the other rows when it is published."""
+    """A change to publish to Label Studio. The content is read from other rows at the time of publication."""
 
     __tablename__ = "outbox"
     __table_args__ = (UniqueConstraint("kind", "subject_id"), Index("outbox_by_state", "state", "due_at"))
@@ -34,7 +34,7 @@ class OutboxRow(LeasedRow):
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
     kind: Mapped[OutboxKind]
     subject_id: Mapped[int] = mapped_column(BigInteger)
-    #: number of changes; the state done refers to the revision that was published
+    #: number of changes so far. If it grows during a publication, the row is published again
     revision: Mapped[int] = mapped_column(default=1)
     #: when it was last published
     published_at: Mapped[datetime | None] = mapped_column(default=None)

@@ -1,4 +1,4 @@
-"""Tables of what people answer: verdicts on samples, and decisions."""
+"""Tables of people's answers: verdicts on samples, and decisions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from datagen.store.tables.studies import StudyRow
 class VerdictRow(Row):
     """One reviewer's verdict on one sample, as last read from Label Studio.
 
-    The key includes the sample, because Label Studio reuses ids of deleted annotations (after imports into SQLite, and
-    on any database after a restore) and a verdict that a decision is based on is kept after the annotation is deleted.
+    The key includes the sample, because a verdict may outlast its annotation: if a decision is based on the verdict, it
+    is kept after the annotation is deleted. Label Studio may then give the annotation's id to another one. It does so
+    after imports into SQLite, and on any database after a restore.
     """
 
     __tablename__ = "verdict"
@@ -26,10 +27,11 @@ class VerdictRow(Row):
 
     annotation_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"), primary_key=True, index=True)
-    #: the task of the annotation; a sample may have several, because tasks can be copied. 0: a task that was lost with
-    #: its project; None: the sample's own task, in rows of versions that supported no others
+    #: the task of the annotation. It need not be the sample's own task, because people can copy tasks. 0: the task was
+    #: lost with its project. None, in rows of early versions: the sample's own task
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
-    #: the annotation of which it is an unchanged copy; it counts only if the original does not
+    #: the id of the original annotation if this one is its unchanged copy. The copy counts only if the original does
+    #: not
     copy_of: Mapped[int | None] = mapped_column(BigInteger, default=None)
     opinion: Mapped[Opinion]
     reasons: Mapped[list[str]] = mapped_column(default=list)
@@ -37,16 +39,17 @@ class VerdictRow(Row):
     #: the outlines that the reviewer drew or moved, each as ``label`` and ``points`` in pixels of the image
     outlines: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
     reviewer: Mapped[str] = mapped_column(String(200))
-    #: whether it was given after the decision about its round: it is stored but did not affect the decision
+    #: whether the verdict was given after the decision about its round. It is stored but does not count
     late: Mapped[bool] = mapped_column(default=False)
-    #: whether its annotation was changed or deleted after the decision about its round: the original verdict counts
+    #: whether the annotation was changed or deleted after the decision about its round. The row keeps the verdict as it
+    #: was before, and that one counts
     changed_late: Mapped[bool] = mapped_column(default=False, server_default=false())
-    #: when the annotation was last changed, in Label Studio's format; of one that was changed late, when that was
+    #: when the annotation was last changed or deleted, in Label Studio's format
     updated_at: Mapped[str] = mapped_column(String(40))
 
 
 class DecisionRow(Row):
-    """One decision point: a task of the Decisions project, and its answer."""
+    """One decision point: a point at which the study waits for a person. It is a task of the Decisions project."""
 
     __tablename__ = "decision"
     __table_args__ = (UniqueConstraint("study_id", "number"),)
@@ -59,7 +62,7 @@ class DecisionRow(Row):
     #: the round or run that the answer started; the decision then shows its progress
     started_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
     task_id: Mapped[int | None] = mapped_column(BigInteger, default=None, index=True)
-    #: the form's answer that was last applied, so that the same answer is applied only once
+    #: id of an annotation that was handled → time of its update. The same answer is therefore handled only once
     answer: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     action: Mapped[str | None] = mapped_column(String(20), default=None)
     answered_by: Mapped[str | None] = mapped_column(String(200), default=None)

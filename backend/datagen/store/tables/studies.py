@@ -25,20 +25,21 @@ class StudyRow(Row):
     preview_size: Mapped[int]
     #: number of events that announced changes of inputs
     inputs_changed: Mapped[int] = mapped_column(default=1)
-    #: ``inputs_changed`` at the last reading of the inputs: they are read again once the two differ
+    #: ``inputs_changed`` at the last complete reading of the inputs. They are read again if the two values differ
     inputs_read: Mapped[int] = mapped_column(default=0)
-    #: ``inputs_changed`` at the start of the newest reading that wrote rows; an older reading may not write after it
+    #: ``inputs_changed`` at the start of the newest reading that wrote rows. A reading that started earlier writes none
     inputs_reading: Mapped[int] = mapped_column(default=0, server_default="0")
     #: the outage that the reading of inputs waits for, as text; see ``workflow.outages``. Empty: none
     waits_for: Mapped[str] = mapped_column(String(300), default="", server_default="")
-    #: number of times that changes of verdicts were detected
+    #: number of times that a reading of review tasks found changed verdicts
     verdict_changes: Mapped[int] = mapped_column(default=0)
-    #: largest run that needs no confirmation, in images; None: the product's default
+    #: largest run that needs no confirmation, in images; None: see ``workflow.study_options``
     confirm_above: Mapped[int | None] = mapped_column(default=None)
-    #: smallest shares of judged and of good samples for an approval without confirmation; None: see ``study_options``
+    #: smallest shares of judged samples and of good verdicts, both 0 to 1, for an approval without confirmation; None:
+    #: see ``workflow.study_options``
     min_judged: Mapped[float | None] = mapped_column(default=None)
     min_good: Mapped[float | None] = mapped_column(default=None)
-    #: largest run whose labels are also published as annotations, in images; None: see ``study_options``
+    #: largest run whose labels are also published as annotations, in images; None: see ``workflow.study_options``
     annotate_up_to: Mapped[int | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
     #: salt of its webhooks' secret; empty: the webhooks contain the secret that all studies share
@@ -59,16 +60,17 @@ class ProjectRow(Row):
     kind: Mapped[ProjectKind]
     #: the newest ``updated_at`` of its tasks that the reconciler has read, in Label Studio's format
     seen_until: Mapped[str] = mapped_column(String(40), default="")
-    #: digest of the changes that the reconciler read close before that, to recognize them; empty once all are old
+    #: digest of the updates shortly before ``seen_until`` (see ``reconciler.OVERLAP``), by which the reconciler notices
+    #: that it has handled them. Empty once they are not requested again
     seen: Mapped[str] = mapped_column(String(64), default="unknown", server_default="unknown")
-    #: counts of the project at the reconciler's last look
+    #: the project's numbers of tasks and annotations at the reconciler's last check, as text
     counted: Mapped[str] = mapped_column(String(100), default="", server_default="")
     #: number of tasks when all of them were last read
     tasks: Mapped[int | None] = mapped_column(default=None)
     looked_at: Mapped[datetime | None] = mapped_column(default=None)
-    #: why all or part of the project cannot be read, as a sentence; empty if it can
+    #: why all or some of the project's tasks cannot be read, as a sentence; empty if all can be read
     problem: Mapped[str] = mapped_column(String(1000), default="", server_default="")
-    #: ids of tasks that Label Studio fails to return
+    #: ids of tasks that Label Studio stores but cannot send
     unreadable: Mapped[list[int]] = mapped_column(default=list, server_default="[]")
     #: fingerprint of the password last written to its ML-backend connection; empty: none was written
     login: Mapped[str] = mapped_column(String(64), default="", server_default="")

@@ -1,6 +1,6 @@
 """The backgrounds of a spec, and a cache of the areas predicted on them.
 
-A spec can have thousands of backgrounds; each is loaded when a sample needs it. ``Pictures`` caches the decoded pixels.
+A spec can have thousands of backgrounds. Each is loaded when a sample needs it. ``Pictures`` caches the decoded pixels.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from datagen.synthesis.composite.placement.hard_negatives import Look, near_look
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools
 
-#: Number of reduced areas kept; each has up to 65 kB and is expensive to compute.
+#: Number of areas kept in the cache; each has up to 65 kB and is expensive to compute.
 KEPT_AREAS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Area:
-    """The area where a label may appear, at the reduced scale of ``placement.area_model``; may be empty.
+    """The area where a label may appear on one background, at the reduced scale of ``reduced_scale``. It may be empty.
 
     ``inside`` [h, w] is true in the area. ``places`` are flat pixel indices to draw from; some occur more than once.
-    ``carrier`` is None if the canvases do not distinguish it from its backdrop.
+    ``carrier`` describes the object that carries the concepts, such as a leaf, and its edge. It is None if the canvases
+    do not distinguish a carrier from the backdrop behind it.
     """
 
     inside: Bools

@@ -1,7 +1,6 @@
-"""Sentences for the findings of a ``composite`` fit: the effect on the previews, and what the user can do.
+"""Sentences about the findings of a ``composite`` fit: what they mean for the previews, and what the user can do.
 
-Functions whose names end in ``_by`` return the methods and numbers behind a sentence.
-"""
+Functions whose names end in ``_by`` return the methods and numbers behind another sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from datagen.synthesis.composite.appearance.shape import ShapeModel
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.layout import LayoutModel
 
-#: An area model whose IoU with unseen canvases is below this predicts them badly.
+#: An area model predicts badly if its intersection over union with unseen canvases is below this.
 _POOR_OVERLAP = 0.6
 
 _TONES = {
@@ -68,7 +67,7 @@ def of_same_part(known: int, boxes: int) -> str:
 
 
 def cut_out(label: str, examples: int) -> str:
-    """Return a sentence about the number of examples that are used for a label."""
+    """Return a sentence about how many examples of a label are used."""
     return (
         f"{label}: {counted(examples, 'example')} {by_number(examples, 'is', 'are')} used. Where labels are off in the "
         "previews, draw the outline of the example, which replaces the automatic cut-out."
@@ -76,13 +75,13 @@ def cut_out(label: str, examples: int) -> str:
 
 
 def cut_out_by(label: str, methods: Mapping[str, int]) -> str:
-    """Return a sentence that lists the methods that cut the examples out, most frequent first."""
+    """Return a sentence with the methods that cut the examples out, the most frequent method first."""
     ranked = sorted(methods.items(), key=lambda item: (-item[1], item[0]))
     return f"{label}: cut out by " + ", ".join(f"{method} ({count})" for method, count in ranked) + "."
 
 
 def at_border(label: str, cut: int, examples: int) -> str:
-    """Return the number of examples that a photo's border cuts off."""
+    """Return a sentence about the examples that a photo's border cuts off; ``cut`` is their number."""
     return (
         f"{label}: the border of the photo cuts off {cut} of {counted(examples, 'example')}; "
         f"{by_number(cut, 'it is', 'they are')} placed at the same border of a background. Add concept photos that "
@@ -91,7 +90,7 @@ def at_border(label: str, cut: int, examples: int) -> str:
 
 
 def at_carrier_edge(label: str, at_edge: int, examples: int) -> str:
-    """Return the number of examples at the edge of their carrier."""
+    """Return a sentence about the examples at the edge of their carrier; ``at_edge`` is their number."""
     return (
         f"{label}: {at_edge} of {counted(examples, 'example')} {by_number(at_edge, 'lies', 'lie')} at the edge of what "
         f"carries {by_number(at_edge, 'it', 'them')}; {by_number(at_edge, 'it is', 'they are')} placed at such edges. "
@@ -100,7 +99,7 @@ def at_carrier_edge(label: str, at_edge: int, examples: int) -> str:
 
 
 def soft_edges(label: str) -> str:
-    """Return a sentence that says that a label's masks extend to the boxes."""
+    """Return a sentence which says that the masks of a label extend to the drawn boxes."""
     return (
         f"{label}: its edges are soft, so its labels reach as far as the boxes you drew. Draw outlines if labels "
         "should lie closer."
@@ -108,7 +107,7 @@ def soft_edges(label: str) -> str:
 
 
 def counts(label: str, layouts: LayoutModel, parameters: CompositeParameters) -> str:
-    """Return a sentence about the number of instances in an image, and its basis."""
+    """Return a sentence about the number of instances in an image, and where that number comes from."""
     if not parameters.counts_as_photographed:
         return (
             f"{label}: {parameters.instances_min} to {parameters.instances_max} instances in an image, as the "
@@ -147,7 +146,7 @@ def tones(label: str, law: AppearanceModel) -> str:
 
 
 def tones_by(label: str, law: AppearanceModel) -> str:
-    """Return a sentence with the slope of tone over background, and the shares of the blends."""
+    """Return a sentence with the slope of a label's tone over the background's, and the shares of the blends."""
     blends = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in law.weights.items())
     return (
         f"{label}: of a difference between two backgrounds, the share {law.slope:.2f} ± {law.doubt:.2f} appears in its "
@@ -156,7 +155,7 @@ def tones_by(label: str, law: AppearanceModel) -> str:
 
 
 def shapes(label: str, model: ShapeModel) -> str:
-    """Return a sentence that says whether shapes are used that were not photographed."""
+    """Return a sentence that says whether shapes that were not photographed are used."""
     if not any(model.shares.values()):
         return f"{label}: its shapes are those of the examples, turned, mirrored and scaled. More examples show more."
     return (
@@ -167,7 +166,7 @@ def shapes(label: str, model: ShapeModel) -> str:
 
 
 def shapes_by(label: str, model: ShapeModel) -> list[str]:
-    """Return the share of each kind of shape and the scores that chose it; nothing without evidence."""
+    """Return a sentence with the share of each kind of shape and the scores behind it; none if there are no scores."""
     plain, chosen = model.scores
     if math.isnan(plain):
         return []
@@ -181,17 +180,17 @@ def directions(label: str, prior: PosePrior) -> str:
 
 
 def directions_by(label: str, prior: PosePrior) -> str:
-    """Return a sentence with the reason for the rotation mode, and the variation in size."""
+    """Return a sentence with the reason for the way in which a label is rotated, and the variation in size."""
     return f"{label}: direction: {prior.mode} ({prior.reason}); sizes vary by {100 * prior.size_log:.0f} %."
 
 
 def area(label: str, mode: str, overlap: float) -> str:
-    """Return a sentence about the basis of the area model and its quality on unseen canvases.
+    """Return a sentence about what the area model learned from, and whether it predicts unseen canvases well.
 
     Args:
         label: The label.
-        mode: The mode of its area model.
-        overlap: The model's intersection over union with held-out canvases.
+        mode: The mode of the label's area model.
+        overlap: The model's mean intersection over union with left-out canvases.
     """
     if mode not in _AREAS:
         return (
@@ -205,5 +204,5 @@ def area(label: str, mode: str, overlap: float) -> str:
 
 
 def area_by(label: str, mode: str, overlap: float) -> str:
-    """Return a sentence with the mode of the area model and its intersection over union."""
+    """Return a sentence with the mode of the area model and its intersection over union with left-out canvases."""
     return f"{label}: area by {mode}; on canvases left out it overlaps what was drawn with an IoU of {overlap:.2f}."

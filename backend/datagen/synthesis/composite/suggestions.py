@@ -1,8 +1,7 @@
 """Suggestions for annotators: the outline cut out of each box, and the area learned from the canvases.
 
-Suggestions are what the engine would use, so that annotators can see and correct a wrong matte or area before anything
-is synthesized.
-"""
+The suggestions are the outlines and areas that the engine would use. Annotators can thus correct a wrong one before
+anything is synthesized."""
 
 from __future__ import annotations
 
@@ -21,21 +20,25 @@ from datagen.synthesis.engine import Picture, Pictures, SuggestedOutline, Sugges
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.masks import outlines
 
-#: Simplification tolerance of outlines in pixels; fewer corners are easier to edit by hand.
+#: Largest distance between a suggested outline and the exact one, in pixels of the photo (of the reduced picture for an
+#: area). Fewer corners are easier to edit by hand.
 _TOLERANCE_PX = 0.7
-#: Parts of a suggested area that cover less than this share of the photo are dropped.
+#: A part of a suggested area is dropped if it covers less than this share of the photo.
 _SMALLEST_SHARE = 0.01
 
 
 class CompositeSuggester(Suggester):
-    """Suggests the masks that the extraction finds, and the areas that the area model predicts."""
+    """Suggests the outlines of the extracted concepts, and the areas that the area model predicts."""
 
     def __init__(self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures) -> None:
         self._canvases, self._pictures = canvases, pictures
         self._templates = Templates(backgrounds, pictures)
 
     def outlines(self, concept: ConceptImage) -> tuple[SuggestedOutline, ...]:
-        """Return the cut-out of each box of a concept photo that has no drawn outline."""
+        """Return a suggestion for each usable box of a concept photo that has no drawn outline.
+
+        The suggested outline is empty if nothing in the box differs from its surroundings.
+        """
         boxes = {region.box for region in concept.regions if not region.outline}
         exemplars, _ = cut_out(concept, self._pictures.load(concept.image), {}, self._templates)
         return tuple(
@@ -51,7 +54,7 @@ class CompositeSuggester(Suggester):
         )
 
     def area(self, photo: ImageRef) -> tuple[Polygon, ...]:
-        """Return the area that the model predicts on a photo; nothing if no canvas polygon covers a pixel."""
+        """Return the area that the model predicts on a photo; empty if no canvas polygon covers a pixel."""
         if self._area_model is None:
             return ()
         picture = self._pictures.load(photo)
@@ -68,7 +71,7 @@ class CompositeSuggester(Suggester):
 
     @cached_property
     def _area_model(self) -> AreaModel | None:
-        """The area model of all polygons of the canvases, whatever their label; None if none covers a pixel."""
+        """The area model of the canvases' polygons of all labels; None if no polygon covers a pixel."""
         drawn: list[tuple[Picture, Bools]] = []
         for canvas in self._canvases:
             picture = self._pictures.load(canvas.image)
@@ -83,6 +86,6 @@ def _few_corners(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:
 
 
 def _simplified(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """Return fewer corners (Douglas-Peucker), at least three."""
+    """Return fewer corners of the same outline (Douglas-Peucker), or ``points`` if fewer than three would remain."""
     short = cv2.approxPolyDP(np.asarray(points, np.float32)[:, None], _TOLERANCE_PX, True)[:, 0]
     return tuple((float(x), float(y)) for x, y in short) if len(short) >= 3 else points

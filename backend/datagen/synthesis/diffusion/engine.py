@@ -1,4 +1,6 @@
-"""The engine's class: checks, fits and renders. torch is imported by ``fit``, not when this module is imported."""
+"""The class of the ``diffusion`` engine. It has the engine's checks, its fit, its refinement and its suggestions.
+
+The method ``fit`` imports torch; importing this module does not."""
 
 from __future__ import annotations
 
@@ -20,15 +22,15 @@ from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
 from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress, Refinement, ReviewedSample, Suggester
 from datagen.synthesis.parameter_models import EngineParameters
 
-#: The parameters of composite that are about its own pixels.
+#: The composite engine's parameters that affect its pixels, but neither places nor outlines.
 ABOUT_PIXELS = frozenset({"contrast", "edge_softness"})
 
 
 class DiffusionEngine(Engine):
     """Fine-tunes an inpainting model on the concept, and inpaints it at the places that composite chooses.
 
-    The settings' folder stores fits, digests of weights and measurements between processes. Workers that share it fit
-    once.
+    The folder of the settings stores fits, digests of weights and measurements between processes. If workers share the
+    folder, each fit runs once.
     """
 
     name = NAME
@@ -42,9 +44,10 @@ class DiffusionEngine(Engine):
         return check(parameters, self.settings.folder)
 
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
-        """Move composite's parameters, which decide the places; the engine's own stay as they are.
+        """Change composite's parameters, which decide the places; the diffusion engine's own parameters stay unchanged.
 
-        Those about pixels have no effect unless a composite is refined, and stay too.
+        Composite's parameters about pixels (``ABOUT_PIXELS``) also stay unchanged unless ``refine_composite`` is set,
+        because otherwise they have no effect.
         """
         own, where = DiffusionParameters.from_spec(parameters)
         refined = refine(where, reviewed, () if own.refine_composite else ABOUT_PIXELS)
@@ -54,15 +57,18 @@ class DiffusionEngine(Engine):
     def suggester(
         self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures
     ) -> Suggester:
-        """Return composite's source of suggestions, because composite cuts out the concepts and chooses the places."""
+        """Return composite's suggester, because composite cuts out the concepts and chooses the places."""
         return CompositeSuggester(canvases, backgrounds, pictures)
 
     def gpus(self) -> tuple[str, ...]:
-        """Return the NVIDIA GPUs of this machine, named as in CUDA_VISIBLE_DEVICES; each has its own worker."""
+        """Return the identifiers of this machine's NVIDIA GPUs for CUDA_VISIBLE_DEVICES.
+
+        Each GPU has its own worker.
+        """
         return tuple(device.id for device in cuda_devices(PATIENT_SECONDS))
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
-        """Fit the model, or load an existing fit.
+        """Fit the model to the spec's concepts, or load an existing fit; return the fitted engine.
 
         Raises:
             CannotRender: a parameter is wrong, or a requirement is missing.

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 NAME = "diffusion"
-#: Changes whenever the same spec and index produce different bytes.
+#: To be changed whenever the same spec and index produce different bytes.
 VERSION = "2"

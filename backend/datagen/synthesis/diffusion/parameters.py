@@ -1,8 +1,7 @@
 """The diffusion engine's own parameters: weights, fitting and inpainting. Does not import torch.
 
-In a spec they are grouped under one key, ``diffusion``. The composite engine's parameters beside it decide the places,
-sizes and numbers of concepts for both engines.
-"""
+In a spec they are grouped under the key ``diffusion``. The composite engine's parameters are at the top level of the
+same spec. They decide the places, sizes and numbers of concepts for both engines."""
 
 from __future__ import annotations
 
@@ -17,12 +16,15 @@ from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.diffusion.identity import NAME
 from datagen.synthesis.parameter_models import EngineParameters, Whole
 
-#: The key of these parameters in a spec.
+#: The key of the diffusion engine's own parameters in a spec.
 KEY = "diffusion"
 
 
 class DiffusionParameters(EngineParameters):
-    """Every parameter with its default. The defaults suit an SD 1.5-class inpainting model at 512 pixels."""
+    """The diffusion engine's own parameters.
+
+    The defaults suit an inpainting model of the class of SD 1.5 at 512 pixels.
+    """
 
     engine: ClassVar[str] = NAME
     group: ClassVar[str] = KEY
@@ -116,7 +118,7 @@ class DiffusionParameters(EngineParameters):
 
     @staticmethod
     def from_spec(parameters: Mapping[str, Json]) -> tuple[DiffusionParameters, dict[str, Json]]:
-        """Split a spec's parameters into the diffusion engine's and the composite engine's.
+        """Return the diffusion engine's parameters in a spec, and the composite engine's.
 
         Raises:
             EngineError: a parameter of the diffusion engine is unknown, has the wrong type, or is out of range.
@@ -128,20 +130,20 @@ class DiffusionParameters(EngineParameters):
 
     @property
     def noise(self) -> float:
-        """The effective strength."""
+        """The share of noise that inpainting starts from: ``strength``, or its default."""
         return self.strength if self.strength is not None else 0.5 if self.refine_composite else 1.0
 
     def prompt_for(self, label: str) -> str:
-        """Return the prompt for a concept."""
+        """Return the prompt for a concept with this label."""
         return _filled(self.prompt, self.token, label)
 
     def object_prompt_for(self, label: str) -> str:
-        """Return the prompt for an object with the concept on it; used only for fitting."""
+        """Return the prompt for an object with a concept of this label on it. It is used only for fitting."""
         return _filled(self.object_prompt, self.token, label)
 
 
 class DiffusionSpecParameters(CompositeParameters):
-    """All parameters of a spec of the diffusion engine: composite's, and its own in one group."""
+    """All parameters in a spec of the diffusion engine: composite's at the top level, its own in one group."""
 
     engine: ClassVar[str] = NAME
 

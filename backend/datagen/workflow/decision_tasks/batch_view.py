@@ -33,10 +33,10 @@ class Progress:
 
     batch: BatchName
     state: WorkState
-    #: number of samples, and how many of them are rendered
+    #: number of samples, and number of those that are rendered
     count: int
     rendered: int
-    #: estimated time for the other samples; None if it is unknown, or if the batch waits or has ended
+    #: estimated time for the samples that are not rendered; None if it is unknown, or if the batch waits or has ended
     time_left: timedelta | None
     #: the current activity or the reason for a wait; empty once the batch has ended
     status_text: str
@@ -57,14 +57,14 @@ class Run:
     name: str
     version: int
     state: WorkState
-    #: number of images, and how many of them are in the Dataset project
+    #: number of images, and number of those that are in the Dataset project
     count: int
     published: int
     #: the Dataset project; None before provisioning
     project_id: int | None
-    #: the study's name as a word of a shell's command line
+    #: the study's name, quoted for a shell
     export_name: str
-    #: whether its labels are annotations too, which Label Studio's own export contains
+    #: whether its labels are published as annotations, too. Label Studio's own export contains only annotations
     annotated: bool
     warnings: tuple[str, ...]
     problem: str
@@ -135,8 +135,8 @@ def _count_rendered(session: Session, batch: BatchRow) -> tuple[int, int]:
 def _time_left(session: Session, batch: BatchRow, rendered: int) -> timedelta | None:
     """Return the estimated time for the remaining samples; None before the first shard is stored, and at the end.
 
-    The estimate uses the rendering time of the stored shards only, because a batch may also have waited in the queue,
-    for an outage, or for a fit.
+    The estimate uses only the rendering times of the stored shards. The whole time since the start may contain waits:
+    in the queue, for an outage, or for a fit.
     """
     seconds, images = session.execute(
         select(func.sum(ShardRow.seconds), func.sum(ShardRow.stop - ShardRow.start)).where(

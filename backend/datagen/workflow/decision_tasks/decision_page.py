@@ -1,4 +1,4 @@
-"""The data of a decision task: its page, which is the template over the view of its rows, its picture and its title."""
+"""The data of a decision task: its page as HTML, its picture and its title."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datagen.workflow.decision_tasks import decision_sheet, decision_template
 from datagen.workflow.decision_tasks.decision_view import title_of, view_of
 from datagen.workflow.services import Services
 
-#: Prefills "Number of images" on the decision form.
+#: Number with which "Number of images" is prefilled on the decision form.
 SUGGESTED_COUNT = 200
 
 
 def decision_data(session: Session, services: Services, decision: DecisionRow) -> dict[str, str]:
-    """Return the data of a decision task: ``html``, ``sheet`` (an address), ``title``."""
+    """Return the data of a decision task: ``html`` (the page), ``sheet`` (the picture's address) and ``title``."""
     view = view_of(session, decision)
     return {
         "html": decision_template.render(view),

@@ -1,4 +1,4 @@
-"""The picture on a decision task, which is a contact sheet or a notice, and the caption of that picture."""
+"""The picture on a decision task, and its caption. The picture is a contact sheet, or a notice if there is none."""
 
 from __future__ import annotations
 

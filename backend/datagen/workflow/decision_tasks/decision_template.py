@@ -1,4 +1,4 @@
-"""The template of a decision page, which formats a view as HTML and escapes all its text."""
+"""The template of a decision page. It formats a view as HTML, and escapes all text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view model of a decision page: plain values, read from the rows, that the template formats."""
+"""The view model of a decision page: plain values that are read from the rows. The template formats them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LateVerdicts:
 
     round_number: int
     count: int
-    #: the decision about the round's version, as a clause
+    #: what was decided about the round's version, as a clause such as “it was refined”
     outcome: str
 
 
@@ -77,7 +77,7 @@ class DecisionSubject:
     version: int
     #: its newest round
     round_number: int
-    #: whether the round waits for verdicts; otherwise the version is accepted
+    #: True: the round waits for verdicts; False: the version is accepted
     is_open: bool
 
 
@@ -85,15 +85,15 @@ class DecisionSubject:
 class OpenDecision:
     """The state of a study that waits for this decision."""
 
-    #: a sentence for each Label Studio project that is not, or only partly, readable
+    #: a sentence for each Label Studio project of which all or some tasks cannot be read
     unreadable: tuple[str, ...]
-    #: why the reading of the inputs is postponed; empty if it is not
+    #: why the inputs are not read now; empty if nothing prevents it
     reading_problem: str
     #: a sentence for each role with too few images
     missing: tuple[str, ...]
     #: the answers that the study's state permits; the form always offers all answers
     actions: tuple[StudyEvent, ...]
-    #: None if no version waits for a decision, and none is accepted
+    #: the version to refine or approve; None if no version waits for a decision, and none is accepted
     subject: DecisionSubject | None
     input_changes: InputChanges | None
     inputs: InputsView
@@ -105,16 +105,16 @@ class DecisionView:
 
     study: str
     number: int
-    #: why the last answer was not applied; empty if it was
+    #: why the last answer was not applied; empty if it was applied
     problem: str
-    #: whether the task has an answer in Label Studio, whose button is then “Update” instead of “Submit”
+    #: whether the task has an answer in Label Studio. If it has, the button there is “Update”, else “Submit”
     was_submitted: bool
-    #: None until the decision is made; ``open`` is None from then on
+    #: exactly one of the two is None: ``answer`` until the decision is made, ``open`` from then on
     answer: Answer | None
     open: OpenDecision | None
     #: the work that the decision started
     progress: Progress | None
-    #: what is decided on: a round, a run, or the inputs alone
+    #: the round or the run that the decision is about; both are None if it is about the inputs alone
     round: Round | None
     run: Run | None
     newest: NewestDecision | None
@@ -122,7 +122,7 @@ class DecisionView:
     caption: Caption | None
 
 
-#: The outcome of a version, in the words of the decision about it.
+#: State of a version → the decision that led to it, as a clause.
 _DECIDED = {
     SpecState.REFINED: "it was refined",
     SpecState.SUPERSEDED: "a preview was built anew",
@@ -210,7 +210,7 @@ def _open_decision(session: Session, study: StudyRow) -> OpenDecision:
 
 
 def _subject(session: Session, study: StudyRow) -> DecisionSubject | None:
-    """Return what *refine* and *approve* are about; None if the study's state permits neither."""
+    """Return the version that *refine* and *approve* are about; None if the study's state permits neither."""
     spec = spec_versions.current_spec(session, study.id)
     if spec is None or study.state not in (StudyState.REVIEWING, StudyState.ACCEPTED):
         return None

@@ -14,12 +14,12 @@ from datagen.workflow import decision_points
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleCount:
-    """The usable images of one role, and how many are needed."""
+    """Numbers of images of one role: usable, needed and recommended."""
 
     role: Role
     usable: int
     minimum: int
-    #: None if no more than the minimum are recommended
+    #: None if this is the same as ``minimum``
     recommended: int | None
     #: the Label Studio project of these images; None before provisioning
     project_id: int | None
@@ -27,7 +27,7 @@ class RoleCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlabelledImages:
-    """Uploaded images of a role without labels; the page is the only notice that they are unused."""
+    """Uploaded images of a role without labels. They are not used, and only this page says so."""
 
     role: Role
     count: int

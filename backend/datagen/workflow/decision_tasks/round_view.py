@@ -33,19 +33,19 @@ class ReasonCount:
 class Review:
     """The review of a completed round."""
 
-    #: whether verdicts count still
+    #: whether new verdicts count
     is_open: bool
-    #: number of images without a verdict, and of images whose review task a person deleted
+    #: number of images without a verdict, and number of images whose review task a person deleted
     left: int
     deleted: int
     #: the Previews project; None before provisioning
     project_id: int | None
-    #: the images that have good and bad verdicts
+    #: the images that have both good and bad verdicts
     disputed: tuple[ReviewedImage, ...]
-    #: reasons of bad and of good verdicts, the most frequent first
+    #: reasons in bad verdicts (``wrong``) and in good verdicts (``noted``), the most frequent first
     wrong: tuple[ReasonCount, ...]
     noted: tuple[ReasonCount, ...]
-    #: the images with so many verdicts that no more are counted, and that limit
+    #: the images that have reached the largest number of verdicts that is kept, and that number
     full: tuple[ReviewedImage, ...]
     max_verdicts: int
     #: the outlines that reviewers corrected; None if they corrected none
@@ -70,7 +70,7 @@ class Details:
     comments: tuple[Comment, ...]
     warnings: tuple[str, ...]
     findings: tuple[str, ...]
-    #: methods and numbers
+    #: the methods that the engine used, and their numbers, as sentences
     methods: tuple[str, ...]
 
 
@@ -82,7 +82,7 @@ class Round:
     version: int
     #: number of images
     count: int
-    #: number of verdicts that count, and of the images with at least one of them
+    #: numbers of good and of bad verdicts that count, and number of images with at least one of them
     good: int
     bad: int
     judged: int
@@ -94,7 +94,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class _EffectiveVerdict:
-    """A verdict that counts, and the index of its sample."""
+    """A verdict that counts, with the index of its sample."""
 
     opinion: Opinion
     reasons: list[str]

@@ -30,7 +30,7 @@ from datagen.workflow.services import UnitOfWork
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A version's spec, computed before the transaction that may add it, because its digest takes time."""
+    """A new version's spec. It is computed before the transaction that adds it, because computing a digest is slow."""
 
     parent_id: int | None
     spec: Spec
@@ -38,13 +38,13 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionContext:
-    """One decision about one study, inside one transaction."""
+    """All values that carrying out one decision needs, inside one transaction."""
 
     unit: UnitOfWork
     study: StudyRow
     wish: Decision
     who: str
-    #: for *build preview*: the study's inputs
+    #: the study's inputs; used by *build preview* only
     inputs: Inputs
     shard_size: int
     #: parameters from the current settings, for all engines together
@@ -56,7 +56,9 @@ class DecisionContext:
 def prepare(
     session: Session, study: StudyRow, wish: Decision, inputs: Inputs, engine_parameters: Mapping[str, Json]
 ) -> Prepared | None:
-    """Compute the spec that a decision will add, unless the study changes before that.
+    """Compute the spec of the version that a decision is about to add; None if it adds no version.
+
+    If the study changes before the decision is carried out, the spec is computed again.
 
     Raises:
         EngineError: there is no such engine, or a given parameter belongs to no engine.
@@ -115,7 +117,7 @@ def _refine(case: DecisionContext) -> BatchRow:
 
 
 def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[str]]:
-    """Return the parameters of a version refined by the verdicts on its newest round, and the changes as sentences."""
+    """Return a version's parameters, refined by the verdicts on its newest round, and the changes as sentences."""
     reviewed = session.scalars(
         select(BatchRow)
         .where(BatchRow.spec_id == parent.id, BatchRow.kind == BatchKind.ROUND)
@@ -132,7 +134,7 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
 def _prepared(
     case: DecisionContext, parent: SpecRow | None, parameters: Mapping[str, Json], version: int
 ) -> Spec | None:
-    """Return the spec that ``prepare`` computed; None if the study changed since."""
+    """Return the spec that ``prepare`` computed; None if the study has changed since then."""
     if case.prepared is None or case.prepared.parent_id != (parent.id if parent else None):
         return None
     spec = case.prepared.spec
@@ -190,7 +192,10 @@ _ACTIONS: dict[StudyEvent, Callable[[DecisionContext], BatchRow | None]] = {
 
 
 def _add_round(case: DecisionContext, spec: Spec, parent: SpecRow | None, notes: list[str]) -> BatchRow:
-    """Add a version and its preview round of one shard, so that one job has all samples for the contact sheet."""
+    """Add a version and its preview round, and return the round.
+
+    The round has one shard, so that one job has all samples for the contact sheet.
+    """
     row = spec_versions.add_version(case.unit, case.study, spec, parent=parent, who=case.who, notes=notes)
     size = case.study.preview_size
     request = spec_versions.BatchRequest(kind=BatchKind.ROUND, count=size, who=case.who)

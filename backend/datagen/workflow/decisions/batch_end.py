@@ -1,7 +1,8 @@
-"""The end of a round or run: when it has ended, and what its end means for its shards, its study and its decisions.
+"""The end of a batch (a round or run), and its effect on the batch's shards, its study and its decisions.
 
-A batch is running until one of three functions ends it. It is done once every sample of it is a task in Label Studio,
-it fails with the first shard that is given up, and a decision cancels it. No other code ends a batch.
+A batch is running until one of three functions ends it. ``finish`` ends it once all of its samples are tasks in Label
+Studio. ``fail`` ends it with the first shard that is given up. ``cancel`` ends it by a decision. No other code ends a
+batch.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def finish(unit: UnitOfWork, batch: BatchRow) -> bool:
 def fail(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
     """End a running batch as failed. Finished shards are kept, and the decision task shows the reason.
 
-    A shard that another worker renders at this moment is finished, and kept too.
+    A shard that another worker is rendering is still finished, and is kept too.
     """
     if batch.state != WorkState.RUNNING:
         return
@@ -71,14 +72,14 @@ def fail(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
 
 
 def cancel(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
-    """End a batch by a decision, which itself changes the study's state; finished shards are kept."""
+    """End a batch as cancelled; finished shards are kept. The decision that cancels it changes the study's state."""
     unit.session.refresh(batch, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
     batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
     _cancel_shards(unit, batch, UNFINISHED)
 
 
 def _cancel_shards(unit: UnitOfWork, batch: BatchRow, states: Sequence[WorkState]) -> None:
-    """Cancel a batch's shards in these states; a worker that renders one of them has lost its lease."""
+    """Cancel a batch's shards in these states. A worker that is rendering one of them loses its lease."""
     shards = unit.session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id, ShardRow.state.in_(states)))
     for shard in shards:
         shard.state, shard.token = WorkState.CANCELLED, None

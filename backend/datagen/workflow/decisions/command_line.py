@@ -1,4 +1,4 @@
-"""The command that submits a decision, for sentences that offer it beside the form."""
+"""The shell command that submits a decision. Messages offer it as an alternative to the form."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def command_of(study: str, wish: Decision, *, confirm: bool = False) -> str:
 
     Args:
         study: the study's name.
-        wish: the decision. Its count and name belong to *approve* alone, although the form holds a count for every
-            action. A note of more than ``_LONGEST_NOTE`` characters is left out.
+        wish: the decision. Its count and name are left out unless it is *approve*, because the form has a count for
+            every action. A note of more than ``_LONGEST_NOTE`` characters is left out, too.
         confirm: add the option that confirms the decision; only *refine* and *approve* accept it.
     """
     options: list[str] = []

@@ -1,7 +1,7 @@
-"""Confirmation of decisions whose consequences should not be started by accident.
+"""Confirmation of decisions with large consequences, so that they are not made by accident.
 
-All decisions use one mechanism. Each check returns a sentence or None. The sentences are shown together, and one tick
-on the form (“I have looked”) or ``--confirm`` on the command line confirms all of them.
+Each check returns the reason why a decision has to be confirmed, as a sentence, or None. The sentences are shown
+together. One tick on the form (“I have looked”) or ``--confirm`` on the command line confirms all of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SIZED_IMAGES = 8
 
 
 def check_confirmed(services: Services, study_id: int, wish: Decision) -> None:
-    """Raise an error if the decision needs a confirmation and is not confirmed.
+    """Check that the decision is confirmed, if it needs a confirmation.
 
     Raises:
         Refused: the study's state does not allow the decision, so there is nothing to confirm.
@@ -51,7 +51,7 @@ def check_confirmed(services: Services, study_id: int, wish: Decision) -> None:
 
 
 def _large_run(services: Services, study: StudyRow, wish: Decision) -> str | None:
-    """Check for a run of so many images that it may take days."""
+    """Return a sentence if the decision starts a run of more images than the study's ``confirm_above``; else None."""
     limit = options_of(study).confirm_above
     if wish.action is not StudyEvent.APPROVE or wish.count is None or limit is None or wish.count <= limit:
         return None
@@ -72,7 +72,10 @@ def _large_run(services: Services, study: StudyRow, wish: Decision) -> str | Non
 
 
 def _nothing_judged(services: Services, study: StudyRow, wish: Decision) -> str | None:
-    """Check for a refinement of a version whose newest round has no verdict: it would use up a round."""
+    """Return a sentence if the decision refines a version whose newest round has no verdict; else None.
+
+    Such a refinement changes no setting, and costs a round.
+    """
     if wish.action is not StudyEvent.REFINE:
         return None
     newest = _newest_round(services, study.id)
@@ -85,7 +88,7 @@ def _nothing_judged(services: Services, study: StudyRow, wish: Decision) -> str 
 
 
 def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str | None:
-    """Check for a version with few judged previews, or with few good ones among them."""
+    """Return a sentence if the decision approves a version with few judged previews or few good verdicts; else None."""
     if wish.action is not StudyEvent.APPROVE or study.state is not StudyState.REVIEWING:
         return None  # an accepted version was checked when it was accepted
     options = options_of(study)
@@ -101,7 +104,7 @@ def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _JudgedRound:
-    """The newest round of a study's current version, and the numbers of its verdicts that count."""
+    """The newest round of a study's current version, with the number of its verdicts that count."""
 
     number: int
     #: number of samples
@@ -139,10 +142,10 @@ def _newest_round(services: Services, study_id: int) -> _JudgedRound | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measured:
-    """The average cost of an image in a study's newest rendered preview round; None where unknown."""
+    """The average cost of an image, measured in a study's newest rendered preview round. None: unknown."""
 
     seconds: float | None = None
-    #: bytes, including the mask
+    #: size of the image and its mask in the image store, bytes
     size: float | None = None
 
 

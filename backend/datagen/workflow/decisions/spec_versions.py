@@ -18,8 +18,8 @@ from datagen.synthesis.engine import needs_gpu
 from datagen.workflow.parameter_routing import keep_known_parameters, select_parameters
 from datagen.workflow.services import LOCK, JobKind, UnitOfWork
 
-#: Number of shards of a batch that are pending or running at a time; finished shards are followed by new ones. It is
-#: more than all workers of an installation claim at once, and small enough to write, list and cancel the shards within
+#: Largest number of a batch's shards that are pending or running at a time. Each finished shard is followed by a new
+#: one. The number is larger than the number of workers, and small enough to write, list and cancel the shards in
 #: milliseconds.
 AHEAD = 200
 #: States of a shard that is still to be rendered.
@@ -34,7 +34,7 @@ def current_spec(session: Session, study_id: int) -> SpecRow | None:
 
 
 def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: Mapping[str, Json]) -> Spec:
-    """Return the inputs frozen as a spec. The version is its seed, so that a later round shows new samples."""
+    """Return the inputs frozen as a spec. Its seed is ``version``, so that each version shows new samples."""
     return Spec(
         labels=tuple(study.labels),
         concepts=inputs.concepts,
@@ -90,7 +90,7 @@ class BatchRequest:
     #: number of samples
     count: int
     who: str
-    #: empty: the kind and the number of the batch
+    #: the batch's name; empty: the name is made of its kind and its number, such as “run 2”
     name: str = ""
     note: str = ""
 
@@ -98,7 +98,7 @@ class BatchRequest:
 def add_batch(unit: UnitOfWork, study: StudyRow, spec: SpecRow, request: BatchRequest, shard_size: int) -> BatchRow:
     """Add and return the requested round or run of a version, divided into shards (see ``add_shards``).
 
-    Its sample indices follow those of the version's earlier batches.
+    The batch's sample indices follow those of the version's earlier batches.
     """
     session = unit.session
     number = session.scalar(
@@ -126,9 +126,9 @@ def add_batch(unit: UnitOfWork, study: StudyRow, spec: SpecRow, request: BatchRe
 def add_shards(unit: UnitOfWork, batch: BatchRow, shard_size: int, job_kind: JobKind) -> None:
     """Add the next shards of a batch, until ``AHEAD`` of them are pending or running or no samples are left.
 
-    The transaction that finishes a shard also calls this function. A batch with samples left therefore always has an
-    unfinished shard, and continues even if a process is killed. Of two concurrent calls that add the same shard, only
-    one succeeds.
+    The transaction that finishes a shard calls this function, too. A batch with samples left therefore always has an
+    unfinished shard, and it continues even if a process is killed. If two concurrent calls add the same shard, only one
+    of them succeeds.
     """
     session = unit.session
     session.flush()

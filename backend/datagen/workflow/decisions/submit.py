@@ -1,6 +1,7 @@
 """Handling of decisions: a person's decision is checked against the state machine and written as rows.
 
-The data that a decision needs from Label Studio is read before the transaction begins, so that it stays short.
+The data that a decision needs from Label Studio is read before the transaction begins, so that the transaction is
+short.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from datagen.workflow.parameter_routing import remedy
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services, UnitOfWork
 
-#: Number of answers on one decision task and its copies that are handled; the command line has no such limit.
+#: Largest number of answers that are handled on one decision task and its copies. The command line has no such limit.
 MAX_ANSWERS = 100
 #: Longest note that is stored, in characters.
 LONGEST_NOTE = 2000
@@ -41,9 +42,9 @@ _TOO_MANY = (
     f"More than {MAX_ANSWERS} answers were given on this decision task; no more are acted on. "
     "Use the newest decision task, or the command line: datagen cancel, datagen stop."
 )
-#: Actions that are still allowed on an answered decision; they end the work that it started.
+#: Actions that are allowed even on an answered decision. They end the work that the decision started.
 _ENDING_ACTIONS = (StudyEvent.CANCEL, StudyEvent.STOP)
-#: The remedy for a version that cannot be rendered with its frozen parameters, which no setting changes.
+#: The remedy for a version that cannot be rendered. Its engine and parameters are frozen, so no setting changes them.
 _FROZEN = (
     "Version {version} was made with the engine “{engine}” and what it names, and keeps them whatever is set now: put "
     "back what is missing, or choose “build preview” for a version with the engine and the parameters as they are now."
@@ -51,22 +52,22 @@ _FROZEN = (
 
 
 class Submission(Protocol):
-    """The submission of a decision that may arrive several times: it is handled once."""
+    """How a decision was submitted, if it may arrive several times. A submission is handled only once."""
 
     def point(self, session: Session) -> DecisionRow | None:
-        """Return the decision point that shows what becomes of the submission; None if none is open."""
+        """Return the decision point that shows the result of the submission; None if no decision point is open."""
 
     def check(self, point: DecisionRow | None, wish: Decision) -> None:
-        """Accept the decision at this decision point.
+        """Check that this decision point accepts the decision ``wish``.
 
         Raises:
-            Refused: the point does not accept it; the message says why.
+            Refused: the point does not accept the decision; the message gives the reason.
         """
 
     def accept(self, unit: UnitOfWork, point: DecisionRow | None) -> bool:
-        """Record, in the transaction that handles the submission, that it is handled.
+        """Record that the submission is handled, in the transaction that handles it, and return True.
 
-        Return False if it was handled before, or if another process handles it.
+        Return False if the submission was handled before, or if another process handles it.
         """
 
 
@@ -77,13 +78,13 @@ class DecisionCommand:
     study_id: int
     decision: Decision
     who: str
-    #: None for a decision that arrives once, from the command line
+    #: None for a decision from the command line, which arrives only once
     submission: Submission | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """A submitted decision task: the decision point, the annotation, and the time of its update."""
+    """An answer on a decision task, as a submission: an annotation, in the version of its last update."""
 
     point_id: int
     annotation_id: int
@@ -109,10 +110,10 @@ class _Form:
         return str(self.annotation_id) in (point.answer or {})
 
     def check(self, point: DecisionRow | None, wish: Decision) -> None:
-        """Accept a further answer to an answered decision only if it ends the work that the decision started.
+        """Check that the decision is not answered yet, or that the new answer ends the work that the decision started.
 
         Raises:
-            Refused: the decision is answered, and the new answer is any other action.
+            Refused: the decision is answered, and the new answer is another action.
         """
         if point is None or point.action is None or wish.action in _ENDING_ACTIONS:
             return
@@ -146,9 +147,9 @@ def handle_answer(services: Services, project_id: int, task: Task) -> None:
     A refusal is shown on the decision task. If Label Studio is unavailable, the error propagates, and the caller
     retries.
 
-    Answers on a copy of the task are handled like those on the original: a person cannot distinguish them, and the
-    original may be deleted, or be so new that its id is not stored yet. Only the first answer decides, on whichever of
-    them it is given. An annotation that a copy inherited from its original is not a separate answer.
+    Answers on a copy of the task are handled like answers on the original. A person cannot tell the two tasks apart,
+    and the original may be deleted, or so new that its id is not stored yet. The first answer on any of these tasks
+    decides. An annotation that a copy inherited from its original is not a separate answer.
     """
     with services.database.read() as session:
         point = decision_points.of_key(session, str(task.data.get("datagen_key")))
@@ -170,9 +171,9 @@ def handle_answer(services: Services, project_id: int, task: Task) -> None:
 
 
 def submit(services: Services, command: DecisionCommand) -> None:
-    """Handle a decision of a person who does not wait for the answer, once: a refusal is shown on the decision task.
+    """Carry out a decision once, for a person who does not wait for the result.
 
-    An outage is shown there too.
+    A refusal is shown on the decision task. An outage is shown there, too, and is raised.
 
     Raises:
         Exception: an outage; the caller retries the decision.
@@ -189,7 +190,7 @@ def submit(services: Services, command: DecisionCommand) -> None:
 
 
 def decide(services: Services, command: DecisionCommand) -> None:
-    """Carry out a decision: the one way in which any decision changes a study.
+    """Carry out a decision. Every decision changes its study by this function.
 
     Raises:
         NotConfirmed: the consequences of the decision must be confirmed first.
@@ -255,7 +256,7 @@ def _point_of(session: Session, study_id: int, submission: Submission | None) ->
 
 
 def _refuse_more(services: Services, study_id: int, point_id: int) -> None:
-    """Show on the decision task, once, that no more answers are handled."""
+    """Show on the decision task that no more answers are handled. Repeated calls change nothing."""
     with services.unit() as unit:
         unit.lock_study(study_id)
         point = unit.session.get_one(DecisionRow, point_id, populate_existing=True)
@@ -278,7 +279,7 @@ def _show_outage(services: Services, command: DecisionCommand, outage: Outage) -
 def _show_refusal(
     services: Services, study_id: int, who: str, submission: Submission | None, refusal: DatagenError
 ) -> None:
-    """Show on the decision task why a decision was refused, once for each submission."""
+    """Show on the decision task why a decision was refused, unless its submission was handled before."""
     with services.unit() as unit:
         study = unit.lock_study(study_id)
         point = _point_of(unit.session, study_id, submission)
@@ -301,7 +302,10 @@ def _answer(services: Services, study_id: int, form: _Form, annotation: Annotati
 
 
 def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> Inputs:
-    """Read the data that the decision needs from Label Studio: the inputs, or every verdict of the version's rounds.
+    """Read from Label Studio what the decision needs, and return the inputs if they are read, else empty ones.
+
+    *Build preview* needs the inputs. *Refine* and *approve* need every verdict on the version's rounds; these verdicts
+    are written as rows.
 
     Raises:
         NotReady: inputs are missing or still being read.
@@ -328,7 +332,7 @@ def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> In
 
 
 def _check_engine(services: Services, study_id: int, wish: Decision) -> None:
-    """Refuse a decision that the engine could not render, before any job is queued.
+    """Check that the engine can render what the decision asks for, before any job is queued.
 
     Raises:
         EngineError: the engine does not exist, or a parameter is set that belongs to no engine.

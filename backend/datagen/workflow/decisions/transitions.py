@@ -1,4 +1,7 @@
-"""State transitions of a study and its version, caused by a decision; ``batch_end`` has those of the end of work."""
+"""State transitions of a study and its version that a decision causes.
+
+The transitions at the end of work are in ``batch_end``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def advance(unit: UnitOfWork, study: StudyRow, event: StudyEvent, who: str) -> S
     """Apply the transition of a decision to the study and its newest version, and return that version.
 
     Raises:
-        Refused: the table of transitions does not contain it.
+        Refused: the study's state does not permit the event; see ``lifecycle.TABLE``.
     """
     step = next_transition(study.state, event)
     spec = spec_versions.current_spec(unit.session, study.id)
@@ -37,7 +40,7 @@ def revive(unit: UnitOfWork, study: StudyRow, batch: BatchRow, who: str) -> None
     point is created when the batch ends.
 
     Raises:
-        Refused: the table of transitions does not contain it: the study is stopped, or other work is in progress.
+        Refused: the study's state does not permit it: the study is stopped, or other work is in progress.
     """
     is_round = batch.kind == BatchKind.ROUND
     step = next_transition(study.state, StudyEvent.RETRY_ROUND if is_round else StudyEvent.RETRY_RUN)
@@ -64,9 +67,9 @@ def revive(unit: UnitOfWork, study: StudyRow, batch: BatchRow, who: str) -> None
 
 
 def go_back(unit: UnitOfWork, study: StudyRow) -> SpecRow | None:
-    """Return a study whose newest version failed to its newest version with a round, and return that version.
+    """Return a study to its newest version that has a round, after a newer version failed or was cancelled.
 
-    Return None if no version has a round.
+    Return that version; return None if no version has a round.
     """
     earlier = spec_versions.current_spec(unit.session, study.id)
     if earlier is None:

@@ -1,10 +1,11 @@
 """The reconciler: finds what was created, changed or deleted in Label Studio if the webhook event was lost.
 
-A webhook is sent once and may be lost. One request returns the counts of all projects. If the counts of a project
-changed, something was created or deleted, and the project is checked. An edit changes no count, but a task stores the
-time of its last update. Every other project is therefore checked in every second pass. A check requests the ids of the
-tasks updated since the last check, and reads only those tasks. The cost grows with the number of changes, not with the
-number of tasks.
+A webhook is sent once and may be lost. In each pass, one request returns the counts of all projects. If the counts of a
+project changed, something was created or deleted, and the project is checked. An edit changes no count, so the projects
+whose counts did not change are checked too, each in every second pass.
+
+A check requests the ids of the tasks that were updated since the last check, and reads only those tasks. The cost grows
+with the number of changes, not with the number of tasks.
 """
 
 from __future__ import annotations
@@ -36,17 +37,18 @@ from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
-#: Tasks updated up to this long before the newest update seen are requested again, until this long after that update
-#: was first seen. Label Studio stamps a change before it commits it, so a slow commit becomes visible after a faster,
-#: later one. If Label Studio runs on several machines, their clocks differ.
+#: A check also requests the tasks that were updated up to this long before the newest update seen. This ends
+#: with a check that finds nothing new, at least this long after the previous check. Label Studio stamps a change
+#: before it commits it, so a change with an earlier stamp may become visible later. The clocks of several machines with
+#: Label Studio may differ, too.
 OVERLAP = timedelta(seconds=15)
-#: A project that could not be read is skipped for this long, unless something is created or deleted in it.
+#: Time for which a project that could not be read is skipped, unless something is created or deleted in it.
 FAULT_PAUSE = timedelta(seconds=60)
 _OUR_FAULT = (
     "Project {project} ({kind}) could not be read for a reason of ours ({fault}); the workers' log has it. "
     "It is tried again; its inputs, verdicts and decisions of the last moments may be missing until then."
 )
-#: The value of ``ProjectRow.seen`` if no update needs to be requested again.
+#: Value of ``ProjectRow.seen`` if no update that was seen needs to be requested again.
 _SETTLED = ""
 
 
@@ -67,8 +69,8 @@ class _CheckResult:
 def reconcile(services: Services) -> None:
     """Check every project in which people create, edit or delete tasks.
 
-    A project without creations or deletions is checked in every second pass. A project that cannot be read is named on
-    the decision task, and the other projects are checked all the same.
+    A project without creations or deletions is checked in every second pass. If a project cannot be read, the decision
+    task names it, and the other projects are still checked.
 
     Raises:
         LabelStudioUnavailable: Label Studio is unavailable; the next pass finds the same changes.
@@ -119,8 +121,8 @@ def reconcile(services: Services) -> None:
 def _due(projects: Sequence[ProjectRow], counts: Mapping[int, Counts], moment: datetime) -> list[ProjectRow]:
     """Return the projects to check now: those with creations or deletions, and half of the others.
 
-    The half consists of the projects that the last pass omitted, and of more if these are less than half. Projects that
-    could not be read less than ``FAULT_PAUSE`` ago are left out.
+    The half begins with the projects that were checked longest ago. It contains all of those that the last pass
+    omitted. A project of which a check failed less than ``FAULT_PAUSE`` ago is left out of the half.
     """
     for project_row in projects:
         if project_row.project_id not in counts:
@@ -157,7 +159,7 @@ def _is_paused(project: ProjectRow, moment: datetime) -> bool:
 
 
 def _check(services: Services, project: ProjectRow, counts: Counts, moment: datetime) -> _CheckResult:
-    """Handle the tasks of a project that were updated since the last check, like events; return the result."""
+    """Handle the tasks of a project that were updated since the last check, as their events would have been handled."""
     since = _since(project)
     stamps = services.label_studio.stamps(project.project_id, updated_since=since) if counts.tasks else []
     until = max((updated_at for _, updated_at in stamps), default="")
@@ -197,9 +199,10 @@ def _check(services: Services, project: ProjectRow, counts: Counts, moment: date
 
 
 def _failed(project: ProjectRow, counted: str, fault: str) -> _CheckResult:
-    """Return the result of a failed check, so that the next check finds the same updates.
+    """Return the result of a failed check. It leaves the position unchanged, so the next check finds the same updates.
 
-    The next pass checks the project at once if ``counted`` differs from the counts then.
+    ``counted`` are the counts to store for the project. If they differ from its counts in the next pass, that pass
+    checks the project.
     """
     return _CheckResult(
         project_id=project.project_id, seen_until=project.seen_until, seen=project.seen, counted=counted, fault=fault
@@ -245,7 +248,7 @@ def _is_skip(task: Task) -> bool:
 
 
 def _since(project: ProjectRow) -> str | None:
-    """Return the time since which updated tasks are requested; None for all tasks."""
+    """Return the time since which updated tasks are requested, in Label Studio's format; None: request all tasks."""
     if not project.seen_until:
         return None
     return _before(project.seen_until, -timedelta(microseconds=1) if project.seen == _SETTLED else OVERLAP)

@@ -1,7 +1,7 @@
-"""Events of annotations on review tasks: one reading serves the events of a project that wait at the moment.
+"""Events of annotations on review tasks. One reading of tasks serves several waiting events of a project.
 
-An event says which task changed, and the task is read as it is now. A reading therefore serves every event that arrived
-before the reading began: a burst of verdicts costs one request to Label Studio, not one each.
+An event only names the task that changed. The task is then read in its current state, so a reading serves every event
+that arrived before the reading began. A burst of verdicts thus costs one request to Label Studio, not one for each.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ log = structlog.get_logger()
 TASKS_DELETED = "TASKS_DELETED"
 #: Events of tasks, not of their annotations.
 TASK_ACTIONS = ("TASKS_CREATED", TASKS_DELETED)
-#: Number of events that one reading serves, besides the one that caused it.
+#: Largest number of events that one reading serves, besides the one that caused it.
 MAX_TOGETHER = 50
 
 
 def read_verdicts(services: Services, row: InboxRow) -> Write[InboxRow]:
-    """Read the review tasks of an event, and those of other events that wait; return what marks all as handled.
+    """Read the review tasks of an event, together with those of other waiting events of its project.
 
-    If the common reading is refused, the tasks of this event are read alone: the fault may be another event's.
+    Return a function that marks all of these events as handled. If Label Studio refuses the common reading, only the
+    tasks of this event are read, because another event may be the cause.
 
     Raises:
         LabelStudioError: the tasks of this event cannot be read.
@@ -64,7 +65,10 @@ def read_verdicts(services: Services, row: InboxRow) -> Write[InboxRow]:
 
 
 def _waiting(services: Services, row: InboxRow) -> Sequence[InboxRow]:
-    """Return the oldest events of annotations in the same project that no worker has tried yet."""
+    """Return the oldest waiting events of annotations in the same project, at most ``MAX_TOGETHER``.
+
+    Events that a worker has tried before are left out.
+    """
     with services.database.read() as session:
         waiting = session.scalars(
             select(InboxRow)

@@ -1,6 +1,6 @@
-"""Handling of webhook events from Label Studio, by the kind of their project.
+"""Handling of webhook events from Label Studio, by the kind of the project that they come from.
 
-An event only triggers a reading: the data is read from Label Studio, and not taken from the event.
+An event only triggers a reading. The data is read from Label Studio, and is not taken from the event.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: An event is given up after this many failures other than outages; the reconciler reads the same data later.
+#: Number of failures after which an event is given up; outages do not count. The reconciler reads the same data later.
 MAX_ATTEMPTS = 5
 
 
@@ -50,7 +50,10 @@ class _EventJob(LeasedJob[InboxRow]):
         self._services = services
 
     def work(self, row: InboxRow, lost: threading.Event) -> Write[InboxRow] | None:  # noqa: ARG002
-        """Handle the event; “Start Training” is marked as handled in the transaction of its decision."""
+        """Handle the event, and return a function that marks it as handled.
+
+        Return None for “Start Training”, which the transaction of its decision marks as handled.
+        """
         try:
             write = _handle_event(self._services, row)
         except LabelStudioMissing as gone:
@@ -65,7 +68,7 @@ def _mark_handled(_unit: UnitOfWork, row: InboxRow) -> None:
 
 
 def _handle_event(services: Services, row: InboxRow) -> Write[InboxRow] | None:
-    """Handle an event; return what marks it as handled, or None if that is done already."""
+    """Handle an event, and return a function that marks it as handled; None if it is marked already."""
     with services.database.read() as session:
         project_row = session.get(ProjectRow, row.project_id) if row.project_id is not None else None
     if project_row is None:
@@ -95,7 +98,7 @@ def _handle_event(services: Services, row: InboxRow) -> Write[InboxRow] | None:
 
 
 def start_training(services: Services, row: InboxRow, study_id: int) -> None:
-    """Handle "Start Training" in a project's menu as "build preview"; a refusal is shown on the open decision task."""
+    """Handle "Start Training" in a project's menu as *build preview*. A refusal is shown on the open decision task."""
     submit.submit(
         services,
         submit.DecisionCommand(
@@ -109,10 +112,10 @@ def start_training(services: Services, row: InboxRow, study_id: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _StartTraining:
-    """An event that is a decision.
+    """The event “Start Training”, as the submission of a decision.
 
     Unlike a form, the event leaves no record by which a repetition could be detected. It is therefore marked as handled
-    in the same transaction that carries out the decision: a worker that is killed or loses its lease has done both or
+    in the transaction that carries out the decision. A worker that is killed or loses its lease has then done both or
     neither.
     """
 
@@ -124,7 +127,7 @@ class _StartTraining:
         return decision_points.get_open_decision(session, self.study_id)
 
     def check(self, point: DecisionRow | None, wish: Decision) -> None:
-        """Accept the decision: the study's state alone decides."""
+        """Do nothing, because only the study's state decides whether the decision is possible."""
 
     def accept(self, unit: UnitOfWork, point: DecisionRow | None) -> bool:  # noqa: ARG002
         """Mark the event as handled; return False if it was handled before or the lease was lost."""

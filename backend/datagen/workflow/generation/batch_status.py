@@ -1,6 +1,6 @@
-"""Status of a batch that no worker is rendering: what it waits for.
+"""Status of a batch that no worker is rendering. It says what the batch waits for.
 
-The decision task shows this status instead of the last progress that a worker reported.
+The decision task shows this status in place of the last progress that a worker reported.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _SENTENCES = frozenset({DIED, FAILED, NO_GPU})
 
 
 def is_waiting(status_text: str) -> bool:
-    """Return whether a batch's status text says that no worker is rendering it; no remaining time is known then."""
+    """Return whether a batch's status text says that no worker is rendering it. Its remaining time is then unknown."""
     return status_text in _SENTENCES or status_text.startswith("waits for ")
 
 
 def say_outage(unit: UnitOfWork, batch: BatchRow, outage: Outage, until: datetime) -> None:
     """Show an outage and the time of the next attempt as the batch's status.
 
-    Nothing changes if the status shows the same outage already and its next attempt is still ahead.
+    Do nothing if the status shows the same outage already, with a time in the future.
     """
     if batch.state != WorkState.RUNNING or (batch.status_text.startswith(str(outage)) and _has_future_retry(batch)):
         return
@@ -44,18 +44,18 @@ def say_outage(unit: UnitOfWork, batch: BatchRow, outage: Outage, until: datetim
 def note_claim(unit: UnitOfWork, batch: BatchRow, shard: ShardRow) -> None:
     """Replace the batch's status, because a worker has claimed this shard.
 
-    Before the batch's first sample, the status says that a worker has begun; the worker's first report follows it.
-    The status of an outage stays until the time that it names, because other workers may be about to meet it too.
+    Until samples of the batch are stored, the status says that a worker has begun. The worker's first report replaces
+    it. The status of an outage stays until the time that it names, because other workers may still meet the outage.
     """
     if not _has_future_retry(batch):
         set_status(unit, batch, "" if _has_samples(unit.session, batch) else BEGUN, besides=shard)
 
 
 def status_of(session: Session, batch: BatchRow) -> str:
-    """Return the status text to show.
+    """Return the status text of a batch as it is shown.
 
-    Without a stored one, a batch that no worker has begun waits for a worker, and a batch of which every sample is
-    rendered is being published.
+    A running batch of which every sample is rendered is being published, and the text says how far. In any other case
+    it is the stored text. If that is empty, and no worker has begun the batch, it waits for a worker.
     """
     if batch.state == WorkState.RUNNING and batch.rendered_at is not None:
         return f"posting to Label Studio: {count_published(session, batch):,} of {batch.count:,}"
@@ -83,9 +83,13 @@ def _has_future_retry(batch: BatchRow) -> bool:
 
 
 def set_status(unit: UnitOfWork, batch: BatchRow, words: str, besides: ShardRow | None = None) -> None:
-    """Set the batch's status text, unless a worker is rendering one of its shards and reports progress itself.
+    """Set a batch's status text, unless a worker is rendering one of its shards: that worker reports its progress.
 
-    The shard ``besides`` is not considered.
+    Args:
+        unit: the transaction.
+        batch: the batch.
+        words: the new text.
+        besides: a shard that does not count, even if a worker is rendering it.
     """
     if (
         batch.status_text != words

@@ -1,4 +1,4 @@
-"""Contact sheets: one picture with the samples of a round or run, the synthesized instances outlined."""
+"""Contact sheets: one picture with the samples of a round or run, and outlines round the synthesized instances."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from datagen.imaging.png_encoder import encode_png
 from datagen.store.blob_store import BlobStore
 from datagen.synthesis.engine import Picture, Pictures
 
-#: One sample's cell, pixels; five in a row fill a laptop's screen.
+#: Side of the square cell of a sample in pixels, number of cells in a row, and gap between cells in pixels. A row is as
+#: wide as a laptop's screen.
 CELL, COLUMNS, GAP = 240, 5, 6
 #: Height of the strip above each cell that holds the sample's number, pixels.
 CAPTION = 18
 #: Colour of the outlines (RGB); neither metal nor tissue has it.
 OUTLINE = (255, 0, 160)
-#: Largest number of samples on a sheet; a round has 20.
+#: Largest number of samples on a sheet. A round has 20 by default.
 MAX_CELLS = 60
-#: Number of a generation run's first images on its sheet.
+#: Number of images on the sheet of a generation run, which shows the run's first images.
 RUN_CELLS = 20
 
 
 def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sample], first_number: int) -> str:
-    """Draw the sheet of samples, in their order and numbered from ``first_number``, store it, and return its digest."""
+    """Draw the contact sheet of samples, store it in the image store, and return its digest.
+
+    The samples are drawn in the given order, at most ``MAX_CELLS`` of them, and are numbered from ``first_number``.
+    """
     cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MAX_CELLS]]
     rows = math.ceil(len(cells) / COLUMNS)
     cell_height = max(cell.shape[0] for cell in cells)  # cells of wide pictures are not square
@@ -51,7 +55,7 @@ def notice_sheet(text: str) -> bytes:
 
 
 def _cell(picture: Picture, sample: Sample) -> Picture:
-    """Return one sample in colour and 8 bits, scaled to its cell, with its outlines."""
+    """Return one sample with its outlines, in colour and 8 bits, scaled to fit its cell: [h, w, 3]."""
     if picture.dtype == np.uint16:
         picture = (picture >> 8).astype(np.uint8)
     if picture.ndim == 2:

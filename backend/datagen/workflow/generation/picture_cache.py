@@ -12,14 +12,14 @@ from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.store.blob_store import BlobStore
 from datagen.synthesis.engine import Picture
 
-#: Size of the cache, bytes; it holds 89 backgrounds of one megapixel in colour.
+#: Largest size of the cache, bytes. This is enough for 89 backgrounds of one megapixel in colour.
 CACHE_BYTES = 256 * 2**20
 
 
 class StoredPictures:
     """Decodes pictures of the image store and caches the most recently used ones, at least one.
 
-    Inputs stay untrusted after their first check, so every picture is decoded within the limits of ``decoder``.
+    An input stays untrusted even after it was checked, so every picture is decoded within the limits of ``decoder``.
     """
 
     def __init__(self, images: BlobStore, decoder: DecoderSandbox, cache_bytes: int = CACHE_BYTES) -> None:

@@ -1,7 +1,7 @@
-"""Progress of a shard: kept in memory by its worker and written to the database at intervals by a separate thread.
+"""Progress of a shard. Its worker keeps it in memory, and a separate thread writes it to the database at intervals.
 
-With a separate thread, the progress of an engine that takes minutes between two reports is written in time, and a fast
-engine does not write a row for every image.
+The thread writes in time even if an engine takes minutes between two reports. A fast engine does not cause a write for
+every image.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
-#: Seconds between two writes of the progress, which is then published to Label Studio.
+#: Seconds between two writes of the progress to the database. Each write is published to Label Studio.
 PROGRESS_SECONDS = 5.0
 
 
@@ -50,7 +50,7 @@ class ProgressReporter:
         self._rendering_since = 0.0
 
     def fitting(self, done: float, what: str) -> None:
-        """Record the progress of the fit.
+        """Record the progress of the fit: ``done`` from 0 to 1, and ``what`` the engine is doing.
 
         Raises:
             LeaseLost: rendering is to stop.
@@ -58,9 +58,10 @@ class ProgressReporter:
         self._record(_Progress(f"{what} ({done:.0%})"[:200], fit_progress=done))
 
     def rendering(self, rendered_count: int) -> None:
-        """Record that ``rendered_count`` samples of the shard are rendered and the next one was begun.
+        """Record that ``rendered_count`` samples of the shard are rendered and that the next one was begun.
 
-        For a batch of one shard, the status text includes the remaining time; for others, the decision page shows it.
+        If the batch has only this shard, the status text includes the remaining time. The remaining time of any other
+        batch is computed for the decision page.
 
         Raises:
             LeaseLost: rendering is to stop.
@@ -75,7 +76,7 @@ class ProgressReporter:
         self._record(_Progress(status_text, rendered_count=rendered_count))
 
     def write(self) -> None:
-        """Write the current progress, unless it was written last."""
+        """Write the current progress, unless the last write was of the same progress."""
         current = self._current
         if current == self._written:
             return

@@ -1,4 +1,4 @@
-"""Warnings of a run that people need before they use its images, beyond those of its version's previews."""
+"""Warnings about a run for people who want to use its images. Warnings about the version's previews are left out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.workflow.sample_mapping import trace_of
 
-#: Prefixes of a version's findings: of warnings, and of details (methods and numbers).
+#: Prefixes of a version's report lines: of a warning, and of a detail (a method or a number). Other findings have none.
 WARNING, DETAIL = "Note: ", "Details: "
 _CHANGED_RESOURCE = (
     "Note: not made with the {what} of its previews (SHA-256 {new} in place of {old}), so it may look otherwise. Look "
     "at some of the images before you use them; or put the former files back and approve again."
 )
-#: Largest number of warnings of a batch: each shard may add some, and the whole list is written each time.
+#: Largest number of warnings of a batch. It is limited because each shard may add some, and the whole list is written
+#: each time.
 MAX_REMARKS = 50
 _NUMBERS = re.compile(r"\b\d[\d,.]*\b")
 
@@ -36,7 +37,7 @@ def add(batch: BatchRow, lines: Iterable[str]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sorted:
-    """A version's findings by purpose, without their prefixes."""
+    """A version's report lines by their purpose, without prefixes."""
 
     warnings: Sequence[str]
     findings: Sequence[str]
@@ -53,9 +54,9 @@ def by_purpose(lines: Iterable[str]) -> Sorted:
 
 
 def made_otherwise(session: Session, spec: SpecRow, samples: Sequence[SampleRow]) -> list[str]:
-    """Return a warning for each resource of these samples that differs from that of the version's previews.
+    """Return a warning for each resource of the engine that has changed since the version's previews were made.
 
-    A spec refers to some resources by a folder or a cached result, whose content may change after the approval.
+    A spec refers to some resources by a folder or a cached result. Their content may change after the approval.
     """
     preview = session.scalar(
         select(SampleRow)

@@ -1,4 +1,4 @@
-"""Rendering a shard: fit the engine, render, store, and add the samples to the outbox, in that order.
+"""Rendering of a shard. The steps, in order: fit the engine, render, store the images, add the samples to the outbox.
 
 Rendering is deterministic: workers on machines of the same kind (same releases, same CPU features) produce the same
 bytes from the same spec and index.
@@ -39,11 +39,11 @@ from datagen.workflow.services import JobKind, Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: A shard is given up after this many failures that are internal errors or killed its worker.
+#: Number of failures after which a shard is given up. Internal errors count, and attempts that killed their worker.
 MAX_ATTEMPTS = 5
 #: Longest finding or warning that rows contain, characters.
 _LONGEST_LINE = 1000
-#: Fitted engines that a process keeps.
+#: Largest number of fitted engines that a process keeps.
 MAX_FITTED = 4
 _WORKERS_DIED = (
     "rendering samples {first} to {last} killed its worker {times} times; see the end of the workers' log, and give "
@@ -76,7 +76,7 @@ class FittedEngineCache:
 
 
 def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id: int) -> None:
-    """Render a shard if it is still pending. If it cannot be rendered, its batch fails with the reason."""
+    """Render a shard, if it is due and no other worker owns it. If it cannot be rendered, its batch fails."""
     leased_work(services, RenderJob(services, fitted_engines), shard_id)
 
 
@@ -114,7 +114,7 @@ class RenderJob(LeasedJob[ShardRow]):
         spec_versions.lock_batch(unit, row.batch_id)
 
     def work(self, row: ShardRow, lost: threading.Event) -> Write[ShardRow]:
-        """Render the samples and store their images."""
+        """Render the samples, store their images, and return a function that writes the rows."""
         with self._services.database.read() as session:
             batch = session.get_one(BatchRow, row.batch_id)
             spec = session.get_one(SpecRow, batch.spec_id)
@@ -134,9 +134,9 @@ class RenderJob(LeasedJob[ShardRow]):
         return partial(self.write, rendered)
 
     def _sheet(self, row: ShardRow, batch: BatchRow, samples: Sequence[SampleRow]) -> str | None:
-        """Store the contact sheet of a batch, with its first shard; return its digest.
+        """Store the contact sheet of a batch if this is its first shard, and return the sheet's digest; else None.
 
-        A round has one shard; the sheet of a run shows its first images.
+        The first shard of a round contains all of its samples. The sheet of a run shows the run's first images.
         """
         if row.start != batch.first:
             return None
@@ -149,7 +149,7 @@ class RenderJob(LeasedJob[ShardRow]):
         )
 
     def write(self, rendered: RenderedShard, unit: UnitOfWork, row: ShardRow) -> None:
-        """Write the samples; the last shard of a batch ends its rendering."""
+        """Write the rows of the samples. If this is the last shard of the batch, mark the batch as rendered."""
         batch = unit.session.get_one(BatchRow, row.batch_id)
         spec = unit.session.get_one(SpecRow, batch.spec_id)
         unit.session.add_all(rendered.samples)
@@ -181,11 +181,11 @@ class RenderJob(LeasedJob[ShardRow]):
         )
 
     def waits(self, unit: UnitOfWork, row: ShardRow, outage: Outage) -> None:
-        """Show the outage, and the time of the next attempt."""
+        """Show the outage and the time of the next attempt on the decision task."""
         batch_status.say_outage(unit, unit.session.get_one(BatchRow, row.batch_id), outage, row.due_at)
 
     def failed(self, unit: UnitOfWork, row: ShardRow) -> None:
-        """Show that rendering failed for a reason that people cannot remedy."""
+        """Show on the decision task that rendering failed and is tried again. People cannot remedy the reason."""
         batch_status.set_status(unit, unit.session.get_one(BatchRow, row.batch_id), batch_status.FAILED)
 
     def gave_up(self, unit: UnitOfWork, row: ShardRow) -> None:
@@ -193,15 +193,15 @@ class RenderJob(LeasedJob[ShardRow]):
         batch_end.fail(unit, unit.session.get_one(BatchRow, row.batch_id), row.error)
 
     def after_failures(self, row: ShardRow, fault: Exception) -> str:
-        """Return the reason, with the number of failures."""
+        """Return the reason for giving up the shard, with the number of failures."""
         return f"rendering failed {leases.failures(row)} times, last with {shown(fault)}"
 
     def after_deaths(self, row: ShardRow) -> str:
-        """Return the reason, with the samples that were rendered."""
+        """Return the reason for giving up the shard, with the samples during which the workers were killed."""
         return _WORKERS_DIED.format(first=row.start, last=row.stop - 1, times=MAX_ATTEMPTS)
 
     def after_patience(self, row: ShardRow, waited_for: str) -> str:
-        """Return the reason, with the command that resumes the batch."""
+        """Return the reason for giving up the shard, with the command that resumes the batch."""
         with self._services.database.read() as session:
             study = session.get_one(BatchRow, row.batch_id).study.name
         return f"{waited_for}; when it works again, run: datagen retry {shlex.quote(study)}"
@@ -212,23 +212,23 @@ class RenderedShard:
     """The result of rendering a shard."""
 
     samples: Sequence[SampleRow]
-    #: of the engine's fit
+    #: the report of the engine's fit
     report: FitReport
     #: digest of the contact sheet; None if the shard is not the first of its batch
     sheet: str | None
     #: seconds that the rendering took, without the fit
     seconds: float
-    #: of the batch's next shards
+    #: the kind of the jobs that render the batch's next shards
     job_kind: JobKind
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings of the fit, as rows contain them."""
+        """The warnings of the fit as report lines, which rows store."""
         return [f"{run_warnings.WARNING}{warning}"[:_LONGEST_LINE] for warning in self.report.warnings]
 
     @property
     def findings(self) -> list[str]:
-        """The findings, details and warnings of the fit, as rows contain them."""
+        """The findings, details and warnings of the fit as report lines, which rows store."""
         details = [f"{run_warnings.DETAIL}{detail}" for detail in self.report.details]
         return [*(line[:_LONGEST_LINE] for line in (*self.report.findings, *details)), *self.warnings]
 

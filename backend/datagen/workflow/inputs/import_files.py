@@ -1,8 +1,8 @@
-"""Adding inputs from files, folders, zips, or another Label Studio project instead of Label Studio's upload form.
+"""Adding inputs from files, folders, zips, or another Label Studio project, without Label Studio's upload form.
 
-All sources share one pipeline: it reads pictures with their drawings, finds each picture, maps its regions to the
-study's controls and labels, and creates or completes tasks of the study's project. Adding the same input again changes
-nothing. The steps are in ``importing/``.
+All sources share one pipeline. It reads which pictures a source names, with their drawings. It finds each picture, and
+maps its regions to the study's controls and labels. Then it creates or completes tasks of the study's project. Adding
+the same input again changes nothing. The steps are in ``importing/``.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Added:
-    """Result of an import: numbers of new and known tasks, and a sentence for each item that was not used."""
+    """Result of an import: the numbers of new and of known tasks, and a sentence for each item that was not used."""
 
     new: int
     known: int
     problems: tuple[str, ...]
-    #: known tasks whose given drawings cannot be used, none of them
+    #: number of known tasks whose given drawings were all refused
     refused: int = 0
-    #: existing tasks that received missing drawings
+    #: number of existing tasks to which missing drawings were added; ``known`` does not count them
     completed: int = 0
-    #: submitted regions
+    #: number of regions that were submitted
     regions: int = 0
     #: sentences that are not problems
     notes: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Added:
 
     @property
     def usable(self) -> int:
-        """Number of pictures that are used, or were before, with at least one of their given drawings."""
+        """Number of tasks that are in use after the import: new, known and completed ones, without the refused ones."""
         return self.new + self.known - self.refused + self.completed
 
 
@@ -66,7 +66,7 @@ class _Target:
     role: Role
     project_id: int
     kind: ProjectKind
-    #: the study's labels, and the labels of the source that stand for them
+    #: the study's labels, and the source's names for them
     names: LabelNames
 
 

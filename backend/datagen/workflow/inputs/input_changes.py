@@ -1,4 +1,4 @@
-"""The difference between a study's inputs and those frozen in one of its versions, in words."""
+"""Describes the difference between a study's inputs and the inputs frozen in one of its versions, as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datagen.domain.wording import counted
 def changes(version: Spec, inputs: Inputs) -> list[str]:
     """Return what changed since the version was built, such as "2 concept images added"; empty if nothing did.
 
-    An image is the same if its bytes and the drawings on it are. Names of files do not count.
+    An image is unchanged if its bytes and the drawings on it are equal. The name of its file does not matter.
     """
     before, after = _contents(version.concepts, version.canvases, version.backgrounds), _contents(*_drawn(inputs))
     return [line for role in Role for line in _changes(role, before[role], after[role])]

@@ -1,4 +1,4 @@
-"""The jobs of a study's inputs: one reads them, one makes the proposals; each leases its row of the study."""
+"""The two jobs of a study's inputs: one reads them, the other makes proposals. Each leases its own row of the study."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from datagen.workflow.leased_work import LeasedJob, LeaseLost, Write, leased_wor
 from datagen.workflow.outages import Outage
 from datagen.workflow.services import LOCK, JobKind, Services, UnitOfWork
 
-#: The work is given up after this many failures, until it is requested again.
+#: Number of failures after which the work is given up, until it is requested again.
 MAX_ATTEMPTS = 5
 
 
@@ -34,7 +34,7 @@ def make_proposals(services: Services, pictures: StoredPictures, study_id: int) 
 
 
 class _StudyJob(LeasedJob[R], Generic[R]):
-    """Work on the row of a study."""
+    """Work on a row that has a study's id."""
 
     max_failures = MAX_ATTEMPTS
 
@@ -52,7 +52,7 @@ class _Reading(_StudyJob[InputReadingRow]):
         self._services = services
 
     def work(self, row: InputReadingRow, lost: threading.Event) -> Write[InputReadingRow]:  # noqa: ARG002
-        """Read the inputs.
+        """Read the inputs, and return a function that ends the reading.
 
         Raises:
             LeaseLost: another process owns the reading now, or the study was deleted.
@@ -64,7 +64,7 @@ class _Reading(_StudyJob[InputReadingRow]):
         return self._end
 
     def _end(self, unit: UnitOfWork, row: InputReadingRow) -> None:
-        """Leave the row done, or make it due again."""
+        """Make the row due again if inputs are unread, changed during the reading, or have a picture to be retried."""
         study = unit.session.get_one(StudyRow, row.id)
         retry_at = input_requests.next_retry(unit.session, row.id)
         if study.inputs_read != study.inputs_changed:  # they changed during the reading, or it left some unread
@@ -74,14 +74,14 @@ class _Reading(_StudyJob[InputReadingRow]):
             leases.repeat(row, retry_at)
 
     def waits(self, unit: UnitOfWork, row: InputReadingRow, outage: Outage) -> None:
-        """Show the outage on the open decision."""
+        """Show on the open decision which outage the reading waits for."""
         study = unit.session.get_one(StudyRow, row.id)
         if study.waits_for != str(outage):
             study.waits_for = str(outage)[:300]
             decision_points.republish_open_decision(unit, study.id)
 
     def gave_up(self, unit: UnitOfWork, row: InputReadingRow) -> None:
-        """Show the reason on the open decision."""
+        """Show on the open decision why the reading was given up."""
         unit.session.get_one(StudyRow, row.id).waits_for = ""
         decision_points.republish_open_decision(unit, row.id)
 
@@ -96,7 +96,7 @@ class _ProposalMaking(_StudyJob[ProposalMakingRow]):
         self._services, self._pictures = services, pictures
 
     def work(self, row: ProposalMakingRow, lost: threading.Event) -> Write[ProposalMakingRow]:
-        """Make proposals until all are made or the time of a job is over.
+        """Make proposals until all are made or the job's time is over, and return a function that ends the work.
 
         Raises:
             LeaseLost: another process owns the work now.
@@ -105,7 +105,10 @@ class _ProposalMaking(_StudyJob[ProposalMakingRow]):
         return partial(self._end, row.revision, is_complete)
 
     def _end(self, revision: int, is_complete: bool, unit: UnitOfWork, row: ProposalMakingRow) -> None:
-        """Leave the row done, or make it due again."""
+        """Make the row due again, if proposals are left or were requested during the work.
+
+        ``revision`` is the row's revision when the work began.
+        """
         if not is_complete or row.revision != revision:
             leases.repeat(row, now())
             unit.enqueue_after_commit(JobKind.PROPOSALS, row.id)

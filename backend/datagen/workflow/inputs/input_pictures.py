@@ -1,8 +1,10 @@
-"""Fetching input pictures from Label Studio within a time limit. Pictures and failures are stored one by one.
+"""Fetches input pictures from Label Studio within a time limit. Pictures and failures are stored one by one.
+
+If the time limit is reached, the next reading continues with the other pictures.
 
 A picture that could not be used is fetched again when its address or the settings change, or after a growing interval.
-The bytes at an upload's address never change; at other addresses, bytes that failed once are not decoded again.
-The next reading continues with the pictures that a reading did not fetch.
+The bytes at the address of an upload never change. At any other address they may; bytes that could not be decoded once
+are not decoded again.
 """
 
 from __future__ import annotations
@@ -31,26 +33,26 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: Pictures fetched at the same time; more are not faster with Label Studio's development server.
+#: Number of pictures that are fetched at the same time. More are not faster with Label Studio's development server.
 FETCHERS = 4
-#: A reading begins no picture after this many seconds; the next reading continues.
+#: Time for which a reading begins to fetch further pictures, seconds. The next reading fetches the others.
 READING_SECONDS = 30.0
-#: Time limit of a picture's first attempt, seconds, so that a slow one does not delay the others. Later attempts in the
-#: background have the time limit of a download.
+#: Time limit of the first attempt to fetch a picture, seconds. It is short, so that a slow picture does not delay the
+#: others. Later attempts in the background have the time limit of a download.
 FIRST_TRY_SECONDS = 20.0
-#: Label Studio is considered unavailable if it does not return its version within this time, seconds.
+#: Time within which Label Studio has to return its version, seconds. If it does not, it is considered unavailable.
 ANSWER_SECONDS = 10.0
-#: The shortest and the longest wait after a failure; each wait is four times the previous one.
+#: The first and the longest wait after a failure. Each wait is four times the previous one.
 FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(days=1)
-#: Failed pictures of a study are retried a few at a time, with this pause in between.
+#: Pause between two readings that retry failed pictures of a study; each retries a few.
 RETRY_PAUSE = timedelta(minutes=5)
-#: Rows in one statement; databases limit the number of its parameters.
+#: Number of rows in one statement. It is limited because databases limit the parameters of a statement.
 _ROWS_AT_A_TIME = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """A picture in the image store, or the ``problem`` with it; ``unread`` if it is not fetched yet."""
+    """The result for an address: a picture in the image store, the ``problem`` with it, or ``unread`` (not fetched)."""
 
     digest: str | None = None
     width: int = 0
@@ -61,12 +63,12 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempt:
-    """A picture to fetch."""
+    """An attempt to fetch the picture at an address."""
 
     url: str
-    #: number of failed attempts
+    #: number of failed attempts before this one
     attempts: int = 0
-    #: SHA-256 of the bytes that could not be used in the last attempt, and the reason
+    #: from the last attempt: SHA-256 (hex) of the bytes that could not be used, and the reason
     content: str | None = None
     problem: str = ""
 
@@ -92,7 +94,10 @@ def fetch_pictures(
     Pictures that were fetched before an exception are kept.
 
     Args:
-        hurried: the caller is waiting for the result, so retries get no more time than first attempts.
+        services: the services with Label Studio, the image store and the decoder.
+        study_id: the study.
+        urls: the addresses.
+        hurried: whether a person waits for the result. Retries then get no more time than first attempts.
 
     Raises:
         LabelStudioUnavailable: Label Studio does not answer.
@@ -134,7 +139,7 @@ def forget_others(unit: UnitOfWork, study_id: int, urls: Iterable[str]) -> None:
 def _classify(
     services: Services, study_id: int, urls: Sequence[str]
 ) -> tuple[dict[str, Fetched], list[_Attempt], list[_Attempt]]:
-    """Return the known results, the first attempts under the current settings, and the retries that are due."""
+    """Sort addresses by what is to be done: return known results, first attempts, and retries that are due."""
     with services.database.read() as session:
         of_study = FetchedPictureRow.study_id == study_id
         rows = {row.address: row for row in session.scalars(select(FetchedPictureRow).where(of_study))}
@@ -171,7 +176,7 @@ def _classify(
 def _fetch_all(
     services: Services, new: Sequence[_Attempt], retries: Sequence[_Attempt], *, hurried: bool
 ) -> Generator[tuple[_Attempt, Fetched | _Failure]]:
-    """Fetch pictures concurrently and yield each one checked, until the time limit of a reading is reached."""
+    """Fetch pictures concurrently, and yield each attempt with its result until the time limit of a reading."""
     is_background = not new and not hurried
     seconds = DOWNLOAD_SECONDS if is_background else FIRST_TRY_SECONDS
     until = time.monotonic() + (DOWNLOAD_SECONDS if is_background else READING_SECONDS)
@@ -226,7 +231,7 @@ def _check(services: Services, attempt: _Attempt, future: Future[bytes]) -> Fetc
 
 
 def _store_result(services: Services, study_id: int, attempt: _Attempt, outcome: Fetched | _Failure) -> Fetched:
-    """Store the result of fetching a picture."""
+    """Store the result of an attempt in its row, and return it as ``Fetched``."""
     with services.unit() as unit:
         unit.lock_study(study_id)
         row = unit.session.get(FetchedPictureRow, (study_id, _address(attempt.url)))
@@ -255,7 +260,7 @@ def _problem_text(row: FetchedPictureRow) -> str:
 
 
 def _postpone_due(services: Services, study_id: int) -> None:
-    """Postpone the study's failed pictures that are due and were not retried in this reading."""
+    """Postpone those failed pictures of the study that are due but were not retried in this reading."""
     time_now = now()
     with services.unit() as unit:
         unit.session.execute(
@@ -270,13 +275,13 @@ def _address(url: str) -> str:
 
 
 def _conditions(services: Services) -> str:
-    """Return the settings that determine whether a picture can be used, as text."""
+    """Return as text the settings that decide whether a picture can be used."""
     limits = services.limits
     return f"{limits.image_bytes} bytes, {limits.image_pixels} pixels, {services.label_studio.url}"[:300]
 
 
 def _is_upload(url: str) -> bool:
-    """Return whether an address is an upload's: each upload has its own address, so its bytes never change."""
+    """Return whether an address is that of an upload. Its bytes never change: each upload has its own address."""
     try:
         return "/data/upload/" in urlsplit(url).path
     except ValueError:

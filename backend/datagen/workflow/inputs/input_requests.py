@@ -1,7 +1,7 @@
 """Requests for work on a study's inputs: reading them, and making proposals from them.
 
-Each study has one row for each of the two; ``input_jobs`` does the work of a row that is due. The study must be locked
-by the caller, so that no two transactions add the row.
+Each study has a row for the reading and a row for the proposals. ``input_jobs`` does the work of a row that is due. The
+caller must have locked the study, so that no two transactions add the same row.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from datagen.workflow.services import JobKind, UnitOfWork
 
 
 def request_reading(unit: UnitOfWork, study: StudyRow) -> None:
-    """Record that inputs changed, and request a reading; a reading that is under way is repeated."""
+    """Record that inputs changed, and request a reading. A reading that is under way is repeated after its end."""
     study.inputs_changed += 1
     request_rest(unit, study)
 
 
 def request_rest(unit: UnitOfWork, study: StudyRow) -> None:
-    """Request a reading of the inputs that the last one left unread."""
+    """Request a reading of the inputs that the last reading left unread."""
     row = unit.session.get(InputReadingRow, study.id, with_for_update=True)
     if row is None:
         unit.session.add(InputReadingRow(id=study.id))
@@ -36,7 +36,7 @@ def request_rest(unit: UnitOfWork, study: StudyRow) -> None:
 
 
 def schedule_retry(unit: UnitOfWork, study: StudyRow) -> None:
-    """Have the inputs read again when the next failed picture is due, unless a reading is pending or running."""
+    """Schedule a reading for the time when the next failed picture is due, unless one is pending or running."""
     row = unit.session.get(InputReadingRow, study.id, with_for_update=True)
     at = next_retry(unit.session, study.id)
     if at is None or (row is not None and row.state in (WorkState.PENDING, WorkState.RUNNING)):
@@ -48,13 +48,13 @@ def schedule_retry(unit: UnitOfWork, study: StudyRow) -> None:
 
 
 def next_retry(session: Session, study_id: int) -> datetime | None:
-    """Return when the study's next failed picture is due for another attempt; None if none is."""
+    """Return the time of the next attempt to fetch a failed picture of the study; None if none is planned."""
     next_at = func.min(FetchedPictureRow.retry_at, type_=Instant())
     return session.scalar(select(next_at).where(FetchedPictureRow.study_id == study_id))
 
 
 def request_proposals(unit: UnitOfWork, study: StudyRow) -> None:
-    """Request that the missing and outdated proposals are made; a job that makes them now repeats its work."""
+    """Request the making of missing and outdated proposals. A job that is making some repeats its work."""
     row = unit.session.get(ProposalMakingRow, study.id, with_for_update=True)
     if row is None:
         unit.session.add(ProposalMakingRow(id=study.id))
@@ -66,7 +66,7 @@ def request_proposals(unit: UnitOfWork, study: StudyRow) -> None:
 
 
 def reading_problem(session: Session, study: StudyRow) -> str:
-    """Return why the inputs are not read now, as the predicate of a sentence; empty if nothing prevents it."""
+    """Return why the inputs are not read now, as text that follows a subject; empty if nothing prevents the reading."""
     if study.waits_for:
         return f"{study.waits_for}; it is tried again"
     row = session.get(InputReadingRow, study.id)

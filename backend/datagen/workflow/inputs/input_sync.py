@@ -1,4 +1,4 @@
-"""Synchronization of a study's inputs: tasks of Label Studio are stored as rows, usable rows become domain values."""
+"""Synchronization of a study's inputs. Tasks of Label Studio are stored as rows; usable rows become domain values."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from datagen.workflow.inputs.parsed_results import of_row, parse, to_text
 from datagen.workflow.leased_work import LeaseLost
 from datagen.workflow.services import Services, UnitOfWork
 
-#: Ids in one statement; databases limit the number of its parameters.
+#: Number of ids in one statement. It is limited because databases limit the parameters of a statement.
 IDS_AT_A_TIME = 10_000
-#: Rows, and characters of parsed results, written in one transaction.
+#: Largest number of rows, and of characters of their parsed results, that are written in one transaction.
 ROWS_AT_A_TIME, TEXT_AT_A_TIME = 200, 2**20
-#: A reading parses no result after this many seconds; the next reading continues.
+#: Time for which a reading parses results, seconds. The next reading parses the others.
 PARSING_SECONDS = 30.0
-#: Largest number of corners of all drawings of a study, because every version of its spec contains all of them.
+#: Largest number of corners of all drawings of a study together. It is limited because every version of the study's
+#: spec contains all drawings.
 MAX_CORNERS = 1_000_000
-#: Problem of an input whose picture or drawing is not read yet.
+#: Text of ``InputRow.problem`` while the picture or the drawings are not read yet.
 _UNREAD = "it is still being read"
-#: Columns whose values determine whether a stored row equals the row just read.
+#: Columns that are compared to decide whether a stored row equals the row that was just read.
 _COMPARED = (
     *("study_id", "role", "name", "url", "digest", "width", "height"),
     *("answered", "updated_at", "annotation_id", "problem"),
 )
-#: Columns whose values determine whether the parsed result of a row is current.
+#: Columns on which the parsed result of a row depends. If they are unchanged, the result is current.
 _PARSED_FROM = ("role", "digest", "width", "height", "answered", "updated_at", "annotation_id")
 
 
@@ -58,18 +59,22 @@ class _Reading:
 
 
 def refresh(services: Services, study_id: int, *, force: bool = False, lease: InputReadingRow | None = None) -> Inputs:
-    """Read the study's inputs from Label Studio if they changed since the last reading (always with ``force``).
+    """Read the study's inputs from Label Studio if they changed since the last reading, and return them.
 
-    New pictures are fetched, checked and stored. A picture that cannot be used is stored with the reason; the others
-    are used. The open decision then shows the available and the missing inputs. Inputs beyond the time limit of a
-    reading are counted as ``unread``, and the next reading, which is enqueued, continues with them.
+    New pictures are fetched, checked and stored. If a picture cannot be used, the reason is stored. The open decision
+    then shows the available and the missing inputs. Inputs that a reading does not reach within its time limit are
+    counted as ``unread``; a further reading is enqueued for them.
 
-    A project that cannot be read is shown in the decision too, and its inputs are unchanged; with ``force``, the
-    exception is raised.
+    A project that cannot be read is shown on the decision, too, and its inputs stay unchanged.
 
-    The job of a reading has a ``lease``, and writes nothing after it lost the lease. A decision reads the inputs
-    without one, because it does not wait for the job; of the two readings, the newer one writes
-    (``StudyRow.inputs_reading``).
+    Two readings may run at the same time: that of a job, and that of a decision, which does not wait for the job. Of
+    the two, the one that began later writes (``StudyRow.inputs_reading``).
+
+    Args:
+        services: the services.
+        study_id: the study.
+        force: read the inputs even if they did not change, and raise an error if a project cannot be read.
+        lease: the claimed row of the job that reads; None for a decision. A job that lost its lease writes nothing.
 
     Raises:
         LeaseLost: another process owns the reading now.
@@ -123,7 +128,7 @@ def _read_project(services: Services, study_name: str, project: ProjectRow, role
 
 
 def _unchanged_rows(stored_rows: Iterable[InputRow], readings: Sequence[_Reading]) -> list[InputRow]:
-    """Return the unchanged rows: of projects that could not be read, and of tasks that Label Studio cannot send."""
+    """Return the stored rows to keep: those of projects that could not be read, and of tasks that could not be sent."""
     failed = {reading.role for reading in readings if reading.fault}
     unsendable = {(reading.role, task_id) for reading in readings for task_id in reading.unreadable}
     return [
@@ -135,7 +140,7 @@ def _unchanged_rows(stored_rows: Iterable[InputRow], readings: Sequence[_Reading
 
 
 def collect(session: Session, study: StudyRow) -> Inputs:
-    """Return the study's inputs as last read: the usable ones, and the problems with the others."""
+    """Return the study's inputs as they were last read: the usable ones, and the problems with the others."""
     rows = session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id))
     return _inputs_of(rows, study.labels)
 
@@ -161,8 +166,8 @@ def canvas_of(row: InputRow, labels: Sequence[str]) -> tuple[CanvasImage | None,
 def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
     """Return the inputs of rows, in order of their tasks.
 
-    A copy of a task with drawings is not a second input: identical drawings on one picture count once. Otherwise a
-    picture would be used both for learning and for testing.
+    If several tasks have the same picture with identical drawings, it is one input. If it were two, it could be used
+    both for learning and for testing.
     """
     concepts: list[ConceptImage] = []
     canvases: list[CanvasImage] = []
@@ -215,7 +220,7 @@ def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
 
 
 def _corner_count(drawing: ConceptImage | CanvasImage | ImageRef) -> int:
-    """Return the number of corners of the drawings on a picture."""
+    """Return the number of corners of all drawings on a picture."""
     match drawing:
         case ConceptImage():
             return sum(len(polygon.points) for region in drawing.regions for polygon in region.outline)
@@ -231,7 +236,7 @@ def _rows(
     pictures: Mapping[str, Fetched],
     stored_rows: Mapping[int, InputRow],
 ) -> Iterator[InputRow]:
-    """Yield a row for each input. Changed drawings are parsed for at most ``PARSING_SECONDS``."""
+    """Yield a row for each input. Changed drawings are parsed; after ``PARSING_SECONDS`` the others stay unread."""
     until = time.monotonic() + PARSING_SECONDS
     parsed_count = 0
     for role, raw in raw_inputs:
@@ -269,7 +274,7 @@ def _row(study_id: int, role: Role, raw: RawInput, picture: Fetched) -> InputRow
 
 
 def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
-    """Split rows into chunks of one transaction each."""
+    """Yield the rows in lists, each small enough to be written in one transaction."""
     chunk: list[InputRow] = []
     characters = 0
     for row in rows:
@@ -288,7 +293,7 @@ def _values(row: InputRow) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Writer:
-    """Writes the result of one reading, unless a newer reading has begun to write or the lease was lost."""
+    """Writes the result of one reading, until a newer reading begins to write or the lease is lost."""
 
     services: Services
     study_id: int
@@ -298,7 +303,10 @@ class _Writer:
     lease: InputReadingRow | None
 
     def write(self, rows: Sequence[InputRow]) -> bool:
-        """Store the rows that differ from those in the database; return False if a newer reading has begun to write."""
+        """Store the rows that differ from those in the database, and return True.
+
+        If a newer reading has begun to write, store nothing and return False.
+        """
         ids = [row.task_id for row in rows]
         with self.services.unit() as unit:
             study = self._locked_study(unit)
@@ -323,8 +331,8 @@ class _Writer:
     ) -> None:
         """Finish a reading: delete the rows of deleted tasks, then record it as complete or request the next one.
 
-        ``kept`` are rows of tasks that this reading could not read. An immediate next reading would fail too, so the
-        reconciler schedules it once their projects are readable.
+        ``kept`` are the stored rows of tasks that this reading could not read. No reading is requested for them,
+        because it would fail, too. The reconciler requests one once their projects can be read.
         """
         read_ids = {row.task_id for row in (*rows, *kept)}
         is_unread = any(row.problem == _UNREAD for row in rows)

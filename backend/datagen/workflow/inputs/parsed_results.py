@@ -1,6 +1,6 @@
-"""Parsed annotation results of inputs: domain values and problems, computed once and stored as text in the input's row.
+"""Parsed annotation results of inputs: domain values and problems. They are stored as text in the row of the input.
 
-Parsing polygons is slow, so it happens before a transaction begins; reading a row involves no geometry.
+Parsing polygons is slow, so a result is parsed only once, before a transaction begins. Reading the row is then fast.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from datagen.label_studio.mapping.form_answers import background_use
 from datagen.label_studio.mapping.regions import canvas_areas, concept_regions
 from datagen.store.tables.inputs import InputRow
 
-#: Problems are truncated to this many characters.
+#: Largest number of characters of a problem; longer ones are cut.
 _LONGEST_PROBLEM = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """A parsed annotation: ``regions`` of a concept, ``areas`` of a canvas, or whether a background is ``used``."""
+    """A parsed annotation: ``regions`` of a concept image, ``areas`` of a canvas, or ``used`` for a background."""
 
     regions: tuple[ConceptRegion, ...] = ()
     areas: tuple[CanvasArea, ...] = ()
@@ -50,7 +50,7 @@ def to_text(parsed: Parsed) -> str:
 
 
 def of_row(row: InputRow, labels: Sequence[str]) -> Parsed:
-    """Return the parsed result of an input's row; a row of an earlier version is parsed here, with bounded effort."""
+    """Return the parsed result of an input's row. A row of an earlier version is parsed here, with limits."""
     if row.parsed is None:
         return parse(row.role, row.result, row.width, row.height, labels)
     body = json.loads(row.parsed)

@@ -1,6 +1,6 @@
-"""Proposals for annotators in the input projects: created by a worker after inputs changed, read by the web process.
+"""Proposals for annotators in the input projects. A worker makes them after inputs changed; the web process reads them.
 
-The study's engine suggests the outlines and areas (``Engine.suggester``), which become regions of Label Studio here."""
+The study's engine suggests outlines and areas (``Engine.suggester``). This module makes regions of them."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from datagen.workflow.services import Services
 
 log = structlog.get_logger()
 
-#: Proposals stored in one transaction.
+#: Number of proposals that are stored in one transaction.
 PROPOSALS_AT_A_TIME = 20
-#: A job creates no proposal after this many seconds; the next job continues.
+#: Time for which a job makes proposals, seconds. The next job makes the others.
 PROPOSING_SECONDS = 300.0
 
 
 def propose(services: Services, pictures: StoredPictures, study_id: int, lost: threading.Event) -> bool:
-    """Create the missing and outdated proposals of a study's tasks; return whether none is left to create.
+    """Make the missing and outdated proposals of a study's tasks, for ``PROPOSING_SECONDS`` at most.
 
-    They are stored in small transactions, for ``PROPOSING_SECONDS`` at most.
+    Return True if none is left to make. Proposals are stored in small transactions.
 
     Raises:
         EngineError: the study's engine is not installed.
@@ -77,7 +77,10 @@ def propose(services: Services, pictures: StoredPictures, study_id: int, lost: t
 def _new_proposals(
     engine: Engine, pictures: StoredPictures, study: StudyRow, rows: Sequence[InputRow], bases: Mapping[int, str]
 ) -> Iterator[ProposalRow]:
-    """Yield the missing and outdated proposals; a picture that does not decode gets an empty one."""
+    """Yield a row for each missing or outdated proposal. If a picture does not decode, its proposal is empty.
+
+    ``bases`` is task id → ``ProposalRow.basis`` of the stored proposal.
+    """
     drawn = [(row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])]
     backgrounds = [image_of(row) for row in rows if row.role is Role.BACKGROUND]
     suggester = engine.suggester([canvas for _, canvas in drawn], backgrounds, pictures)
@@ -97,7 +100,10 @@ def _new_proposals(
 
 
 def _regions_or_none(row: InputRow, find: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the proposed regions of a task; none if its picture does not decode, so that it is not retried forever."""
+    """Return the proposed regions of a task, which ``find`` returns.
+
+    If the task's picture does not decode, return none, so that the proposal is not tried again and again.
+    """
     try:
         return find()
     except BadPicture as problem:
@@ -138,7 +144,7 @@ def _tasks_without_outlines(study: StudyRow, rows: Sequence[InputRow]) -> list[t
 
 
 def _outline_regions(suggester: Suggester, concept: ConceptImage) -> list[dict[str, Any]]:
-    """Return the boxes as drawn, each with its proposed outline, ready to be corrected and submitted."""
+    """Return the drawn boxes of a concept task, each with its proposed outline, as regions."""
     width, height = concept.image.width, concept.image.height
     regions: list[dict[str, Any]] = []
     for number, region in enumerate(suggester.outlines(concept)):

@@ -1,6 +1,6 @@
-"""Tasks that Label Studio stores but cannot send: recorded, shown on the decision page, and deleted on request.
+"""Tasks that Label Studio stores but cannot send: they are recorded, shown on decision pages, and deleted on request.
 
-A reading skips them. Their current content is unknown, so what was read from them before is kept.
+A reading skips such a task. Its current content is unknown, so the content that was read before is kept.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from datagen.workflow.services import Services, UnitOfWork, find_study
 
 log = structlog.get_logger()
 
-#: Beginning of a project's problem if some of its tasks could not be read.
+#: Beginning of ``ProjectRow.problem`` if some, but not all, tasks of the project could not be read.
 _BEGINNING = "Left out, because Label Studio cannot send it:"
 
 
 def read_tasks(services: Services, project_id: int, **which: Any) -> tuple[list[Task], list[int]]:
-    """Return tasks of a project and the ids of those that Label Studio cannot send, which are recorded.
+    """Return tasks of a project, and the ids of those that Label Studio cannot send. These ids are also recorded.
 
     Args:
         services: the services with the Label Studio client.
@@ -56,7 +56,7 @@ def note(services: Services, project_id: int, task_ids: Iterable[int]) -> None:
 
 
 def recheck(services: Services, project: ProjectRow) -> bool:
-    """Request the unreadable tasks again; return whether one of them is readable now or was deleted.
+    """Request the recorded unreadable tasks again. Return whether at least one can be read now or was deleted.
 
     Raises:
         LabelStudioFault: too many tasks are unreadable.
@@ -76,7 +76,7 @@ def recheck(services: Services, project: ProjectRow) -> bool:
 
 
 def refresh(unit: UnitOfWork, project: ProjectRow, fault: str = "") -> None:
-    """Update a project's problem; ``fault`` is the reason if no task of the project could be read."""
+    """Update ``ProjectRow.problem``. ``fault`` is the reason if the project could not be read at all."""
     sentence = (fault or _sentence(unit.session, project))[:1000]
     if project.problem != sentence:
         project.problem = sentence
@@ -84,7 +84,7 @@ def refresh(unit: UnitOfWork, project: ProjectRow, fault: str = "") -> None:
 
 
 def is_fault(project: ProjectRow) -> bool:
-    """Return whether the last reading of a project failed completely."""
+    """Return whether the project could not be read at all in its last reading."""
     return bool(project.problem) and not project.problem.startswith(_BEGINNING)
 
 
@@ -97,13 +97,13 @@ def gone(kind: ProjectKind, project_id: int, study_name: str) -> str:
 
 
 def problems_of(session: Session, study_id: int) -> list[str]:
-    """Return a sentence for each project of a study that is not, or only partly, readable."""
+    """Return a sentence for each project of a study of which all or some tasks cannot be read."""
     query = select(ProjectRow.problem).where(ProjectRow.study_id == study_id, ProjectRow.problem != "")
     return list(session.scalars(query.order_by(ProjectRow.project_id)))
 
 
 def discard(services: Services, name: str, task_ids: Sequence[int]) -> list[int]:
-    """Delete unreadable tasks, which cannot be deleted in Label Studio because it cannot show them; return their ids.
+    """Delete unreadable tasks and return their ids. People cannot delete them in Label Studio, which cannot show them.
 
     Raises:
         Refused: a task can be read, or is in no project of the study; nothing was deleted.

@@ -1,7 +1,7 @@
-"""Unpacking zip files with inputs safely into a temporary folder.
+"""Unpacks zip files with inputs safely into a temporary folder.
 
-A zip is untrusted: its names may lead out of the folder, and its declared sizes may be wrong. Names are checked before
-a file is written, sizes while it is written. Only files with the wanted suffixes are unpacked; others are skipped.
+A zip is untrusted: the names in it may lead out of the folder, and the declared sizes may be wrong. A name is checked
+before its file is written, and the size while the file is written. Only files with the wanted suffixes are unpacked.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from datagen.errors import InputProblem
 MAX_ENTRIES = 20_000
 #: Largest unpacked size of all files together, bytes.
 MAX_BYTES = 8 * 2**30
-#: Largest ratio of unpacked to packed size: pictures are compressed already, and even a plain bitmap rarely exceeds it.
+#: Largest ratio of unpacked to packed size. Pictures are compressed already; even a plain bitmap rarely exceeds it.
 HIGHEST_RATIO = 200
-#: The ratio of a file is not checked below this size, bytes …
+#: Unpacked size of a file below which its ratio is not checked, bytes.
 SMALL_BYTES = 2**20
-#: … nor the ratio of all files together below this size (a few plain bitmaps), bytes.
+#: Unpacked size of all files together below which their ratio is not checked, bytes. This allows a few plain bitmaps.
 SMALL_TOGETHER_BYTES = 64 * 2**20
 #: Largest central directory of a zip, bytes: one kilobyte per entry.
 _MAX_DIRECTORY_BYTES = MAX_ENTRIES * 1024
 _DEEPEST, _LONGEST_NAME = 16, 255
-#: Longest name with its folders, bytes; systems accept 4,096, including the path of the temporary folder.
+#: Longest name of an entry with its folders, bytes. Systems accept 4,096 bytes, with the path of the temporary folder.
 _LONGEST_PATH = 1_000
-#: Bytes of a central directory entry before its name; the bit of its tenth byte that marks the name as UTF-8.
+#: Number of bytes of an entry of the central directory before its name, and the bit of the entry's tenth byte that
+#: marks the name as UTF-8.
 _ENTRY_BYTES, _IS_UTF_8 = 46, 0x08
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar"})
 _ENCRYPTED = 0x1
@@ -55,8 +56,8 @@ def unpacked(
 ) -> Iterator[Path]:
     """Yield a temporary folder with the zip's files of these suffixes; it is deleted when the block ends.
 
-    ``report`` is called with the name and the reason for each entry that cannot be used or has a suffix of ``refused``.
-    The others are unpacked under their own names.
+    ``report`` is called with an entry's name and a reason, if the entry cannot be used or has a suffix of ``refused``.
+    The other entries with the wanted suffixes are unpacked under their own names.
 
     Raises:
         InputProblem: the file is not a zip, or exceeds a limit.
@@ -94,7 +95,10 @@ def shown(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CentralDirectory:
-    """A zip's central directory, its position in the file, and the position that entry offsets are relative to."""
+    """A zip's central directory (``data``) and its position in the file (``start``).
+
+    ``first`` is the position in the file to which the offsets of entries are relative.
+    """
 
     data: bytes
     start: int
@@ -102,7 +106,7 @@ class _CentralDirectory:
 
 
 def _central_directory(path: Path) -> _CentralDirectory:
-    """Return the central directory after checking its size, because Python's zipfile reads the whole of it at once.
+    """Return the central directory. Its size is checked first, because Python's zipfile reads all of it at once.
 
     The end record lies in the last 64 KiB. Zip64, for more than 4 GiB or 65,535 entries, is not supported.
 
@@ -133,10 +137,10 @@ def _central_directory(path: Path) -> _CentralDirectory:
 
 
 def _wrong_utf_8_marks(directory: _CentralDirectory) -> list[int]:
-    """Return the file positions of wrong UTF-8 marks of names, in the central directory and in the local headers.
+    """Return the file positions of marks that declare a name as UTF-8 although it is not.
 
-    One such name makes Python's zipfile refuse the whole file; without the mark, the name is decoded with the code page
-    of old zips.
+    Each such name has two marks: in the central directory, and in its local header. One such name makes Python's
+    zipfile refuse the whole file. Without the marks, the name is decoded with the code page of old zips.
     """
     data, positions, offset = directory.data, [], 0
     while data[offset : offset + 4] == b"PK\x01\x02" and offset + _ENTRY_BYTES <= len(data):
@@ -154,7 +158,7 @@ def _wrong_utf_8_marks(directory: _CentralDirectory) -> list[int]:
 
 
 class _PatchedFile(io.FileIO):
-    """A zip's file that is read with the UTF-8 marks at the given positions cleared."""
+    """A zip file, read as if the UTF-8 marks at the given positions were cleared. The file itself is not changed."""
 
     def __init__(self, path: Path, positions: Iterable[int]) -> None:
         super().__init__(path)

@@ -43,15 +43,16 @@ from datagen.workflow.study_options import options_of
 
 log = structlog.get_logger()
 
-#: A publication is given up after this many failures; its reason is shown to people.
+#: Number of failures after which a publication is given up. The reason is shown to people.
 MAX_REFUSALS = 8
-#: A publication that took more than one attempt is repeated after this many lease durations: Label Studio may continue
-#: a request whose client was killed or timed out, and create its tasks after those of the next attempt.
+#: A publication that took more than one attempt is repeated once more, after this many lease durations. The reason:
+#: Label Studio may continue a request whose client was killed or timed out, and create its tasks after those of a later
+#: attempt.
 LEASES_TO_LAST_LOOK = 2
 
 
 def dispatch(services: Services, outbox_id: int) -> None:
-    """Publish one outbox row to Label Studio, if it is still pending."""
+    """Publish one outbox row to Label Studio, if it is due and no other worker owns it."""
     leased_work(services, _Publication(services), outbox_id)
 
 
@@ -65,12 +66,15 @@ class _Publication(LeasedJob[OutboxRow]):
         self._services = services
 
     def work(self, row: OutboxRow, lost: threading.Event) -> Write[OutboxRow]:  # noqa: ARG002
-        """Publish the row."""
+        """Publish the row, and return a function that ends the publication."""
         _PUBLISHERS[row.kind](self._services, row.subject_id)
         return partial(self._end, row)
 
     def _end(self, published: OutboxRow, unit: UnitOfWork, row: OutboxRow) -> None:
-        """Leave the row done, or make it due again."""
+        """Make the row due again if it changed during the publication, or if this was not the first attempt.
+
+        ``published`` is the row as it was when the publication began.
+        """
         row.published_at = now()
         if row.revision != published.revision:  # it changed during the publication
             leases.repeat(row, now())
@@ -81,7 +85,7 @@ class _Publication(LeasedJob[OutboxRow]):
 
 
 def _publish_samples(services: Services, shard_id: int) -> None:
-    """Create the review or dataset tasks of a shard; the last shard of a batch ends the batch."""
+    """Create the review or dataset tasks of a shard. If it is the last shard of its batch, end the batch."""
     with services.database.read() as session:
         shard = session.get_one(ShardRow, shard_id)
         batch = shard.batch
@@ -114,7 +118,10 @@ def _publish_samples(services: Services, shard_id: int) -> None:
 def _ensure_tasks(
     services: Services, project_id: int, name: str, drafts: Sequence[TaskDraft], *, replace_incomplete: bool = False
 ) -> dict[str, int]:
-    """Publish drafts as tasks; a task that Label Studio cannot send does not prevent the others."""
+    """Create a task for each draft that has none, and return task ids by key.
+
+    Existing tasks that Label Studio cannot send are recorded, and do not prevent the publication of the others.
+    """
     unreadable: list[int] = []
     task_ids = task_publisher.ensure_tasks(
         services.label_studio,
@@ -150,7 +157,10 @@ def _draft(
 
 
 def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
-    """Return the data that rounds and runs do not share; the task list shows most of it, not the form."""
+    """Return the keys of a task's data that differ between rounds and runs, with their values.
+
+    Most of them are shown in the task list, not in the form.
+    """
     if batch.kind == BatchKind.ROUND:
         number = f"image {shown_number(batch, sample.provenance.index)}"
         return {"round_size": str(batch.count), "number": number, **review_tasks.EMPTY_COLUMNS}
@@ -205,7 +215,7 @@ def _project(services: Services, study_id: int, project_kind: ProjectKind) -> in
 def _publish_proposal(services: Services, task_id: int) -> None:
     """Replace the proposal that Label Studio stores for a task.
 
-    If it stores none, it requests the proposal when the task is opened.
+    If Label Studio stores none, do nothing: Label Studio then requests the proposal when the task is opened.
     """
     with services.database.read() as session:
         proposal = session.get(ProposalRow, task_id)

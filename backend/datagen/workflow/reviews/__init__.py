@@ -1,1 +1,1 @@
-"""Verdicts, which are read from Label Studio, and the review tasks on which they are given."""
+"""Verdicts, and the review tasks on which people give them. Verdicts are read from Label Studio."""

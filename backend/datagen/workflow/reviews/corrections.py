@@ -1,7 +1,7 @@
 """Outlines that reviewers corrected on previews, and the examples that those previews were made from.
 
-A correction changes no label: the outline of an example does, and a new preview round shows what came of it. So that a
-correction is not lost, the decision page and the notes of the child version name the example whose outline to draw.
+A correction changes no label. To change the labels, a person draws the outline of the example, and builds a new preview
+round. The decision page and the notes of the child version therefore name the example whose outline to draw.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from datagen.workflow import decision_points
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import sample_of, shown_number
 
-#: The key of an example: the beginning of its photo's digest, and the index of its box.
+#: Format of an example's key: the beginning of its photo's digest, and the index of its box.
 _KEY_PATTERN = re.compile(r"([0-9a-f]+):(\d{1,6})")
 
 
@@ -35,7 +35,7 @@ class ReviewedImage:
 
     #: its number in the round, counted from 1
     number: int
-    #: None if a person deleted the task
+    #: the id of its review task; None if a person deleted the task
     task_id: int | None
     #: the Previews project; None before provisioning
     project_id: int | None
@@ -46,9 +46,9 @@ class Example:
     """An example of the concept."""
 
     photo: str
-    #: the number of its box in the photo, counted from 1; None if the engine does not tell
+    #: the number of its box in the photo, counted from 1; None if the engine does not record it
     box: int | None
-    #: its task, and the Concepts project; None if there is none
+    #: the id of its task, and the Concepts project; each is None if there is none
     task_id: int | None
     project_id: int | None
 
@@ -58,11 +58,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
-    """The corrected outlines of the verdicts on a round that count."""
+    """The outlines that reviewers corrected in those verdicts on a round that count."""
 
     outlines: int
     images: tuple[ReviewedImage, ...]
-    #: the examples whose outlines were corrected; empty if the engine does not tell
+    #: the examples whose outlines were corrected; empty if the engine does not record them
     examples: tuple[Example, ...]
 
 
@@ -117,9 +117,10 @@ def _listed(items: Sequence[str], comma: str = ", ") -> str:
 
 
 def _concept_of(row: SampleRow, drawn: Box) -> ConceptChoice | None:
-    """Return the example of the instance that an outline with this bounding box overlaps most, or else lies nearest to.
+    """Return the example that a corrected instance was made from; None if the engine does not record it.
 
-    Return None if the engine does not tell the examples of its instances.
+    The instance is the one whose box overlaps ``drawn`` most, or lies nearest to it. ``drawn`` is the bounding box of
+    the corrected outline.
     """
     sample = sample_of(row)
     traces = sample.provenance.trace.instances

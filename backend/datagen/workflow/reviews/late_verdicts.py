@@ -1,6 +1,10 @@
-"""Verdicts that were given, changed or deleted after the decision about their round: they do not count.
+"""Late verdicts: verdicts that were given, changed or deleted after the decision about their round.
 
-Each is news once: on the decision page that people look at when it arrives. It also stays on the page of its own round.
+A verdict that was given late does not count. A change or deletion that came late does not count: the verdict counts as
+it was before.
+
+A late verdict is shown on two decision pages: on that of its own round, and on that of the decision which was the next
+to make when the verdict arrived.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ class LateVerdicts:
 
 
 def late(session: Session, decision: DecisionRow) -> list[LateVerdicts]:
-    """Count the late verdicts to show on a decision page: one entry for each round with some, the oldest round first.
+    """Return the late verdicts that a decision page shows, counted by round; the oldest round is first.
 
     A page shows those on its own round, and those that arrived while its decision was the next one to make.
     """
@@ -60,5 +64,5 @@ def _is_news(batch_id: int, arrived_at: str, previous: DecisionRow | None, decis
 
 
 def _at(moment: datetime | None) -> str:
-    """Return a time in the form of ``VerdictRow.updated_at``, which sorts by time; empty for None."""
+    """Return a time in the format of ``VerdictRow.updated_at``, which sorts by time; empty for None."""
     return stamp(moment.isoformat()) if moment is not None else ""

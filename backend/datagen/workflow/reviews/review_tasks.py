@@ -1,10 +1,12 @@
 """Updates of review tasks: whether they are closed, and the columns of their list.
 
-Label Studio assigns every task that is not finished, whichever tab a person has open. A task of a round that accepts no
-more verdicts is therefore set to finished. No annotation is needed for that, which would count as one and name the
-token's user. A person may still judge a closed task: its heading says that the verdict does not count, the verdict is
-late, it is kept, and the decision task shows this. If a round accepts verdicts again, its tasks without a verdict are
-opened again. The update is idempotent.
+Label Studio assigns every task that is not finished, whichever tab a person has open. If a round accepts no more
+verdicts, its review tasks are therefore closed: they are set to finished. They are not closed by an annotation, because
+it would count as a verdict of the token's user.
+
+A person may still judge a closed task. Its heading says that the verdict does not count. The verdict is kept as a late
+one, and the decision task shows this. If a round accepts verdicts again, its tasks without a verdict are opened again.
+The update is idempotent.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import shown_number
 from datagen.workflow.services import Services, UnitOfWork
 
-#: Fields of a review task's data that the list shows as columns; a new task contains them, so that the columns exist.
+#: Fields of a review task's data that the task list shows as columns, with their values in a new task. New tasks
+#: contain them so that the columns exist.
 EMPTY_COLUMNS: Mapping[str, str] = {"status": "to review", "verdict": "", "reasons": "", "comment": ""}
-#: The end of the status of a closed task, which is in its heading.
+#: The end of the status of a closed task. The heading of the task shows the status.
 _TOO_LATE = "a verdict no longer counts"
-#: Longest comment in the list, in characters; the annotation holds the full comment.
+#: Longest comment in the task list, in characters. The annotation contains the full comment.
 _LONGEST_COMMENT = 200
-#: The status that names why a round accepts no more verdicts.
+#: State of a version → the status of its review tasks, which says why its rounds accept no more verdicts.
 _CLOSED_BECAUSE = {
     SpecState.REFINED: "closed: refined",
     SpecState.SUPERSEDED: "closed: built anew",
@@ -50,14 +53,14 @@ class _Round:
 
     project_id: int
     batch_name: str
-    #: None while the round accepts verdicts
+    #: why the round accepts no more verdicts; None while it accepts some
     closed_because: str | None
-    #: values of the columns, by the sample's key
+    #: key of a sample → the values of its columns
     columns: Mapping[str, Mapping[str, str]]
 
 
 def request(unit: UnitOfWork, spec: SpecRow) -> None:
-    """Add outbox rows that update the review tasks of a version's rounds after this transaction."""
+    """Add outbox rows, so that the review tasks of a version's rounds are updated after this transaction."""
     rounds = unit.session.scalars(
         select(BatchRow.id).where(BatchRow.spec_id == spec.id, BatchRow.kind == BatchKind.ROUND)
     )
@@ -141,9 +144,12 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
 
 
 def _columns(verdicts: Sequence[VerdictRow], effective: set[int], closed_because: str | None) -> dict[str, str]:
-    """Return the columns of one sample in the list; a late verdict is marked as late.
+    """Return the columns of one sample in the task list.
 
-    ``effective`` holds the annotation ids of the verdicts that count.
+    Args:
+        verdicts: all verdicts on the sample. If no verdict counts, the late ones are shown and marked as late.
+        effective: the annotation ids of the verdicts that count.
+        closed_because: why the round accepts no more verdicts; None while it accepts some.
     """
     in_time = [row for row in verdicts if row.annotation_id in effective]
     late = [row for row in verdicts if row.late]

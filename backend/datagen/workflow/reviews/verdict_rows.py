@@ -1,8 +1,8 @@
-"""Synchronization of the verdict rows with the contents of review tasks; ``verdict_sync`` selects and reads the tasks.
+"""Writes the contents of review tasks into verdict rows; ``verdict_sync`` selects and reads the tasks.
 
-A person who may write tasks may copy a review task a thousand times. The tasks are therefore parsed before the
-transaction begins, each transaction writes a few samples in time linear in their verdicts, and the number of verdicts
-kept per sample is bounded.
+The work is bounded, because a person who may write tasks may copy a review task a thousand times. Tasks are parsed
+before a transaction begins. Each transaction writes a few samples, in time linear in their verdicts. The number of
+verdicts that are kept per sample is limited.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: The states of a spec in which its rounds accept verdicts; a verdict given in any other state is late and does not
-#: count.
+#: The states of a version in which its rounds accept verdicts. A verdict that is given in any other state is late, and
+#: does not count.
 OPEN = (SpecState.RENDERING, SpecState.REVIEW)
-#: The task id of verdicts whose task was lost but not deleted by a person; ids of Label Studio begin at 1.
+#: Value of ``VerdictRow.task_id`` if the task was lost with its project. Task ids of Label Studio begin at 1.
 NOWHERE = 0
-#: Number of verdicts that are kept per sample: this many on its own task, and this many on all copies together.
+#: Largest number of verdicts that are kept per sample, on its own task, and again on all copies of the task together.
 MAX_VERDICTS = 100
 #: Number of samples whose verdicts are written in one transaction.
 SAMPLES_AT_A_TIME = 25
-#: The columns with the content of a verdict; the others hold its author and time.
+#: The columns with the content of a verdict. If another column differs (the reviewer, the time), the verdict has not
+#: changed.
 _CONTENT_COLUMNS = ("opinion", "reasons", "comment")
-#: Number of keys in one statement; databases limit its parameters.
+#: Number of keys in one statement. It is limited because databases limit the parameters of a statement.
 _KEYS_AT_A_TIME = 500
 
 
@@ -52,7 +53,8 @@ class TasksRead:
     tasks: Sequence[Task]
     #: the study's ``verdict_changes`` when the reading began
     as_of: int
-    #: task id by sample id, if ``tasks`` are all tasks of a round; an expected task that is missing was deleted
+    #: sample id → task id, if ``tasks`` are all tasks of a round; else empty. An expected task that is missing in
+    #: ``tasks`` was deleted
     expected: Mapping[int, int | None] = field(default_factory=dict)
     #: ids of tasks that exist but cannot be read
     unreadable: Collection[int] = ()
@@ -60,7 +62,7 @@ class TasksRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ShownLabels:
-    """The outlines of a sample's labels, as its review task shows them."""
+    """The outlines that a sample's review task shows before anyone changes them."""
 
     #: size of the image in pixels
     width: int
@@ -72,7 +74,7 @@ class _ShownLabels:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The verdicts of one review task: the columns of each verdict by the id of its annotation."""
+    """The verdicts on one review task, as read. ``verdicts`` is annotation id → the columns of the verdict's row."""
 
     task_id: int
     #: whether Label Studio counts the task as finished, so that its labeling stream leaves it out
@@ -81,9 +83,9 @@ class _Reading:
 
 
 def keep(services: Services, study_id: int, read: TasksRead) -> list[int]:
-    """Write the verdicts of the tasks, except for samples whose verdicts changed after the reading began.
+    """Write the verdicts on the tasks that were read. Leave out samples whose verdicts changed after the reading began.
 
-    Return the ids of the tasks of those samples.
+    Return the ids of the tasks of the samples that were left out. They have to be read again.
 
     Raises:
         Refused: the study does not exist any more.
@@ -101,7 +103,7 @@ def keep(services: Services, study_id: int, read: TasksRead) -> list[int]:
 
 
 def full_samples(session: Session, batch_id: int) -> list[int]:
-    """Return the indices of a round's samples that have reached the limit of verdicts."""
+    """Return the indices of a round's samples that have ``MAX_VERDICTS`` verdicts or more."""
     on_own = or_(VerdictRow.task_id.is_(None), VerdictRow.task_id == SampleRow.task_id)
     query = (
         select(SampleRow.index)
@@ -114,7 +116,7 @@ def full_samples(session: Session, batch_id: int) -> list[int]:
 
 
 def _readings_by_sample(services: Services, study_id: int, tasks: Iterable[Task]) -> dict[int, list[_Reading]]:
-    """Return the readings of the tasks by sample id, without tasks that show no sample of this study."""
+    """Return sample id → the readings of its tasks. Tasks that show no sample of this study are left out."""
     by_key: dict[str, list[Task]] = {}
     for task in tasks:
         key = task.data.get("datagen_key")
@@ -137,7 +139,7 @@ def _readings_by_sample(services: Services, study_id: int, tasks: Iterable[Task]
 
 
 def _shown_labels(session: Session, sample_id: int, tasks: Iterable[Task]) -> _ShownLabels | None:
-    """Return the labels that these tasks of a sample show; None if no verdict on them holds a drawing."""
+    """Return the labels that a sample's tasks show; None if they are not needed: no verdict contains a drawing."""
     if not any(
         entry.get("from_name") == "label"
         for task in tasks
@@ -174,7 +176,7 @@ def _read(task: Task, shown: _ShownLabels | None) -> _Reading:
 
 
 def _redrawn(result: Sequence[Any], shown: _ShownLabels) -> list[dict[str, Any]]:
-    """Return the outlines that differ from those shown, as ``VerdictRow.outlines`` stores them."""
+    """Return the outlines in a result that differ from those shown, in the form of ``VerdictRow.outlines``."""
     drawn = redrawn_outlines(result, shown.width, shown.height, shown.labels, shown.outlines)
     return [
         {"label": label, "points": [[round(x, 2), round(y, 2)] for x, y in outline.points]} for label, outline in drawn
@@ -184,7 +186,7 @@ def _redrawn(result: Sequence[Any], shown: _ShownLabels) -> list[dict[str, Any]]
 def _keep_samples(
     unit: UnitOfWork, study_id: int, readings: Mapping[int, Sequence[_Reading]], read: TasksRead
 ) -> list[int]:
-    """Write the verdicts of a few samples, whose tasks' readings are given by sample id; see ``keep``."""
+    """Write the verdicts on a few samples; see ``keep``. ``readings`` is sample id → the readings of its tasks."""
     study = unit.lock_study(study_id)
     outdated: list[int] = []
     changed: list[SampleRow] = []
@@ -221,7 +223,7 @@ def _keep_samples(
 
 
 def _being_updated(session: Session, batch_ids: Collection[int]) -> set[int]:
-    """Return those of these rounds whose review tasks an outbox row will close anyway."""
+    """Return the ids of those rounds whose review tasks a pending or running outbox row updates anyway."""
     query = select(OutboxRow.subject_id).where(
         OutboxRow.kind == OutboxKind.REVIEW_TASKS,
         OutboxRow.subject_id.in_(batch_ids),
@@ -231,7 +233,7 @@ def _being_updated(session: Session, batch_ids: Collection[int]) -> set[int]:
 
 
 def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdicts]:
-    """Yield these samples with their verdicts, using a fixed number of statements and without loading the labels."""
+    """Yield these samples with their verdicts. Two statements read all of them, without the samples' labels."""
     rows: dict[int, list[VerdictRow]] = {sample_id: [] for sample_id in sample_ids}
     for row in session.scalars(select(VerdictRow).where(VerdictRow.sample_id.in_(sample_ids))):
         rows[row.sample_id].append(row)
@@ -252,11 +254,14 @@ def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdic
 
 
 class _SampleVerdicts:
-    """The verdicts of one sample, inside a transaction.
+    """The verdicts on one sample, inside a transaction.
 
     Args:
-        late: the decision about the round is made, so verdicts given now are late.
-        published: the sample's task was created; if it has no task now, a person deleted the task.
+        session: the transaction's session.
+        row: the sample's row.
+        rows: the rows of its verdicts.
+        late: whether the round accepts no more verdicts, so that new ones are late.
+        published: whether the sample's task was created. If the sample has no task now, a person deleted it.
     """
 
     def __init__(
@@ -273,7 +278,10 @@ class _SampleVerdicts:
             self._on_task.setdefault(verdict_row.task_id, set()).add(verdict_row.annotation_id)
 
     def keep(self, reading: _Reading) -> bool:
-        """Make the verdict rows of one task equal to its reading; return whether anything changed."""
+        """Make the verdict rows of one task equal to its reading. Return whether anything changed.
+
+        If the round accepts no more verdicts, rows that the decision was based on are only marked as changed late.
+        """
         changed = False
         if self.row.task_id is None and self._published:
             self.row.task_id, changed = reading.task_id, True  # the task was deleted, and a person imported it again
@@ -302,7 +310,13 @@ class _SampleVerdicts:
         return self._delete(deleted) or changed
 
     def forget(self, task_id: int | None, read_task_ids: Sequence[int], unreadable: Collection[int]) -> bool:
-        """Delete the verdicts on tasks that are neither read nor ``unreadable``; return whether anything changed."""
+        """Delete the verdicts on tasks that no longer exist. Return whether anything changed.
+
+        Args:
+            task_id: the id of the sample's own task when the reading began.
+            read_task_ids: the ids of the sample's tasks that were read.
+            unreadable: the ids of tasks that exist but could not be read.
+        """
         existing = {*read_task_ids, *unreadable}
         deleted = [
             annotation_id
@@ -317,11 +331,11 @@ class _SampleVerdicts:
         return changed
 
     def _task_of(self, row: VerdictRow) -> int | None:
-        """Return the task of a verdict. Rows of an early version store none, and belong to the sample's own task."""
+        """Return the task id of a verdict. A row of an early version has none: its task is the sample's own one."""
         return self.row.task_id if row.task_id is None else row.task_id
 
     def _annotations_on_task(self, task_id: int | None) -> list[int]:
-        """Return the ids of the annotations whose verdicts were given on a task."""
+        """Return the ids of the annotations on a task that have a verdict row."""
         without_task = self._on_task.get(None, set()) if task_id == self.row.task_id else set()
         return [*self._on_task.get(task_id, ()), *without_task]
 
@@ -346,9 +360,9 @@ class _SampleVerdicts:
             row.task_id = task_id
 
     def _delete(self, annotation_ids: Iterable[int]) -> bool:
-        """Delete these verdicts, but only mark those that a decision is based on as changed late.
+        """Delete the verdicts of these annotations. Return whether anything changed.
 
-        Return whether anything changed.
+        A verdict that a decision is based on is not deleted, but marked as changed late.
         """
         changed = False
         for annotation_id in annotation_ids:

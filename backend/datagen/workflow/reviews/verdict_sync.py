@@ -1,16 +1,18 @@
 """Synchronization of verdicts with Label Studio.
 
-The rows equal the annotations in Label Studio, whether these were created, changed, deleted or skipped there.
+After a synchronization, the verdict rows equal the annotations in Label Studio, whether these were created, changed,
+deleted or skipped there.
 
 A review task may have copies: people export and import tasks, and Label Studio on SQLite may run an import twice. A
-verdict counts on the original and on every copy, because a person cannot distinguish them. A verdict therefore belongs
-to its task, and reading one task does not affect the verdicts on another. A verdict that a copy inherited from its
-original counts only if the original's does not, or once a person updates it. The number of verdicts kept per sample is
-bounded; see ``verdict_rows``.
+verdict counts on the original and on every copy, because a person cannot tell them apart. A verdict belongs to the task
+on which it was given, so reading one task does not affect the verdicts on another.
 
-Deleting a review task removes its sample from the round: its verdicts no longer count, as after the deletion of an
-annotation, and the sample needs no review any more. The task is not created again, unless the project Previews is
-replaced.
+A copy of a task also has copies of the original's annotations. The verdict of such a copied annotation counts only if
+the original verdict does not, or once a person updates the copied one. The number of verdicts kept per sample is
+limited; see ``verdict_rows``.
+
+If a person deletes a review task, its sample is removed from the round: the verdicts on it no longer count, and it
+needs no review any more. The task is not created again, unless the project Previews is replaced.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def sync_tasks(services: Services, project_id: int, task_ids: Sequence[int]) -> 
 
 
 def sync_annotations(services: Services, project_id: int, annotation_ids: Sequence[int]) -> None:
-    """Read the review tasks of these annotations; for events that contain annotation ids only (deletions)."""
+    """Read the review tasks of these annotations and write their verdicts.
+
+    It serves events that contain only the ids of annotations: deletions."""
     with services.database.read() as session:
         tasks = session.scalars(
             select(func.coalesce(VerdictRow.task_id, SampleRow.task_id))
@@ -59,7 +63,7 @@ def sync_annotations(services: Services, project_id: int, annotation_ids: Sequen
 
 
 def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> None:
-    """Read the rounds of these tasks, which were deleted according to an event; this removes their samples."""
+    """Read the rounds of tasks that were deleted according to an event. This removes the tasks' samples."""
     deleted = set(task_ids)
     with services.database.read() as session:
         rows = session.execute(
@@ -74,7 +78,7 @@ def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> 
 
 
 def sync_open_rounds(services: Services, study_id: int) -> None:
-    """Read every review task of the rounds that still accept verdicts."""
+    """Read every review task of the study's rounds that still accept verdicts, and write their verdicts."""
     with services.database.read() as session:
         rounds = session.scalars(
             select(BatchRow.id)
@@ -86,9 +90,9 @@ def sync_open_rounds(services: Services, study_id: int) -> None:
 
 
 def sync_round(services: Services, batch_id: int) -> None:
-    """Read every review task of a round, so that a decision uses all verdicts, including those whose event was lost.
+    """Read every review task of a round and write the verdicts. Delete the verdicts on tasks that no longer exist.
 
-    The verdicts on a task that no longer exists are deleted.
+    A decision then uses all verdicts, including those whose event was lost.
     """
     outdated: list[int] | None = None
     while outdated is None or outdated:
@@ -117,8 +121,8 @@ def sync_round(services: Services, batch_id: int) -> None:
 def sync(services: Services, project_id: int, **which: Any) -> None:
     """Read tasks of a Previews project, and make the verdict rows equal to their annotations.
 
-    Two workers may read the same task, and the earlier reader may write later. Each change is therefore counted, and
-    the tasks of samples that changed after the reading began are read again.
+    Two workers may read the same task, and the one that read earlier may write later. Changes are therefore counted. If
+    a sample changed after the reading of its tasks began, its tasks are read again.
 
     Args:
         which: the selection of tasks, as keyword arguments of ``LabelStudioPort.tasks``.
@@ -145,7 +149,7 @@ def takes_verdicts(state: SpecState) -> bool:
 
 
 def open_again(session: Session, spec_id: int) -> None:
-    """Make the late verdicts on a version count, because its decision failed and it accepts verdicts again."""
+    """Make the late verdicts on a version count. The version accepts verdicts again, because its decision failed."""
     rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind == BatchKind.ROUND)
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(late=False, changed_late=False))
@@ -174,14 +178,16 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
 
 
 def batch_name(batch: BatchRow) -> str:
-    """Return the value of ``batch`` in the data of a batch's tasks."""
+    """Return a batch's name in Label Studio, which is the value of ``batch`` in the data of its tasks."""
     return f"{batch.kind}-{batch.study_id}-{batch.number}"
 
 
 def effective_verdicts() -> ColumnElement[bool]:
-    """Return the condition for verdicts that count: they are not late, and are the first of an original and its copies.
+    """Return the condition for verdicts that count.
 
-    An index serves each subquery; without it the time would be quadratic in a sample's verdicts.
+    A verdict counts if it is not late, and if it is the first of an original annotation and its copies.
+
+    Each subquery uses an index. Without it, the time would be quadratic in the number of a sample's verdicts.
     """
     original, copy = aliased(VerdictRow), aliased(VerdictRow)
     of_original = exists().where(
@@ -199,7 +205,7 @@ def effective_verdicts() -> ColumnElement[bool]:
 
 
 def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
-    """Return the verdicts that count on a round's samples, in the samples' order."""
+    """Return a round's verdicts that count, each with the trace of its sample, in the order of the samples."""
     rows = session.execute(
         select(SampleRow.id, VerdictRow)
         .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)

@@ -1,4 +1,4 @@
-"""The audit of a study: who decided what, and when."""
+"""The audit log of a study: its decisions, their authors and their times."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from datagen.store.database import Database
 from datagen.store.tables.installation import AuditRow
 from datagen.workflow.services import find_study
 
-#: Lines that are returned where no other number is asked for.
+#: Default for the largest number of lines that are returned.
 MAX_LINES = 100
 
 
 def audit_lines(database: Database, study_name: str, limit: int = MAX_LINES) -> list[dict[str, Any]]:
-    """Return a study's newest audit lines, oldest of them first; those of a deleted study too.
+    """Return the newest lines of a study's audit log, at most ``limit``, in the order of time.
+
+    The lines of a deleted study are returned, too.
 
     Raises:
-        Refused: there is no such study, and no line names one.
+        Refused: there is no such study, and the log has no line about a deleted study of that name.
     """
     query = select(AuditRow).where(AuditRow.study == plain(study_name)).order_by(AuditRow.id.desc()).limit(limit)
     with database.read() as session:

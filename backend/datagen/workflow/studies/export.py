@@ -1,4 +1,4 @@
-"""Exporting a study's generated images: selects the samples and describes their runs."""
+"""Export of a study's generated images. This module selects the samples and describes their runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
 
-#: Rows read in one transaction, so that memory stays bounded for a million samples.
+#: Number of rows that are read in one transaction. It bounds the memory for a million samples.
 ROWS_AT_A_TIME = 500
 #: Largest number of runs that an error message lists.
 MAX_NAMED = 12
@@ -78,7 +78,9 @@ def export_study(
 
 
 def unfinished_runs(services: Services, name: str, run_number: int | None = None) -> list[str]:
-    """Return a sentence for each run (or the given one) that is incomplete: an export has only its generated images.
+    """Return a sentence for each incomplete run of a study. An export contains only the images generated so far.
+
+    If ``run_number`` is given, only that run is considered.
 
     Raises:
         Refused: there is no such study.
@@ -113,7 +115,7 @@ def _no_such_run(session: Session, study: StudyRow, number: int | None) -> NotRe
 
 
 def samples_of_runs(database: Database, run_ids: list[int]) -> Iterator[Sample]:
-    """Yield every sample of these runs in the order of run and index, read in pages of one transaction each."""
+    """Yield every sample of these runs, in the order of run and index. Each transaction reads ``ROWS_AT_A_TIME``."""
     for run_id in run_ids:
         last_index = -1
         while True:

@@ -27,26 +27,26 @@ from datagen.workflow.decisions.spec_versions import running_batch
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study
 
-#: Largest number of a batch's shards queued at once; ``datagen.queue.recovery`` queues the others.
+#: Largest number of a batch's shards that are enqueued at once. The recovery scan enqueues the others.
 MAX_QUEUED = 1000
 
 log = structlog.get_logger()
 
-#: Samples deleted in one transaction.
+#: Number of samples that are deleted in one transaction.
 SAMPLES_AT_A_TIME = 2_000
-#: The digests of a sample's image and mask.
+#: Columns: the digest of a sample's image, and that of its mask.
 _DIGESTS = (SampleRow.body["image"]["digest"].as_string(), SampleRow.body["mask"]["digest"].as_string())
-#: Tasks whose links are checked with one request to Label Studio.
+#: Number of tasks that are read from Label Studio in one request, to check their links.
 LINKS_AT_ONCE = 100
 
 
 @dataclass(kw_only=True)
 class MendedLinks:
-    """Numbers of checked and renewed links in a study's tasks."""
+    """Result of the renewal of a study's links: how many were checked, and how many were renewed."""
 
     looked_at: int = 0
     mended: int = 0
-    #: decision tasks that are published again through the outbox
+    #: number of decision tasks that are published again through the outbox
     decisions: int = 0
 
 
@@ -56,11 +56,11 @@ class Retried:
 
     outbox: int
     events: int
-    #: readings of the inputs, and makings of proposals
+    #: number of retried rows of work on inputs: their reading, and the making of proposals
     inputs: int
-    #: the round or run that is resumed; empty if there is none
+    #: a sentence about the round or run that is resumed; empty if none is
     revived: str = ""
-    #: why a failed round or run is not resumed; empty if there is none
+    #: why a failed round or run is not resumed, as a sentence; empty if there is none
     left: str = ""
 
 
@@ -102,7 +102,7 @@ def retry(services: Services, name: str, who: str) -> Retried:
 
 
 def _failed_input_work(session: Session, study_id: int) -> Iterator[tuple[JobKind, LeasedRow]]:
-    """Yield the study's failed reading of inputs and making of proposals."""
+    """Yield the study's failed work on inputs, with the kind of its job: the reading, and the making of proposals."""
     for job_kind, table in ((JobKind.INPUTS, InputReadingRow), (JobKind.PROPOSALS, ProposalMakingRow)):
         row = session.get(table, study_id)
         if row is not None and row.state == WorkState.FAILED:
@@ -152,7 +152,7 @@ def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
 
 
 def mend_links(services: Services, name: str) -> MendedLinks:
-    """Renew the signed links of review, dataset and decision tasks that are not valid any more.
+    """Renew those signed links in a study's review, dataset and decision tasks that are no longer valid.
 
     A link is invalid if its signing key is not accepted, if it has expired, or if its address is not this server's.
     The operation is idempotent; after an interruption, the next call completes it.
@@ -265,7 +265,7 @@ class _Samples(NamedTuple):
 
 
 def _oldest_samples(services: Services, study_id: int, name: str) -> _Samples:
-    """Return the oldest ``SAMPLES_AT_A_TIME`` samples of a study; deleting a million in one transaction is slow."""
+    """Return the oldest ``SAMPLES_AT_A_TIME`` samples of a study. A million in one transaction would take too long."""
     batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
     oldest = select(SampleRow.id, *_DIGESTS).where(SampleRow.batch_id.in_(batches)).order_by(SampleRow.id)
     with services.database.read() as session:

@@ -1,6 +1,6 @@
-"""Opening a study: creates its Label Studio projects, its rows and its first decision point.
+"""Opening of a study: creates its Label Studio projects, its rows and its first decision point.
 
-Opening an existing study repairs what is missing.
+If the study exists, what is missing is restored.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def open_study(
     new_secret: bool = False,
     options: StudyOptions | None = None,
 ) -> OpenedStudy:
-    """Provision a study in Label Studio and store it; an existing study is checked and repaired.
+    """Create a study's projects in Label Studio and store the study. An existing study is checked and repaired.
 
-    The study's webhooks get a secret of their own, derived from the secret of ``access``.
+    The study's webhooks get a secret of their own. It is derived from the secret in ``access``.
 
     Args:
         new_secret: replace the secret of the study's webhooks; the old one is accepted until every webhook has the new
@@ -138,7 +138,11 @@ def open_study(
 
 
 def _salt_of(services: Services, study_id: int, *, new_secret: bool) -> str:
-    """Return the salt of an existing study's webhooks; a new salt is stored before any webhook uses it."""
+    """Return the salt of an existing study's webhooks.
+
+    If ``new_secret`` is true, or the webhooks still contain the installation's secret itself, store a new salt and
+    return it. It is thus stored before any webhook uses it.
+    """
     with services.unit() as unit:
         study = unit.lock_study(study_id)
         if new_secret or study.webhook_salt == SHARED:

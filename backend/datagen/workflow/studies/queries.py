@@ -1,4 +1,4 @@
-"""Status of studies as plain values for the command line."""
+"""The status of studies, as plain values for the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from datagen.workflow.services import find_study
 
 
 def describe(database: Database, name: str | None = None) -> list[dict[str, Any]]:
-    """Return a flat description of every study, or of one.
+    """Return a description of every study, or only of the study ``name``. Each is an object of JSON values.
 
     Raises:
         Refused: there is no study of that name.
@@ -81,7 +81,7 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
 
 
 def _count_verdicts(session: Session, of_batches: ColumnElement[bool]) -> dict[str, int]:
-    """Return the numbers of good and bad verdicts that count, on the samples of these batches."""
+    """Return opinion → number of verdicts that count, on the samples of batches that match a condition."""
     opinions = dict(
         session.execute(
             select(VerdictRow.opinion, func.count())

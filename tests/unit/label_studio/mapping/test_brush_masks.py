@@ -11,11 +11,11 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from label_studio_sdk.converter.brush import decode_rle, mask2rle
 from shapely.geometry import Point
 from shapely.geometry import Polygon as ShapelyPolygon
 from shapely.ops import unary_union
 
+from brush_code import decode_rle, mask2rle
 from datagen.errors import BadRegion
 from datagen.label_studio.mapping import brush_masks
 from datagen.label_studio.mapping.brush_masks import MAX_STROKES, decode, outlines

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from label_studio_sdk.converter.brush import mask2rle
 from PIL import Image
 from shapely.geometry import Polygon as ShapelyPolygon
 from shapely.ops import unary_union
 
+from brush_code import mask2rle
 from datagen.domain.inputs import ProjectKind
 from datagen.errors import InputProblem
 from datagen.label_studio.mapping import brush_masks, region_conversion, region_limits

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from label_studio_sdk.converter.brush import mask2rle
 from shapely.geometry import Polygon as ShapelyPolygon
 from shapely.geometry import box as shapely_box
 from shapely.ops import unary_union
 
+from brush_code import mask2rle
 from datagen.domain.geometry import Box, Polygon, clip_polygon, rotated_corners
 from datagen.label_studio.mapping.predictions import box_region, polygon_region
 from datagen.label_studio.mapping.region_limits import MAX_PROBLEMS, MAX_REGIONS

@@ -26,8 +26,8 @@ def fit(spec, shelf):
 
 @pytest.fixture
 def study():
-    """``make_study`` with few canvases: the time of a fit grows with the square of their number."""
-    return partial(make_study, canvases=3)
+    """``make_study`` with few concepts and canvases: the time of a fit grows with the square of their numbers."""
+    return partial(make_study, concepts=4, canvases=3)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("batch") as batch:
         batch.add_column(sa.Column("doing", sa.String(length=200), nullable=False, server_default=""))
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Revert this change."""
     with op.batch_alter_table("batch") as batch:
         batch.drop_column("doing")

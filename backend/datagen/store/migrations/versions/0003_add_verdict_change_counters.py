@@ -1,4 +1,4 @@
-"""Add the number of the reading that a sample's verdicts come from: an older one must not overwrite a newer."""
+"""Add counters of changed verdicts to studies and samples, so that an older reading does not overwrite a newer one."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("study") as study:
         study.add_column(sa.Column("verdict_changes", sa.Integer(), nullable=False, server_default="0"))
     with op.batch_alter_table("sample") as sample:
@@ -18,7 +18,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Revert this change."""
     with op.batch_alter_table("sample") as sample:
         sample.drop_column("verdict_change")
     with op.batch_alter_table("study") as study:

@@ -1,4 +1,4 @@
-"""Add a verdict's task and the verdict that it is a copy of: people copy and delete review tasks."""
+"""Add two columns to verdicts, because people copy and delete review tasks: the task, and the original of a copy."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("verdict") as verdict:
         verdict.add_column(sa.Column("task_id", sa.BigInteger(), nullable=True))
         verdict.add_column(sa.Column("copy_of", sa.BigInteger(), nullable=True))
@@ -20,7 +20,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Revert this change."""
     with op.batch_alter_table("verdict") as verdict:
         verdict.drop_index("ix_verdict_task_id")
         verdict.drop_column("copy_of")

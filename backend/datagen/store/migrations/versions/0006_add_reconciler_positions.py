@@ -1,4 +1,4 @@
-"""Add the reconciler's last reading of a project, so that it does not read unchanged tasks again."""
+"""Add columns that record what the reconciler last read of a project, so that it skips unchanged tasks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("desk") as desk:
         desk.add_column(sa.Column("seen", sa.String(64), nullable=False, server_default="unknown"))
         desk.add_column(sa.Column("counted", sa.String(100), nullable=False, server_default=""))
@@ -19,7 +19,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Revert this change."""
     with op.batch_alter_table("desk") as desk:
         for column in ("looked_at", "tasks", "counted", "seen"):
             desk.drop_column(column)

@@ -1,4 +1,4 @@
-"""Add the progress of a shard and of a fit before their results are stored, and the engine's warnings of a batch."""
+"""Add the progress of a shard and of a fit that are under way, and the engine's warnings about a batch."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("shard") as shard:
         shard.add_column(sa.Column("made", sa.Integer(), nullable=False, server_default="0"))
     with op.batch_alter_table("batch") as batch:
@@ -19,7 +19,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Revert this change."""
     with op.batch_alter_table("batch") as batch:
         for column in ("warnings", "share"):
             batch.drop_column(column)

@@ -1,7 +1,7 @@
-"""Keep regions of inputs as values, and what came of fetching their pictures.
+"""Store the parsed regions of inputs, and the results of fetching their pictures.
 
-Rows that are there keep Label Studio's own form, from which regions are worked out whenever they are needed, until the
-inputs are read again. Every study is marked for that, in both directions.
+An existing row keeps its regions in Label Studio's format until the inputs are read again. Until then they are parsed
+whenever they are needed. Upgrade and downgrade both mark every study, so that its inputs are read again.
 """
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ _READ_AGAIN = "UPDATE study SET inputs_changed = inputs_changed + 1"
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("study") as study:
         study.add_column(sa.Column("inputs_reading", sa.Integer(), nullable=False, server_default="0"))
     with op.batch_alter_table("input") as rows:
@@ -40,7 +40,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    """Revert this change. Columns are dropped in place: other rows refer to these tables."""
     op.drop_index("ix_fetched_picture_retry_at", "fetched_picture")
     op.drop_table("fetched_picture")
     with op.batch_alter_table("input", recreate="never") as rows:

@@ -1,4 +1,4 @@
-"""Add a project's problem and unreadable tasks, the run size that needs confirmation, and indices of shards."""
+"""Add a project's problem and unreadable tasks, the run size that needs confirmation, and three database indexes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,7 +16,7 @@ _INDICES = (
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("desk") as desk:
         desk.add_column(sa.Column("problem", sa.String(1000), nullable=False, server_default=""))
         desk.add_column(sa.Column("unreadable", sa.JSON(), nullable=False, server_default="[]"))
@@ -27,7 +27,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    """Revert this change. Columns are dropped in place: other rows refer to these tables."""
     for name, table, _ in reversed(_INDICES):
         op.drop_index(name, table)
     with op.batch_alter_table("study", recreate="never") as study:

@@ -1,4 +1,4 @@
-"""Add the fingerprints of what all processes share, and a webhook secret for each study."""
+"""Add fingerprints of shared secrets and of projects' passwords, and the salt of each study's webhook secret."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     op.create_table(
         "shared_secret",
         sa.Column("name", sa.String(40), nullable=False),
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    """Revert this change. Columns are dropped in place: other rows refer to these tables."""
     with op.batch_alter_table("desk", recreate="never") as desk:
         desk.drop_column("login")
     with op.batch_alter_table("study", recreate="never") as study:

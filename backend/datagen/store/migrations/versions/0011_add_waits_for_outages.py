@@ -1,4 +1,4 @@
-"""Add the number and times of the waits for an unavailable service."""
+"""Add columns that record the waits of work for an unavailable service: their number and their times."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ _LEASED = ("inbox", "outbox", "shard")
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     moment = sa.DateTime(timezone=True)
     for table in _LEASED:
         with op.batch_alter_table(table) as leased:
@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    """Revert this change. Columns are dropped in place: other rows refer to these tables."""
     with op.batch_alter_table("study", recreate="never") as study:
         for column in ("waits_for", "proposals_due_at", "inputs_due_at", "inputs_waits"):
             study.drop_column(column)

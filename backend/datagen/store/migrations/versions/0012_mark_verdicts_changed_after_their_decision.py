@@ -1,4 +1,4 @@
-"""Mark verdicts that were changed or deleted after the decision about their round."""
+"""Add a column that marks verdicts that were changed or deleted after the decision about their round."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,12 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("verdict") as verdict:
         verdict.add_column(sa.Column("changed_late", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:
-    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    """Revert this change. Columns are dropped in place: other rows refer to these tables."""
     with op.batch_alter_table("verdict", recreate="never") as verdict:
         verdict.drop_column("changed_late")

@@ -1,4 +1,4 @@
-"""Add the shares below which an approval has to be confirmed, and the largest run with annotations in Label Studio."""
+"""Add a study's options: when an approval has to be confirmed, and the largest run with annotations in Label Studio."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("study") as study:
         for name, kind in _COLUMNS:
             study.add_column(sa.Column(name, kind, nullable=True))
 
 
 def downgrade() -> None:
-    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    """Revert this change. Columns are dropped in place: other rows refer to these tables."""
     with op.batch_alter_table("study", recreate="never") as study:
         for name, _ in reversed(_COLUMNS):
             study.drop_column(name)

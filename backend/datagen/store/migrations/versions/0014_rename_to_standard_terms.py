@@ -19,7 +19,7 @@ _COLUMNS = (
 
 
 def upgrade() -> None:
-    """Move forward. SQLite and PostgreSQL both rename in place, and no row is copied."""
+    """Apply this change. SQLite and PostgreSQL both rename in place, so no row is copied."""
     op.drop_index("ix_desk_study_id", "desk")
     op.rename_table("desk", "project")
     op.create_index("ix_project_study_id", "project", ["study_id"])
@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back."""
+    """Revert this change."""
     for table, old, new in _COLUMNS:
         op.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{new}" TO "{old}"')
     op.drop_index("ix_project_study_id", "project")

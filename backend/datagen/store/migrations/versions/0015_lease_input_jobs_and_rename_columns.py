@@ -1,9 +1,11 @@
-"""Add the rows that lease the reading of a study's inputs and the making of its proposals; rename columns and keys.
+"""Add tables of leased work: the reading of a study's inputs, and the making of its proposals. Rename columns and keys.
 
-Before, columns of the study held the times of postponed work, and two workers could do the same work at once.
+Before this change, columns of the study held the times of postponed work, and two workers could do the same work at
+once.
 
 The parameter ``levers`` of the engine ``diffusion`` becomes ``optimizations``, in specs that set it and in the traces
-of samples. The digest of such a spec changes with its body, so its further samples have other seeds.
+of samples. The digest of such a spec changes with its body. Samples that are rendered from it later therefore have
+other seeds than before.
 """
 
 import hashlib
@@ -51,7 +53,7 @@ def _leased_table(name: str, *others: sa.Column[object]) -> None:
 
 
 def upgrade() -> None:
-    """Move forward. Only studies with work to do get rows; a request adds the row of another."""
+    """Apply this change. Only a study with work to do gets rows; any other study gets them with its next request."""
     _leased_table("input_reading")
     _leased_table("proposal_making", sa.Column("revision", sa.Integer(), nullable=False))
     op.execute(
@@ -79,7 +81,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back. Work that is due or under way is due again."""
+    """Revert this change. Work that is due or under way is due again."""
     _rename_key(_NEW_KEY, _OLD_KEY)
     for table, old, new in _COLUMNS:
         op.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{new}" TO "{old}"')
@@ -102,7 +104,7 @@ def downgrade() -> None:
 
 
 def _rename_key(old: str, new: str) -> None:
-    """Rename the key in the parameters of specs, whose digests are computed again, and in the traces of samples."""
+    """Rename the key in the parameters of specs and in the traces of samples, and compute the specs' digests again."""
     connection = op.get_bind()
     for row in _rows_with(connection, _SPEC, old):
         group = row.body["parameters"].get("diffusion")
@@ -119,7 +121,7 @@ def _rename_key(old: str, new: str) -> None:
 
 
 def _rows_with(connection: sa.Connection, table: sa.TableClause, key: str) -> Iterator[sa.Row[Any]]:
-    """Yield the rows whose body contains the key, in order of their ids, few at a time."""
+    """Yield the rows whose body contains the key, in order of their ids; ``_ROWS`` of them are read at a time."""
     last = 0
     has_key = sa.cast(table.c.body, sa.Text).contains(f'"{key}"')
     while rows := connection.execute(

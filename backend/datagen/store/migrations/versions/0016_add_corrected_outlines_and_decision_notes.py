@@ -1,4 +1,4 @@
-"""Add the outlines that reviewers corrected to their verdicts, and the notes of decisions."""
+"""Add a column to verdicts for the outlines that the reviewer corrected, and a column to decisions for the note."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward."""
+    """Apply this change."""
     with op.batch_alter_table("verdict") as verdict:
         verdict.add_column(sa.Column("outlines", sa.JSON(), nullable=False, server_default="[]"))
     with op.batch_alter_table("decision") as decision:
@@ -18,7 +18,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back. Columns are dropped in place: other rows refer to these tables."""
+    """Revert this change. Columns are dropped in place: other rows refer to these tables."""
     with op.batch_alter_table("decision", recreate="never") as decision:
         decision.drop_column("note")
     with op.batch_alter_table("verdict", recreate="never") as verdict:

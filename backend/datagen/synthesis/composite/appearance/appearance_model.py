@@ -1,9 +1,11 @@
 """Appearance model of a concept: how its tone depends on the background, and which blends reproduce that.
 
-The slope of the concepts' tones over their surroundings' tones determines the kind: 0 is absolute (a hole is dark on
-any background), 1 is additive. The kind is "undetermined" if the surroundings of the concepts do not differ enough.
-Blends are scored by leaving one concept out: other concepts are placed on its clean surroundings and compared with it.
-"""
+The model fits the tones of the concepts as a line over the tones of their surroundings. The slope of the line names the
+kind: a slope of 0 is "absolute" (a hole is dark on any background), and a slope of 1 is "additive". The kind is
+"undetermined" if the surroundings of the concepts do not differ enough.
+
+Each blend is scored by leaving out one concept at a time. Other concepts are placed on the clean surroundings of the
+concept left out, and the results are compared with it."""
 
 from __future__ import annotations
 
@@ -21,13 +23,14 @@ from datagen.synthesis.intensity import Bools, Floats, channels_as, is_two_level
 
 #: Numbers of places and of concepts per place for the blends' scores; more make the fit slower but not better.
 _PLACES, _VISITORS = 12, 4
-#: Blends that need two-level pictures, and blends that produce greys, which such pictures do not have.
+#: Blends that need two-level pictures (pictures of two tones only), and blends that produce greys, which such pictures
+#: do not have.
 _NEEDS_TWO_LEVELS = frozenset({"two-level"})
 _MAKES_GREYS = frozenset({"soft", "residual", "ratio", "following", "gradient"})
-#: Deviation of the logarithm of the contrast for a single example, and its bounds for several.
+#: Standard deviation of the logarithm of the contrast: its value for a single example, and its bounds for several.
 _CONTRAST_LOG_ALONE = 0.05
 _CONTRAST_LOG_RANGE = (0.0, 0.2)
-#: Minimum weight of a blend that is used.
+#: A blend with a smaller weight is not used.
 _MIN_WEIGHT = 0.03
 
 
@@ -35,9 +38,10 @@ _MIN_WEIGHT = 0.03
 class AppearanceModel:
     """The appearance model of one label.
 
-    ``slope`` has the standard error ``doubt``; ``kind`` names it in words. ``contrast_log`` is the deviation of the
-    logarithm of the concepts' contrast. ``weights`` are the blends' weights, summing to 1. ``scores`` are their
-    leave-one-concept-out errors (in standard deviations of the concepts; lower is better).
+    ``slope`` is the slope of the concepts' tones over their surroundings' tones, and ``doubt`` is its standard error.
+    ``kind`` names the slope in words. ``contrast_log`` is the standard deviation of the logarithm of the concepts'
+    contrast. ``weights`` are the weights of the blends; their sum is 1. ``scores`` are the leave-one-concept-out errors
+    of the blends, in standard deviations of the concepts' features; lower is better.
     """
 
     kind: str
@@ -76,7 +80,10 @@ def fit_appearance_model(exemplars: Sequence[Exemplar]) -> AppearanceModel:
 
 
 def _slope(exemplars: Sequence[Exemplar]) -> tuple[float, float]:
-    """Return slope and standard error of the concepts' tones over their surroundings', with a prior slope of 1/2."""
+    """Return the slope of the concepts' tones over their surroundings' tones, and its standard error.
+
+    The prior of the slope is 1/2 ± 1/2.
+    """
     inside = np.array([e.patch[core(e.mask)].mean(axis=0).mean() for e in exemplars])
     under = np.array([e.clean[core(e.mask)].mean(axis=0).mean() for e in exemplars])
     if len(exemplars) < 3:
@@ -98,7 +105,11 @@ def _contrast_log(exemplars: Sequence[Exemplar]) -> float:
 def _left_out_errors(
     exemplars: Sequence[Exemplar], slope: float, two_level: bool
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Return each blend's errors over the same pairs of a place and a visiting concept; empty for one exemplar."""
+    """Return the errors [n] of each blend that suits the pictures, by the blend's name; empty arrays for one exemplar.
+
+    Each error belongs to a place, which is the clean surroundings of one concept, and a visitor, which is another
+    concept placed there. All blends are compared on the same n pairs.
+    """
     usable = [
         name
         for name in BLENDS
@@ -128,7 +139,10 @@ def _left_out_errors(
 
 
 def _visit(place: Posed, visitor: Posed, slope: float) -> BlendRegion:
-    """Return the visitor centred on the place's clean surroundings, cropped or padded by mirroring to its size."""
+    """Return the input for blending ``visitor`` into the middle of the clean surroundings of ``place``.
+
+    The surroundings are cropped, or padded by mirroring, to the visitor's size.
+    """
     rows, columns = visitor.mask.shape
     pads = [(max(0, (want - have + 1) // 2),) * 2 for want, have in zip((rows, columns), place.mask.shape, strict=True)]
     ground = np.pad(place.clean, (*pads, (0, 0)), mode="symmetric")
@@ -146,7 +160,11 @@ def _visit(place: Posed, visitor: Posed, slope: float) -> BlendRegion:
 
 
 def _weights(errors: dict[str, npt.NDArray[np.float64]]) -> dict[str, float]:
-    """Return weights that decrease with a blend's excess error over the best, in units of its standard error."""
+    """Return the weights of the blends, by name; their sum is 1.
+
+    A weight falls with the difference between the blend's mean error and the smallest mean error, divided by the
+    standard error of this difference.
+    """
     means = {name: float(blend_errors.mean()) if len(blend_errors) else 0.0 for name, blend_errors in errors.items()}
     best = min(means, key=lambda name: (means[name], name))
     raw_weights = {}
@@ -162,7 +180,7 @@ def _weights(errors: dict[str, npt.NDArray[np.float64]]) -> dict[str, float]:
 
 
 def _features(tones: Floats, mask: Bools) -> npt.NDArray[np.float64]:
-    """Return features of a placed concept: tones inside, the step at its edge, the edge's sharpness, texture."""
+    """Return the features [k] of a placed concept: its tones, the step and sharpness of its edge, and its texture."""
     kernel = np.ones((3, 3), np.uint8)
     solid = mask.astype(np.uint8)
     inner = mask & ~cv2.erode(solid, kernel, iterations=2).astype(bool)
@@ -184,6 +202,6 @@ def _features(tones: Floats, mask: Bools) -> npt.NDArray[np.float64]:
 
 
 def core(mask: Bools) -> Bools:
-    """Return the mask without its rim, or the whole mask if nothing else is left."""
+    """Return the mask without its outermost pixels, or the whole mask if no pixel would be left."""
     inner = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     return inner if inner.any() else mask

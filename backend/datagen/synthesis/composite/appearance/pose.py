@@ -1,9 +1,9 @@
 """Rotation, mirroring and scaling of a concept before placement, with a prior learned from the examples.
 
-The direction of the surroundings (brush marks, traces) is tried first, then that of the concepts themselves. If most
-examples share it, it is kept; if they form two groups at right angles, quarter turns are drawn; otherwise any rotation.
-Sizes and proportions vary by the kernel-density bandwidth of the examples.
-"""
+Directions are measured first in the surroundings (brush marks, traces), then on the concepts themselves. The first of
+the two that has a pattern decides the rotation. If most examples share one direction, it is kept. If the directions
+form two groups at right angles, quarter turns are drawn. Otherwise, any rotation is drawn. Sizes and proportions vary
+by the bandwidth of a kernel density estimate over the examples."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ from datagen.synthesis.composite.extraction.cut_sides import CutSides
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Pixels of surroundings kept round a posed mask, for the context match and the blends.
+#: Pixels of surroundings kept round a posed mask; the context match and the blends need them.
 RIM_PX = 5
-#: The same for a concept at its carrier's edge, as a share of its mask's longer side: they show the edge's course.
+#: The kept surroundings of a concept at its carrier's edge, as a share of its mask's longer side; they show the edge's
+#: course. At least RIM_PX are kept.
 _EDGE_RIM_SHARE = 0.25
-#: Doubled-angle resultant above which directions count as shared; a uniform sample of 8 exceeds .6 in 5 % of cases.
+#: Smallest mean resultant length of doubled angles at which directions count as shared. Of eight uniformly random
+#: directions, 5 % of the samples exceed 0.6.
 _SHARED = 0.6
 #: Smallest ratio of length to width of a concept that has a direction.
 _ELONGATED = 1.4
-#: Smallest and largest standard deviation of a rotation, in degrees, when a direction is kept.
+#: Smallest and largest standard deviation of a rotation, in degrees, if the direction of the examples is kept.
 _TURN_RANGE = (6.0, 25.0)
-#: Standard deviation of the logarithm of the size for a single example, and its range for several.
+#: Standard deviation of the logarithm of the size: its value for a single example, and its bounds for several.
 _SIZE_LOG_ALONE = 0.15
 _SIZE_LOG_RANGE = (0.05, 0.25)
-#: The same for the proportions: the logarithm of longer over wider.
+#: Standard deviation of the logarithm of the proportions (length over width): its value for a single example, and its
+#: bounds for several.
 _STRETCH_LOG_ALONE = 0.08
 _STRETCH_LOG_RANGE = (0.03, 0.15)
 _NORMAL = NormalDist()
@@ -42,9 +45,10 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PosePrior:
-    """Distribution of poses: ``mode`` is "kept", "quarter turns" or "any turn"; ``degrees`` is the turn's deviation.
+    """Distribution of poses: ``mode`` is "kept", "quarter turns" or "any turn".
 
-    ``size_log`` and ``stretch_log`` are the deviations of the logarithms of size and proportions.
+    ``degrees`` is the standard deviation of the rotation, in degrees. ``size_log`` and ``stretch_log`` are the standard
+    deviations of the logarithms of size and proportions. ``reason`` says in words why the mode was chosen.
     """
 
     mode: str
@@ -56,9 +60,9 @@ class PosePrior:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """Clockwise rotation in degrees, scale, and whether the photo is mirrored left to right before rotation.
+    """One pose: clockwise rotation in degrees, scale, and whether the photo is mirrored left to right before rotation.
 
-    ``stretch`` is the factor of width over height applied before rotation; the area is kept.
+    ``stretch`` is a factor of width over height. It is applied before rotation and keeps the area.
     """
 
     degrees: float
@@ -69,10 +73,11 @@ class Pose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posed:
-    """A cut-out in its pose: ``patch`` and ``clean`` [h, w, c], ``mask`` [h, w] with a rim of RIM_PX false pixels.
+    """A cut-out in its pose: ``patch`` and ``clean`` [h, w, c], and ``mask`` [h, w] with a rim of false pixels.
 
+    The rim has RIM_PX pixels, or more for a concept at its carrier's edge. ``cropped_at_border`` may remove it.
     ``opacity`` is [h, w, 1] in 0..1, or the number 1 if every pixel is opaque. ``backdrop`` and ``beyond`` [h, w] are
-    those of a concept's ``CarrierEdge``, and None for other concepts.
+    those of the concept's ``CarrierEdge``; both are None if it has none.
     """
 
     patch: Floats
@@ -134,9 +139,10 @@ def draw_pose(
     size_spread: float,
     direction_spread: float,
 ) -> Pose:
-    """Draw a random pose. A spread of 0 keeps the size, or direction, mirroring and proportions, as photographed.
+    """Draw a random pose.
 
-    ``size_at`` in 0..1 is the quantile of the size; the caller distributes it evenly.
+    A ``size_spread`` of 0 keeps the photographed size. A ``direction_spread`` of 0 keeps the photographed direction and
+    proportions, without mirroring. ``size_at`` in 0..1 is the quantile of the size; the caller distributes it evenly.
     """
     turn, side, quarter, wider = chance.normal(), chance.random(), int(chance.integers(4)), chance.normal()
     noise = _NORMAL.inv_cdf(min(max(size_at, 0.02), 0.98))
@@ -165,7 +171,7 @@ class Cutout:
         ys, xs = np.nonzero(exemplar.mask)
         self.centre = np.array([xs.mean(), ys.mean()])
         corners = np.array([[x, y] for x in (xs.min(), xs.max()) for y in (ys.min(), ys.max())], np.float64).T
-        #: the corners of the mask's box relative to the mask's centre [2, 4]
+        #: corners [2, 4] of the mask's box, relative to the mask's centre
         self.corners = corners - self.centre[:, None]
         self.mask = exemplar.mask.astype(np.float32)
         self.mixed = bool(exemplar.opacity.min() < 1)
@@ -182,9 +188,10 @@ class Cutout:
 
 
 def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | None:
-    """Return the cut-out in that pose; None if the mask is empty at that size.
+    """Return the cut-out in that pose; None if the mask has no pixel at that size.
 
-    If ``crisp``, use nearest-neighbour sampling and full opacity: a two-level picture has no intermediate tones.
+    If ``crisp``, use nearest-neighbour sampling and full opacity, because a two-level picture has no intermediate
+    tones.
     """
     angle = np.deg2rad(pose.degrees)
     cos, sin = round(float(np.cos(angle)), 12) * pose.scale, round(float(np.sin(angle)), 12) * pose.scale
@@ -227,7 +234,7 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
 
 
 def cropped_at_border(posed: Posed, cut: CutSides) -> Posed:
-    """Return a posed concept without the pixels beyond the borders that cut it off; it is not rotated."""
+    """Return a posed concept without the pixels beyond the borders that cut it off. The pose must not be rotated."""
     rows, columns = posed.mask.shape
     ys, xs = (np.flatnonzero(posed.mask.any(axis=axis)) for axis in (1, 0))
     top = 0 if cut.top is None else max(0, int(ys[0]) - cut.top)
@@ -246,9 +253,9 @@ def cropped_at_border(posed: Posed, cut: CutSides) -> Posed:
 
 
 def fade(posed: Posed, softness: float, past: Bools | None = None) -> Floats:
-    """Return the blending weight, [h, w, 1]: it rises over ``softness`` pixels inwards from the mask's edge.
+    """Return the blending weight, [h, w, 1], which rises from the mask's edge over ``softness`` pixels inwards.
 
-    Where the mask borders on the pixels ``past`` [h, w], such as the backdrop beside its carrier, it does not fade.
+    ``past`` [h, w] marks pixels, such as the backdrop beside a carrier, towards which the weight does not fall.
     """
     solid = posed.mask if past is None else posed.mask | past
     depth = cv2.distanceTransform(solid.astype(np.uint8), cv2.DIST_L2, 3)
@@ -273,14 +280,17 @@ def _axis(mask: Bools) -> tuple[float, bool]:
 
 
 def _spreads(mask: Bools) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the variances [2] of a mask's pixels along its shorter and longer axis, and the axes as columns [2, 2]."""
+    """Return the variances [2] of a mask's pixel positions along its axes, and the axes [2, 2] as columns.
+
+    The shorter axis comes first.
+    """
     ys, xs = np.nonzero(mask)
     eigen = np.linalg.eigh(np.cov(np.stack([xs, ys])) + 1e-6 * np.eye(2))
     return eigen.eigenvalues, eigen.eigenvectors
 
 
 def _texture_direction(exemplar: Exemplar) -> tuple[float, bool]:
-    """Return the direction of the surroundings' texture in radians, and whether there is one."""
+    """Return the direction of the surroundings' texture in radians, and whether the texture has a direction."""
     direction = grain_direction(
         exemplar.patch, ~cv2.dilate(exemplar.mask.astype(np.uint8), np.ones((5, 5))).astype(bool)
     )
@@ -296,5 +306,5 @@ def _resultant(directions: npt.NDArray[np.float64], fold: int) -> float:
 
 
 def _angles_to_axis(directions: npt.NDArray[np.float64], axis: float) -> npt.NDArray[np.float64]:
-    """Return the angles between directions and an axis, from 0 to π/2."""
+    """Return the angles in radians between directions [n] and an axis, each from 0 to π/2."""
     return np.asarray(np.abs((directions - axis + np.pi / 2) % np.pi - np.pi / 2))

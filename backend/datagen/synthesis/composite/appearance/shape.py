@@ -1,13 +1,12 @@
 """Shapes that were not photographed: variants of a label's exemplars, used as often as held-out evidence supports.
 
 There are two kinds. *bent* displaces the pixels of an exemplar smoothly (elastic deformation, Simard et al., ICDAR
-2003). *between* gives an exemplar a shape between its own and that of another one of the label: the radius of its
-outline in every direction is drawn between the two radii, and its pixels move along.
+2003). *between* gives an exemplar a shape between its own and that of another exemplar of the label. The radius of its
+outline in every direction is drawn between the two radii, and its pixels are moved accordingly.
 
-Each exemplar is left out once. The energy score (Gneiting and Raftery 2007) compares its shape with those that the
-others and their variants give; a lower score means that the shape is predicted better. Variants are used only if they
-improve the mean score by more than its standard error.
-"""
+Each exemplar is left out once. The energy score (Gneiting and Raftery 2007) compares its shape with those of the other
+exemplars and of their variants. A lower score means a better prediction of the shape. Variants are used only if they
+improve the mean score by more than the standard error of the improvement."""
 
 from __future__ import annotations
 
@@ -24,31 +23,36 @@ from datagen.synthesis.intensity import Bools, Floats
 
 #: Kinds of shapes, as named in traces and parameters.
 AS_PHOTOGRAPHED, BENT, BETWEEN = "as photographed", "bent", "between"
-#: Variants of each exemplar and kind.
+#: Number of variants of each exemplar and kind.
 _VARIANTS = 4
-#: Shares of the samples that get each kind, of which one pair is chosen.
+#: Possible shares of the samples that get one kind of variant; ``_choose_shares`` chooses a share for each kind.
 _SHARES = (0.0, 0.2, 0.4, 0.6)
-#: Largest share of both kinds together: photographed shapes stay the most frequent.
+#: Largest total share of both kinds, so that photographed shapes remain frequent.
 _LARGEST_SHARE = 0.6
-#: Fewest exemplars whose left-out shapes are evidence.
+#: Minimum number of exemplars for a comparison of left-out shapes.
 _MIN_EXEMPLARS = 4
-#: Scale and size of a bend, as shares of the square root of the mask's area.
+#: Correlation length and size of a bend's displacements, as shares of the square root of the mask's area.
 _BEND_SCALE, _BEND_SIZE = 0.5, 0.07
-#: Distances from the mask, as shares of the same root, up to which pixels move wholly and beyond which they stay.
+#: Distances from the mask, as shares of the square root of its area. Nearer than the first, pixels move by the whole
+#: displacement. Farther than the second, they do not move.
 _MOVED_WHOLLY, _UNMOVED = 0.3, 0.7
-#: Directions in which the radius of an outline is measured.
+#: Number of directions in which the radius of an outline is measured.
 _DIRECTIONS = 48
-#: Smallest share of a mask that is visible from its centre, if its outline has one radius in every direction.
+#: On rays from a mask's centre to its outermost pixels, at least this share must lie in the mask. Otherwise the outline
+#: has more than one radius in some direction.
 _STAR_SHAPED = 0.93
-#: Side of a described shape, its root mean square radius, and the deviation of its smoothing, in pixels.
+#: Side of a shape in the form in which shapes are compared, its root mean square radius, and the standard deviation of
+#: its smoothing, all in pixels.
 _DESCRIBED_PX, _DESCRIBED_RADIUS, _DESCRIBED_BLUR = 32, 7.0, 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeModel:
-    """The variants of each exemplar, by its key and their kind, and the share of the samples that get each kind.
+    """The variants of one label's exemplars, and the shares of the samples that get them.
 
-    ``scores`` are the mean energy scores of left-out shapes without and with the variants; NaN without evidence.
+    ``variants`` maps an exemplar's key and a kind to the variants. ``shares`` maps a kind to its share of the samples.
+    ``scores`` are the mean energy scores of left-out shapes, first without variants, then with them. Both are NaN if
+    there are too few exemplars.
     """
 
     variants: Mapping[str, Mapping[str, tuple[Exemplar, ...]]]
@@ -57,7 +61,7 @@ class ShapeModel:
 
 
 def learn_shapes(exemplars: Sequence[Exemplar], *, crisp: bool) -> ShapeModel:
-    """Make the variants of one label's exemplars, and choose their shares.
+    """Make the variants of one label's exemplars, and choose the share of each kind.
 
     Args:
         exemplars: the exemplars of one label.
@@ -88,9 +92,10 @@ def learn_shapes(exemplars: Sequence[Exemplar], *, crisp: bool) -> ShapeModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Deformation:
-    """Where each pixel of a variant lies in the exemplar's window: ``x`` and ``y`` [h, w]; and the variant's mask.
+    """A variant of an exemplar: ``x`` and ``y`` [h, w] are the positions from which each of its pixels is taken.
 
-    ``other`` is the key of the other exemplar whose shape it approaches.
+    Both are pixels of the exemplar's window. ``mask`` [h, w] is the variant's mask. ``other`` is the key of the
+    exemplar whose shape the variant approaches, or None.
     """
 
     x: Floats
@@ -150,9 +155,9 @@ def _between(exemplar: Exemplar, others: Sequence[Exemplar]) -> list[_Deformatio
 
 
 def _deformation(exemplar: Exemplar, x: Floats, y: Floats, other: str | None) -> _Deformation | None:
-    """Return the deformation that takes each pixel near the exemplar from (x, y); the surroundings stay.
+    """Return the deformation that takes each pixel from (x, y), reduced to no displacement far from the mask.
 
-    Return None if its mask is empty or reaches the window's rim.
+    Return None if the deformed mask is empty or reaches the window's rim.
     """
     rows, columns = np.indices(exemplar.mask.shape, np.float32)
     distance = cv2.distanceTransform((~exemplar.mask).astype(np.uint8), cv2.DIST_L2, 5)
@@ -187,13 +192,16 @@ def _remapped(layer: Floats, x: Floats, y: Floats, way: int) -> Floats:
 
 
 def _number(exemplar: Exemplar) -> int:
-    """Return a seed that depends on the exemplar alone."""
+    """Return a random seed that depends on the exemplar alone."""
     digest, _, region = exemplar.key.rpartition(":")
     return int.from_bytes(digest.encode()[:12], "big") % 2**31 + int(region)
 
 
 def _radii(mask: Bools) -> Floats | None:
-    """Return the radius of a mask's outline in each direction from its centre; None if it has more than one."""
+    """Return the radii [_DIRECTIONS] of a mask's outline, in pixels from its centre.
+
+    Return None if the outline has more than one radius in some direction, or the mask has fewer than 12 pixels.
+    """
     ys, xs = np.nonzero(mask)
     if len(ys) < 12:
         return None
@@ -213,7 +221,7 @@ def _radii(mask: Bools) -> Floats | None:
 
 
 def _turned_towards(own: Floats, other: Floats) -> Floats:
-    """Return the other outline's radii in the turn, mirrored or not, that is most like the own one."""
+    """Return the radii ``other``, rotated and possibly mirrored so that they are most like the radii ``own``."""
     ways = [np.roll(one, turn) for one in (other, other[::-1]) for turn in range(_DIRECTIONS)]
     return np.asarray(min(ways, key=lambda way: float(np.square(np.log(way / own)).sum())), np.float32)
 
@@ -221,10 +229,10 @@ def _turned_towards(own: Floats, other: Floats) -> Floats:
 def _choose_shares(
     exemplars: Sequence[Exemplar], deformed: Mapping[str, Mapping[str, Sequence[_Deformation]]]
 ) -> tuple[dict[str, float], tuple[float, float]]:
-    """Return the share of each kind, and the mean scores without variants and with them."""
+    """Return the share of each kind, and two mean energy scores: without variants and with the chosen shares."""
     keys = [exemplar.key for exemplar in exemplars]
     shapes = [exemplar.mask for exemplar in exemplars]
-    #: for each shape: its kind, and the exemplars that it must not be compared with
+    #: for each shape: its kind ("" if photographed), and the keys of the exemplars that it must not predict
     kinds, sources = [""] * len(keys), [{key} for key in keys]
     for key in keys:
         for kind, of_kind in deformed[key].items():
@@ -255,7 +263,7 @@ def _scores(
     distances: npt.NDArray[np.float64],
     shares: Mapping[str, float],
 ) -> list[float]:
-    """Return the energy score of each exemplar's shape, predicted without it."""
+    """Return for each exemplar the energy score of its shape, predicted without this exemplar."""
     found = []
     for number, key in enumerate(keys):
         allowed = np.array([key not in source for source in sources])
@@ -273,7 +281,10 @@ def _scores(
 
 
 def _described(mask: Bools) -> Floats:
-    """Return a mask with its centre, size and longer axis made equal to those of others, [_DESCRIBED_PX]²."""
+    """Return the mask in the form in which shapes are compared: [_DESCRIBED_PX, _DESCRIBED_PX], smoothed.
+
+    Position, size and the direction of the longer axis are normalized.
+    """
     ys, xs = np.nonzero(mask)
     points = np.stack([xs - xs.mean(), ys - ys.mean()])
     radius = max(float(np.sqrt(np.square(points).sum(axis=0).mean())), 0.3)
@@ -290,7 +301,7 @@ def _described(mask: Bools) -> Floats:
 
 
 def _distances(described: Sequence[Floats]) -> npt.NDArray[np.float64]:
-    """Return the distances between shapes, each in the one of four reflections that is nearest."""
+    """Return the distances [n, n] between shapes, each the smallest over the four reflections of one of the two."""
     flat = np.stack([shape.ravel() for shape in described]).astype(np.float64)
     squares = np.square(flat).sum(axis=1)
     nearest = np.full((len(flat), len(flat)), np.inf)

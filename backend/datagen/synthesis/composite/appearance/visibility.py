@@ -7,23 +7,23 @@ import numpy as np
 
 from datagen.synthesis.intensity import Bools, Floats, plain, spread
 
-#: Minimum noise in tones: smaller changes are invisible to the eye, and a flat background has no noise.
+#: Minimum noise in tones: people cannot see smaller changes, and a flat background has no noise of its own.
 _MIN_NOISE = 2.0
-#: Smallest visible change of a pixel, in multiples of the noise.
+#: Smallest visible change of a pixel, in multiples of the background's noise.
 _SEEN = 2.0
 #: Minimum share of a mask that must change visibly.
 MIN_VISIBLE = 0.4
 
 
 def visible(before: Floats, after: Floats, mask: Bools, least: float = 0.0) -> tuple[Bools, float]:
-    """Return which pixels of the mask changed visibly, and the contrast-to-noise ratio of the change within it.
+    """Return which pixels [h, w] of the mask changed visibly, and the contrast-to-noise ratio in the mask.
 
-    Noise is the part of the background that a small blur removes. Contrast is the change's root mean square.
+    Noise is the part of the background that a small blur removes. Contrast is the root mean square of the change.
 
     Args:
-        before, after: the window's tones [h, w, c].
+        before, after: the window's tones [h, w, c] without and with the concept.
         mask: the concept's pixels [h, w], at least one.
-        least: smallest visible change in tones, whatever the noise.
+        least: smallest visible change in tones, even if the noise is smaller.
     """
     noise = max(spread(before - cv2.blur(before, (5, 5)).reshape(before.shape)), _MIN_NOISE)
     change = np.sqrt(plain(np.square(after - before)))

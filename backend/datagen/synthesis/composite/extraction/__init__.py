@@ -1,1 +1,1 @@
-"""Extraction of examples from their photos: mattes, outlines and the background behind them."""
+"""Extraction of examples from their photos: mattes (masks of concepts), outlines and the background behind them."""

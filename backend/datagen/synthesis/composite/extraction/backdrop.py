@@ -1,11 +1,12 @@
-"""Backdrop model: distinguishes what carries the concepts (a leaf, a plate) from the backdrop behind it.
+"""Backdrop model: distinguishes the carrier of the concepts (a leaf, a plate) from the backdrop behind the carrier.
 
-The canvas polygons show the carrier. If the tones outside them differ from those inside on every canvas, a table of
-tones tells the backdrop: a tone is the backdrop's if it is more frequent outside than inside (a histogram classifier
-with equal priors). Each canvas is predicted from the others; without a clear separation there is no model. A pixel of a
-photo is backdrop if its tone is, and if it is connected to a large part of the photo with such tones or to one at the
-photo's border. A white spot in the middle of a leaf on white paper is therefore not backdrop.
-"""
+The canvas polygons show the carrier. If the tones outside them differ from those inside on every canvas, a table lists
+the backdrop's tones. A tone is in the table if it is more frequent outside than inside (a histogram classifier with
+equal priors). Each canvas is predicted from the others. Without a clear separation there is no model.
+
+A pixel of a photo is backdrop if it has such a tone and is connected to a part of the photo that is surely backdrop. A
+part is surely backdrop if it has such tones, and is large or lies at the photo's border. A white spot in the middle of
+a leaf on white paper is therefore not backdrop."""
 
 from __future__ import annotations
 
@@ -22,27 +23,30 @@ from datagen.synthesis.composite.extraction.background_inpainting import Frame, 
 from datagen.synthesis.composite.reduced_scale import reduced_shape
 from datagen.synthesis.intensity import Bools, Floats, from_tones, grey, to_tones
 
-#: Bits and number of the steps of the tone table in each channel, and the deviation of its smoothing, in steps.
+#: Bits per channel of a step of the tone table, the number of steps per channel, and the standard deviation of the
+#: table's smoothing, in steps.
 _STEP_BITS, _STEPS, _SMOOTHING = 5, 32, 1.5
-#: Minimum frequency of a backdrop's tone outside the polygons.
+#: Minimum frequency outside the polygons of a tone of the backdrop.
 _MIN_FREQUENCY = 1e-5
-#: Minimum share of a canvas on both sides of its polygons.
+#: A canvas is used if at least this share of it lies outside its polygons, and at least this share inside.
 _MIN_SHARE = 0.02
-#: Minimum mean balanced accuracy on canvases left out.
+#: Minimum mean balanced accuracy on left-out canvases for a model to be used.
 _MIN_ACCURACY = 0.95
-#: A canvas predicted with less accuracy contradicts the others if they are predicted well.
+#: A canvas that the others predict with less balanced accuracy contradicts them.
 _CONTRADICTION = 0.8
-#: Largest share of canvases that may contradict the others.
+#: Largest share of contradicting canvases that are left out; with more, none is left out.
 _MAX_CONTRADICTIONS = 1 / 3
-#: Minimum share of the photo of a part that is surely backdrop; one at the photo's border may be smaller.
+#: A part with the backdrop's tones is surely backdrop if it has this share of the photo. At the photo's border a
+#: smaller part is sufficient.
 _SURE_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backdrop:
-    """A fitted backdrop model: ``table`` [steps ** c] is true for tones of the backdrop.
+    """A fitted backdrop model.
 
-    ``accuracy`` is the mean balanced accuracy on the canvases left out.
+    ``table`` [steps ** channels] is true for tones of the backdrop. ``accuracy`` is the mean balanced accuracy on
+    left-out canvases.
     """
 
     table: Bools
@@ -50,11 +54,11 @@ class Backdrop:
     accuracy: float
 
     def sure(self, picture: npt.NDArray[Any], boxes: Sequence[Box] = ()) -> Bools:
-        """Return the reduced picture's (``reduced_scale.reduced_shape``) pixels that are certainly backdrop.
+        """Return which pixels of the reduced picture are certainly backdrop, [h, w] (``reduced_scale.reduced_shape``).
 
         Args:
-            picture: the photo.
-            boxes: boxes whose content is no evidence, because it may have any tone.
+            picture: the photo, not reduced.
+            boxes: boxes whose content is not counted as backdrop, because a concept may have any tone.
         """
         height, width = picture.shape[:2]
         rows, columns = reduced_shape(height, width)
@@ -72,12 +76,12 @@ class Backdrop:
         return np.asarray(certain[parts])
 
     def inside(self, picture: npt.NDArray[Any], frame: Frame, sure: Bools, fringe: int) -> Bools:
-        """Return which pixels of a window of the photo are backdrop, [h, w], its mixed edge included.
+        """Return which pixels of a window of the photo are backdrop, [h, w], including its mixed edge.
 
         Args:
             picture: the photo.
             frame: the window.
-            sure: the photo's pixels that are ``sure``.
+            sure: the result of ``sure`` for the photo.
             fringe: the width in pixels of the edge where carrier and backdrop are mixed.
         """
         height, width = picture.shape[:2]
@@ -102,12 +106,12 @@ class Backdrop:
 
 
 def fit_backdrop(canvases: Sequence[tuple[npt.NDArray[Any], Bools]]) -> tuple[Backdrop | None, tuple[int, ...]]:
-    """Return the backdrop model of canvases, and the numbers of canvases that contradict the others.
+    """Return the backdrop model of canvases, and the indices of the canvases that contradict the others.
 
     The model is None if tones do not separate the polygons from the rest.
 
     Args:
-        canvases: each as its picture and the ``area_model.drawn_area`` of its polygons.
+        canvases: the picture of each canvas, and the ``area_model.drawn_area`` of its polygons.
     """
     channels = min((1 if picture.ndim == 2 else 3 for picture, _ in canvases), default=1)
     samples = {}
@@ -130,7 +134,10 @@ def fit_backdrop(canvases: Sequence[tuple[npt.NDArray[Any], Bools]]) -> tuple[Ba
 def _fit(
     samples: dict[int, tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]], channels: int
 ) -> tuple[Backdrop | None, dict[int, float]]:
-    """Return the model of the canvases' steps outside and inside, and the accuracy on each canvas left out."""
+    """Return the backdrop model, and by canvas the accuracy of the model that is fitted without this canvas.
+
+    ``samples`` holds, by canvas, the table indices [n] of the pixels outside its polygons and of those inside.
+    """
     if len(samples) < 2:
         return None, {}
     tables = {number: [_frequencies(steps, channels) for steps in sample] for number, sample in samples.items()}
@@ -147,9 +154,9 @@ def _fit(
 
 
 def continued(picture: npt.NDArray[Any], frame: Frame, backdrop: Bools) -> npt.NDArray[Any]:
-    """Return a copy of the photo whose carrier is continued over the window's backdrop.
+    """Return a copy of the photo in which the carrier continues over the backdrop of a window.
 
-    The carrier's texture is reflected at its edge, and continued smoothly where there is nothing to reflect.
+    The carrier's texture is reflected at its edge. Where no pixel can be reflected, its tones are continued smoothly.
 
     Args:
         picture: the photo.
@@ -171,7 +178,7 @@ def continued(picture: npt.NDArray[Any], frame: Frame, backdrop: Bools) -> npt.N
 
 
 def nearest_carrier(backdrop: Bools) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the distance in pixels, the row and the column of the carrier's pixel nearest to each pixel, [h, w]."""
+    """Return the distance in pixels, the row and the column of the carrier pixel nearest to each pixel, all [h, w]."""
     distance, labels = cv2.distanceTransformWithLabels(
         backdrop.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -183,12 +190,12 @@ def nearest_carrier(backdrop: Bools) -> tuple[Floats, npt.NDArray[np.int64], npt
 
 
 def continued_smoothly(tones: Floats, backdrop: Bools) -> Floats:
-    """Return a window's tones [h, w, c] with its carrier continued over its backdrop [h, w], without texture."""
+    """Return a window's tones [h, w, c] in which the carrier continues over the backdrop [h, w] without texture."""
     return membrane(tones, ~backdrop)
 
 
 def _steps(window: npt.NDArray[Any], channels: int) -> npt.NDArray[np.uint16]:
-    """Return the indices [h, w] of a window's tones in the table."""
+    """Return the indices [h, w] of a window's tones in the tone table."""
     whole = grey(window) if channels == 1 else window
     steps = np.asarray(whole >> (8 * window.dtype.itemsize - _STEP_BITS), np.uint16)
     if channels == 1:

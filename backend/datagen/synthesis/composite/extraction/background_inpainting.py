@@ -1,12 +1,12 @@
 """Background inpainting: fills a box as if the concept were absent, and estimates the error of the fill.
 
-Three fills are tried. *Twin*: the place in the same photo whose surroundings are most similar to those of the box
-(exemplar-based filling, Criminisi et al. 2004, with the whole box as one patch); its tones are shifted by a smooth
-membrane to match the rim. *Grain*: on a texture with one direction, every line is continued through the box.
-*Membrane*: the rim's tones are interpolated smoothly inwards (pull-push, Gortler et al. 1996). The fill that best
-predicts a held-out ring just outside the box is kept. An aligned clean photo (``template``) that predicts the ring
-about as well is preferred, because it alone shows the actual background inside the box.
-"""
+Three fills are tried. *Twin* copies the window of the same photo whose surroundings are most similar to those of the
+box (exemplar-based filling, Criminisi et al. 2004, with the whole box as one patch). Its tones are shifted by a smooth
+membrane to match the rim of the box. *Grain*, on a texture with one direction, continues every line through the box.
+*Membrane* interpolates the rim's tones smoothly inwards (pull-push, Gortler et al. 1996).
+
+The fill that best predicts a held-out ring just outside the box is kept. An aligned clean photo (``template``) that
+predicts the ring about as well is preferred, because it alone shows the actual background inside the box."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ import numpy.typing as npt
 from datagen.domain.geometry import Box
 from datagen.synthesis.intensity import NEAR_A_LEVEL, Bools, Floats, grey, is_two_level, to_tones
 
-#: Half the side, in box sides, of the neighbourhood searched for a twin; textures repeat within it.
+#: Largest distance at which a twin is searched, in sides of the window; textures repeat within it.
 _REACH = 6.0
-#: Largest search distance in pixels in each direction; the search time is quadratic in it.
+#: Largest distance in pixels, in each direction, at which a twin is searched; the search time is quadratic in it.
 _REACH_PX = 160
 #: Minimum coherence (0 none, 1 parallel lines) of a texture that has a direction.
 COHERENT = 0.35
-#: A template is used if its error on the ring is at most this many times that of the best fill, or this many tones.
+#: A template is used if its error on the ring is at most this many times the error of the best fill. It is also used if
+#: its error is at most this many tones.
 _TEMPLATE_SHARE, _TEMPLATE_TONES = 1.5, 6.0
-#: Number of known pixels averaged on either side of a line through the hole.
+#: Number of known pixels that are averaged at each end of a texture line through the hole.
 _LINE_PX = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A window of whole pixels in an image: left, top, right, bottom (right and bottom excluded)."""
+    """A window of whole pixels in an image. The column ``right`` and the row ``bottom`` are outside it."""
 
     left: int
     top: int
@@ -44,17 +45,20 @@ class Frame:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Rows and columns."""
+        """The window's rows and columns, as slices of the image."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width."""
+        """The window's height and width in pixels."""
         return self.bottom - self.top, self.right - self.left
 
 
 def around(box: Box, margin: float, width: int, height: int) -> Frame:
-    """Return the whole pixels within ``margin`` pixels of ``box``, clipped to an image of that size."""
+    """Return the frame of all pixels within ``margin`` pixels of ``box``.
+
+    The frame is clipped to an image of ``width`` by ``height`` pixels.
+    """
     return Frame(
         left=max(0, int(np.floor(box.x - margin))),
         top=max(0, int(np.floor(box.y - margin))),
@@ -75,7 +79,10 @@ def inside(box: Box, frame: Frame) -> Bools:
 
 
 def membrane(values: Floats, known: Bools) -> Floats:
-    """Return ``values`` [h, w, c] with the unknown pixels filled smoothly from the known ones (pull-push)."""
+    """Return ``values`` [h, w, c] with its unknown pixels filled smoothly (pull-push).
+
+    ``known`` [h, w] is true on the pixels whose values are kept.
+    """
     if known.all():
         return values
     if not known.any():
@@ -102,10 +109,11 @@ def membrane(values: Floats, known: Bools) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clean:
-    """A window without its concept: ``tones`` [h, w, c], and the error of the fill on a held-out ring.
+    """A window without its concept.
 
-    ``error`` is the median over the ring's pixels of the distance in tones, over all channels together; ``worst`` is
-    the 90th percentile.
+    ``tones`` [h, w, c] is the filled window. ``error`` is the median error of the fill on a held-out ring of pixels,
+    and ``worst`` is the 90th percentile. The error of a pixel is the distance in tones over all channels together.
+    ``method`` names the fill.
     """
 
     tones: Floats
@@ -122,9 +130,9 @@ def clean_fill(
     Args:
         picture: the whole photo.
         box: the area to fill; inside ``frame``.
-        frame: the window returned.
-        taken: all boxes of the photo; twins do not overlap them.
-        template: the frame as an aligned clean photo shows it, tones [h, w, c].
+        frame: the window to return.
+        taken: all boxes of the photo; a twin overlaps none of them.
+        template: the same window in an aligned clean photo, tones [h, w, c]; None if there is no such photo.
     """
     tones = to_tones(picture[frame.slices])
     hole = inside(box, frame)
@@ -162,7 +170,7 @@ def clean_fill(
 
 
 def grain_direction(tones: Floats, known: Bools) -> tuple[float, float] | None:
-    """Return the unit vector (x, y) of the texture's direction in the known pixels; None if it has none."""
+    """Return the direction of the texture in the known pixels as a unit vector (x, y); None if it has no direction."""
     plain = np.ascontiguousarray(tones.mean(axis=2))
     dx, dy = (cv2.Sobel(plain, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
     sure = cv2.erode(known.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
@@ -177,9 +185,10 @@ def grain_direction(tones: Floats, known: Bools) -> tuple[float, float] | None:
 
 
 def along_grain(tones: Floats, known: Bools, direction: tuple[float, float]) -> Floats:
-    """Return ``tones`` with unknown pixels interpolated along the texture's lines, nearer known pixels weighted more.
+    """Return ``tones`` [h, w, c] with the unknown pixels interpolated along the lines of the texture.
 
-    Pixels whose line reaches no known pixel on either side keep the membrane.
+    The nearer of a line's two ends has more weight. Pixels whose line reaches no known pixel are filled by
+    ``membrane``.
     """
     filled = membrane(tones, known)
     ys, xs = (v.astype(np.float32) for v in np.nonzero(~known))
@@ -212,7 +221,7 @@ def along_grain(tones: Floats, known: Bools, direction: tuple[float, float]) -> 
 
 
 def _without_greys(fill: Callable[[Bools], Floats], tones: Floats, known: Bools) -> Callable[[Bools], Floats]:
-    """Return the fill for a two-level picture: intermediate tones are replaced by the nearer of the two."""
+    """Return ``fill`` for a two-level picture: it replaces each intermediate tone by the nearer of the two tones."""
     plain = tones[known].mean(axis=1)
     bright = plain > 0.5 * (plain.min() + plain.max())
     low, high = tones[known][~bright].mean(axis=0), tones[known][bright].mean(axis=0)
@@ -229,12 +238,15 @@ def _without_greys(fill: Callable[[Bools], Floats], tones: Floats, known: Bools)
 
 
 def _distance(guess: Floats, truth: Floats, ring: Bools) -> Floats:
-    """Return the error of each pixel of the ring in tones, [n]; a single zero if the ring is empty."""
+    """Return the error in tones of each pixel of the ring, [n]; one zero if the ring is empty."""
     return np.sqrt(np.square(guess - truth).sum(axis=2))[ring] if ring.any() else np.zeros(1, np.float32)
 
 
 def _twin(picture: npt.NDArray[Any], frame: Frame, known: Bools, taken: Sequence[Box]) -> Floats | None:
-    """Return another window whose known pixels are most similar to those of ``frame``; None if there is no room."""
+    """Return the tones of another window of the photo whose known pixels are most similar to those of ``frame``.
+
+    Return None if no other window is possible.
+    """
     height, width = picture.shape[:2]
     rows, columns = frame.shape
     reach_x, reach_y = (int(min(_REACH_PX, _REACH * side)) for side in (columns, rows))

@@ -1,8 +1,8 @@
 """Concepts at the edge of their carrier: a spot on a leaf's rim, a notch at a plate's border.
 
-The mask of such a concept excludes the backdrop. The concept is continued a little over the backdrop, so that it
-reaches the edge of another carrier although no two edges have the same shape.
-"""
+The carrier is the object that shows the concepts; the backdrop is what lies behind it. The mask of such a concept
+excludes the backdrop. The concept is continued a little over the backdrop, so that it reaches the edge of another
+carrier, whose edge has another shape."""
 
 from __future__ import annotations
 
@@ -14,30 +14,34 @@ import numpy as np
 from datagen.synthesis.composite.extraction.backdrop import nearest_carrier
 from datagen.synthesis.intensity import Bools, Floats, plain
 
-#: Width in pixels of the edge of a background's carrier that belongs to its backdrop, and is not changed.
+#: On a background, a strip of this width in pixels along the carrier's edge counts as backdrop, so that it is not
+#: changed.
 FRINGE_PX = 1
-#: A mask this close to the backdrop, in pixels, touches it.
+#: A mask touches the backdrop if it is within this many pixels of it.
 _TOUCHING_PX = 2
-#: Minimum length of the contact of an edge concept with the backdrop, as a share of the root of its area.
+#: Minimum length of an edge concept's contact with the backdrop, as a share of the square root of its area.
 _CONTACT_SHARE = 0.25
-#: Distance over which a concept is continued beyond its edge: at least in pixels, and as a share of that root.
+#: Distance over which a concept is continued beyond its edge: the larger of this many pixels, and this share of the
+#: square root of its area.
 _BEYOND_PX, _BEYOND_SHARE = 3.0, 0.15
-#: Parts of a mask below this share of the largest part are slivers that the backdrop cuts off.
+#: Parts of a mask smaller than this share of the largest part are slivers, which the backdrop cut off from it.
 _PART_SHARE = 0.1
-#: Minimum share of backdrop in a notch's box, and of the box's sides along which the backdrop extends.
+#: Minimum share of a notch's box that is backdrop, and minimum share of the box's height and width over which the
+#: backdrop extends.
 _NOTCH_BACKDROP, _NOTCH_EXTENT = 0.3, 0.7
-#: Largest share of the carrier in a notch's box that may differ from the carrier beside it. Tones are alike within this
-#: many times the median distance of those beside the box, plus tones.
+#: Largest share of the carrier in a notch's box that may differ from the carrier beside the box. Tones differ if their
+#: distance from the median tone beside the box exceeds a limit. The limit is this many times the median distance of the
+#: tones beside the box, plus this many tones.
 _NOTCH_UNLIKE, _ALIKE_FACTOR, _ALIKE_TONES = 0.25, 2.0, 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarrierEdge:
-    """The edge on which a concept lies, in the concept's window.
+    """The edge at which a concept lies, in the concept's window.
 
-    ``backdrop`` [h, w] is true on the backdrop, without the concept. ``beyond`` [h, w] is the part of it over which the
-    concept is continued. ``outward`` is the direction from the carrier to the backdrop in radians, clockwise from the
-    right. ``notch``: the concept itself is backdrop.
+    ``backdrop`` [h, w] is true on the backdrop outside the concept. ``beyond`` [h, w] is the part of the backdrop over
+    which the concept is continued. ``outward`` is the direction from the carrier to the backdrop in radians, clockwise
+    from the right. ``notch`` is true if the concept is a gap in the carrier and therefore consists of backdrop.
     """
 
     backdrop: Bools
@@ -47,13 +51,13 @@ class CarrierEdge:
 
 
 def is_notch(tones: Floats, hole: Bools, others: Bools, backdrop: Bools) -> bool:
-    """Return whether a box contains nothing but carrier and backdrop, so that the concept is the carrier's absence.
+    """Return whether a box shows nothing but carrier and backdrop, so that the concept is a gap in the carrier.
 
     Args:
-        tones: the window [h, w, c].
-        hole: true inside the box.
-        others: true inside the photo's other boxes.
-        backdrop: true on the backdrop.
+        tones: the window's tones [h, w, c].
+        hole: true inside the box, [h, w].
+        others: true inside the photo's other boxes, [h, w].
+        backdrop: true on the backdrop, [h, w].
     """
     carrier, beside, open_box = hole & ~backdrop, ~hole & ~backdrop & ~others, hole & backdrop
     if open_box.sum() < _NOTCH_BACKDROP * hole.sum() or not beside.any():
@@ -68,7 +72,7 @@ def is_notch(tones: Floats, hole: Bools, others: Bools, backdrop: Bools) -> bool
 
 
 def notch_edge(mask: Bools, backdrop: Bools) -> CarrierEdge:
-    """Return the edge of a notch that is ``mask``."""
+    """Return the edge of a notch with this mask."""
     outer = backdrop & ~mask
     touching = mask & grown(outer, _TOUCHING_PX)
     return CarrierEdge(
@@ -80,9 +84,9 @@ def notch_edge(mask: Bools, backdrop: Bools) -> CarrierEdge:
 
 
 def split_at_edge(mask: Bools, backdrop: Bools) -> tuple[Bools, CarrierEdge | None]:
-    """Return a mask without backdrop, and the edge it lies at; None if it does not touch the backdrop.
+    """Return the mask without backdrop, and the carrier's edge at which it lies.
 
-    The mask is empty if nothing but slivers is left of it.
+    The edge is None if the mask does not touch the backdrop. The returned mask is empty if only slivers would be left.
     """
     kept = without_slivers(mask & ~backdrop)
     if not kept.any():
@@ -98,7 +102,7 @@ def split_at_edge(mask: Bools, backdrop: Bools) -> tuple[Bools, CarrierEdge | No
 
 
 def _outward(backdrop: Bools, contact: Bools) -> float:
-    """Return the direction in which the backdrop lies at the contact, in radians."""
+    """Return the direction from the contact to the backdrop, in radians clockwise from the right."""
     smooth = cv2.GaussianBlur(backdrop.astype(np.float32), (0, 0), max(2.0, 0.25 * float(np.sqrt(contact.sum()))))
     x, y = (float(cv2.Sobel(smooth, cv2.CV_32F, *order)[contact].sum()) for order in ((1, 0), (0, 1)))
     # rounded, so that the last bits of a machine's arithmetic do not reach the picture
@@ -106,7 +110,7 @@ def _outward(backdrop: Bools, contact: Bools) -> float:
 
 
 def without_slivers(mask: Bools) -> Bools:
-    """Return a mask without its small parts."""
+    """Return the mask without the parts that are small compared with its largest part."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count <= 1:
         return mask
@@ -118,11 +122,11 @@ def without_slivers(mask: Bools) -> Bools:
 def open_notch(mask: Bools, backdrop: Bools) -> tuple[Bools, Bools]:
     """Return the mask of a notch in another carrier, and the backdrop that fills it.
 
-    Where the notch opens, its mask extends over the mixed pixels of the carrier's edge. Elsewhere that edge is kept.
+    At the opening of the notch, its mask includes the mixed pixels of the carrier's edge. Elsewhere, this edge is kept.
 
     Args:
-        mask: the notch with the backdrop beside it.
-        backdrop: the backdrop of the background, its mixed edge included.
+        mask: the notch and the backdrop beside it, [h, w].
+        backdrop: the backdrop of the background, including its mixed edge, [h, w].
     """
     kernel = np.ones((3, 3), np.uint8)
     cut = cv2.morphologyEx((mask & ~backdrop).astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0
@@ -131,5 +135,5 @@ def open_notch(mask: Bools, backdrop: Bools) -> tuple[Bools, Bools]:
 
 
 def grown(mask: Bools, pixels: int) -> Bools:
-    """Return a mask and the pixels within that distance of it, along rows and columns."""
+    """Return the mask with all pixels that are within ``pixels`` rows and ``pixels`` columns of it."""
     return cv2.dilate(mask.astype(np.uint8), np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)) > 0

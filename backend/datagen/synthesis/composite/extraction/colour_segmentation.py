@@ -1,12 +1,11 @@
 """Colour segmentation: separates the concept from its surroundings by tones that occur in the box and hardly outside.
 
-The pixels outside the box show the surroundings, and those in the box show the concept and the surroundings mixed. If
-``p_in`` and ``p_out`` are the densities of the tones inside and outside, a pixel belongs to the concept with
-probability ``1 - share * p_out / p_in``, where ``share`` is the share of the box that is surroundings (learning from
-positive and unlabelled samples, Elkan and Noto 2008). The share is at most 1 and is taken as 1, so that a tone must be
-more frequent inside than outside. Stones and soil in the box of a plant therefore do not count, whatever their
-contrast, and neither shape nor number of parts is assumed.
-"""
+The pixels outside the box show the surroundings. Those in the box show a mixture of concept and surroundings. Let
+``p_in`` and ``p_out`` be the densities of a tone inside and outside, and ``share`` the share of the box that is
+surroundings. A pixel of this tone belongs to the concept with probability ``1 - share * p_out / p_in`` (learning from
+positive and unlabelled samples, Elkan and Noto 2008). ``share`` is unknown and is taken as 1, its largest possible
+value. A tone must therefore be more frequent inside than outside. Stones and soil in the box of a plant do not count,
+even with a high contrast. No shape and no number of parts is assumed."""
 
 from __future__ import annotations
 
@@ -17,22 +16,27 @@ import numpy as np
 
 from datagen.synthesis.intensity import Bools, Floats, spread
 
-#: Blur in pixels of the tones that are compared, and of the probabilities.
+#: Standard deviations, in pixels, of the blur of the compared tones and of the blur of the probabilities.
 _TONES_BLUR, _SMOOTH = 0.7, 0.8
-#: Bins of the densities along each feature, by the number of features, and the blur of the densities in bins.
+#: Number of bins of the densities along each feature, by the number of features; and the standard deviation of the
+#: densities' blur, in bins.
 _BINS = {2: 48, 3: 24}
 _DENSITY_BLUR = 1.1
-#: Range of a feature, in deviations of the surroundings, beyond which tones fall into the outermost bins.
+#: At three times this distance from the surroundings' median, in standard deviations of the surroundings, and beyond,
+#: tones fall into the outermost bins.
 _RANGE = 6.0
-#: Minimum number of pixels inside and outside the box for a density.
+#: Minimum number of pixels inside the box, and outside it, for which densities are computed.
 _MIN_PIXELS = 80
-#: A hue is clear if it differs by at least this many tones and this many deviations of the surroundings' hues, and if
-#: 90 % of the surroundings differ by at most this share of it.
+#: A concept has a clear hue if its hue differs from that of the surroundings by at least this many tones, and by at
+#: least this many standard deviations of the surroundings' hues. In addition, 90 % of the surroundings must differ by
+#: at most this share of that difference.
 _HUE_MIN, _CLEAR_HUE, _WORST_HUE = 10.0, 4.0, 0.35
 
 
 def concept_probability(tones: Floats, clean: Floats, inside: Bools, outside: Bools) -> Floats | None:
-    """Return the probability, [h, w] in 0..1, that a pixel has the concept's tones; None for too few pixels.
+    """Return the probability, [h, w] in 0..1, that a pixel has the concept's tones.
+
+    Return None if there are too few pixels inside or outside the box.
 
     Args:
         tones: the window as photographed, [h, w, c], 0 to 255.
@@ -53,9 +57,10 @@ def concept_probability(tones: Floats, clean: Floats, inside: Bools, outside: Bo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HueDifference:
-    """How far a pixel's hue lies from that of the surroundings, towards the concept's: ``difference`` [h, w] in tones.
+    """How far the hue of each pixel lies from that of the surroundings, towards the concept's hue.
 
-    ``noise`` is the deviation of the surroundings, and ``worst`` their 90th percentile.
+    ``difference`` [h, w] is in tones. ``noise`` is the standard deviation of the surroundings, and ``worst`` is the
+    90th percentile of their absolute difference, both in tones.
     """
 
     difference: Floats
@@ -64,13 +69,13 @@ class HueDifference:
 
 
 def hue_difference(tones: Floats, concept: Bools, outside: Bools) -> HueDifference | None:
-    """Return the difference in hue from the surroundings; None if the concept has no clear hue of its own.
+    """Return the differences in hue from the surroundings; None if the concept has no clear hue of its own.
 
-    Hue is what remains of a pixel's channels without their mean; lightness does not count.
+    The hue of a pixel is the difference of its channels from their mean, so lightness does not count.
 
     Args:
         tones: the window as photographed, [h, w, c], 0 to 255.
-        concept: pixels that are the concept for the most part, [h, w].
+        concept: pixels of which most show the concept, [h, w].
         outside: true on pixels without any concept, [h, w].
     """
     if tones.shape[2] == 1:
@@ -89,7 +94,11 @@ def hue_difference(tones: Floats, concept: Bools, outside: Bools) -> HueDifferen
 
 
 def _features(tones: Floats, clean: Floats) -> Floats:
-    """Return lightness and two opponent colours, [h, w, 3]; of grey tones, the tone and its difference, [h, w, 2]."""
+    """Return the compared features of each pixel, [h, w, f].
+
+    Of a colour window they are lightness and two opponent colours. Of a grey window they are the tone and its
+    difference from the clean tone.
+    """
     smooth = cv2.GaussianBlur(tones, (0, 0), _TONES_BLUR).reshape(tones.shape)
     red_green = smooth[:, :, 0] - smooth[:, :, -1]
     if tones.shape[2] == 1 or float(np.abs(red_green).max()) < 1:
@@ -100,7 +109,7 @@ def _features(tones: Floats, clean: Floats) -> Floats:
 
 
 def _binned(features: Floats, outside: Bools) -> Floats:
-    """Return the bin of every pixel along every feature, [h, w, f]."""
+    """Return the index of each pixel's bin along each feature, [h, w, f]."""
     count = _BINS[features.shape[2]]
     bins = np.empty(features.shape, np.intp)
     for n in range(features.shape[2]):
@@ -122,7 +131,11 @@ def _density(flat: Floats, side: int, dimensions: int) -> Floats:
 
 
 def _blurred(counts: Floats, deviations: tuple[float, float]) -> Floats:
-    """Return counts blurred along their second and first axis by the two deviations, in bins; 0 leaves an axis."""
+    """Return the counts blurred along their second and first axis.
+
+    ``deviations`` are the standard deviations, in bins, for the second and the first axis. With 0, an axis is not
+    blurred.
+    """
     x, y = (cv2.getGaussianKernel(2 * round(4 * d) + 1, d) if d else np.ones((1, 1)) for d in deviations)
     blurred = cv2.sepFilter2D(np.ascontiguousarray(counts), cv2.CV_32F, x, y, borderType=cv2.BORDER_CONSTANT)
     return np.asarray(blurred, np.float32)

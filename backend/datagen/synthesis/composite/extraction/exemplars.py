@@ -1,4 +1,6 @@
-"""Exemplars: cut-outs of concept boxes with matte, clean surroundings, and a traceable key."""
+"""Exemplars: concepts that were cut out of the boxes drawn on photos.
+
+An exemplar has a mask, its window with and without the concept, and a key that names its photo and box."""
 
 from __future__ import annotations
 
@@ -30,41 +32,44 @@ from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.engine import Picture, Pictures, Progress
 from datagen.synthesis.intensity import Bools, Floats, is_two_level, to_tones
 
-#: Margin kept round a box: at least this many pixels, and this share of its longer side.
+#: Margin round a box: the larger of this many pixels, and this share of the box's longer side.
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
 #: Largest margin in pixels; wider ones add time but no information.
 _MARGIN_MAX_PX = 64.0
-#: Most boxes of one label that are cut out; each takes about a twentieth of a second.
+#: Largest number of boxes of one label that are cut out; each takes about a twentieth of a second.
 MAX_EXEMPLARS = 64
-#: Minimum width in pixels of a soft edge, as the median of a label's concepts.
+#: A label has soft edges if the median width of its concepts' edges is at least this, in pixels.
 SOFT_EDGE_PX = 3.5
-#: Minimum share of their boxes that the mattes of soft concepts fill: a line fills little of its box, and the pixels
-#: beside it are not its edge.
+#: Minimum median share of their boxes that the mattes of a label with soft edges fill. A line fills less of its box,
+#: and the pixels beside it are not its edge.
 _COMPACT_SHARE = 0.3
-#: Doubt from which the annotator is asked about a matte. ``scripts/bench mattes`` measures how many mattes are asked
-#: about, and how many of them are wrong.
+#: The annotator is asked about a matte with at least this doubt. ``scripts/bench mattes`` measures how many mattes are
+#: asked about, and how many of these are wrong.
 DOUBTFUL = 0.5
-#: Minimum roundness of soft concepts, as the median of a label's: the ellipse in the box is no label of other shapes.
-#: Median of platelets .92, of leaf miners .81.
+#: Minimum median roundness of a label with soft edges, because the mask of such a label is extended to the ellipse in
+#: the box. The median of platelets is 0.92, that of leaf miners is 0.81.
 _ROUND = 0.85
-#: A concept with at least this share of backdrop round its box lies on the backdrop, not on a carrier.
+#: A concept lies on the backdrop, not on a carrier, if at least this share of the window outside its box is backdrop.
 _OFF_CARRIER = 0.95
-#: Width in pixels of the edge of a carrier that is replaced with the backdrop, because the lens mixed the two.
+#: On a concept photo, a strip of this width in pixels along the carrier's edge is treated as backdrop, because the lens
+#: mixed carrier and backdrop there.
 _FRINGE_PX = 3
-#: The name of the matte of a notch in the carrier.
+#: The method of a matte that is a notch in the carrier.
 NOTCH = "notch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemplar:
-    """One example of a concept, cut out.
+    """One example of a concept, cut out of its photo.
 
-    ``patch`` and ``clean`` are tones [h, w, c] of the window ``frame`` of its photo, with and without the concept.
-    ``thing`` is the clean window with the concept and no other change. ``mask`` [h, w] is true on the concept.
-    ``opacity`` [h, w] in 0..1 is the concept's share of a pixel, below 1 only at its edge. ``doubt`` is that of the
-    matte, from 0 to 1; from ``DOUBTFUL`` on, the annotator is asked to check the outline. ``cut`` names the borders of
-    the photo that cut it off, and ``edge`` the edge of its carrier at which it lies. The window's tones show the
-    carrier continued in place of its backdrop.
+    ``patch`` and ``clean`` are the tones [h, w, c] of the window ``frame`` with and without the concept. In both, the
+    carrier is continued in place of the backdrop behind it. ``thing`` is the clean window with the concept and no other
+    change. ``mask`` [h, w] is true on the concept. ``opacity`` [h, w] in 0..1 is the concept's share of a pixel; it is
+    below 1 only at the concept's edge.
+
+    ``doubt``, from 0 to 1, is that of the matte; from ``DOUBTFUL`` on, the annotator is asked to check the outline.
+    ``cut`` holds the borders of the photo that cut the concept off. ``edge`` is the edge of the carrier at which the
+    concept lies, or None.
     """
 
     key: str
@@ -85,12 +90,12 @@ class Exemplar:
 
     @property
     def choice(self) -> ConceptChoice:
-        """The exemplar in a sample's trace."""
+        """The exemplar as it is recorded in a sample's trace."""
         return ConceptChoice(key=self.key, name=self.name)
 
     @property
     def in_words(self) -> str:
-        """The name shown to users."""
+        """The name of the exemplar in sentences for users."""
         return _in_words(self.name, self.key)
 
 
@@ -99,7 +104,10 @@ def _in_words(name: str, key: str) -> str:
 
 
 def exemplar_key(concept: ConceptImage, region: int) -> str:
-    """Return an exemplar's key in parameters and provenance: its photo's digest (12 digits) and region index."""
+    """Return the key that names an exemplar in parameters and provenance.
+
+    It consists of the first 12 digits of the photo's digest, a colon, and the index of the region.
+    """
     return f"{concept.image.digest[:12]}:{region}"
 
 
@@ -107,8 +115,8 @@ def exemplar_key(concept: ConceptImage, region: int) -> str:
 class Candidate:
     """A box with all mattes of its content, best first.
 
-    ``backdrop`` [h, w] is the backdrop in the window, None if none is in the box; ``photo`` is the photo's height and
-    width.
+    ``backdrop`` [h, w] is the backdrop in the window, or None if the box contains none. ``photo`` is the height and
+    width of the photo in pixels.
     """
 
     key: str
@@ -127,12 +135,13 @@ class Candidate:
 def cut_out(
     concept: ConceptImage, picture: Picture, choices: Mapping[str, int], templates: Templates | None = None
 ) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
-    """Return the exemplars of a single concept photo, and a sentence for every region that needed a fallback.
+    """Return the exemplars of a single concept photo, and a sentence for each region that needed a fallback.
 
     Args:
         concept: the photo and its regions.
-        picture: its pixels.
-        choices: index of the matte to use, by key; the best by default (``CompositeParameters.matte_choices``).
+        picture: the photo's pixels.
+        choices: the index of the matte to use, by exemplar key (``CompositeParameters.matte_choices``); 0, the best, by
+            default.
         templates: the search for clean photos of the same part; None disables it.
     """
     boxes, warnings = candidates(concept, picture, templates)
@@ -147,14 +156,14 @@ def candidates(
     chosen: Container[int] | None = None,
     backdrops: Mapping[str, Backdrop | None] | None = None,
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Return every usable box of a concept photo with its mattes, and a sentence for every box that needed a fallback.
+    """Return each usable box of a concept photo with its mattes, and a sentence for each box that needed a fallback.
 
     Args:
         concept: the photo and its regions.
-        picture: its pixels.
+        picture: the photo's pixels.
         templates: the search for clean photos of the same part; None disables it.
-        chosen: numbers of the regions to cut out; None for all.
-        backdrops: the backdrop models of labels whose carrier is known.
+        chosen: the indices of the regions to cut out; None for all.
+        backdrops: by label, the backdrop model, or None for a label without one.
     """
     height, width = picture.shape[:2]
     usable: list[Candidate] = []
@@ -226,7 +235,7 @@ def candidates(
 
 
 def _in_others(boxes: Sequence[Box], box: Box, frame: Frame) -> Bools:
-    """Return which pixels of ``frame`` lie in the other boxes of the photo, [h, w]."""
+    """Return which pixels of ``frame`` lie in other boxes of the photo than ``box``, [h, w]."""
     others = np.zeros(frame.shape, bool)
     for other in boxes:
         if other != box:
@@ -237,7 +246,11 @@ def _in_others(boxes: Sequence[Box], box: Box, frame: Frame) -> Bools:
 def _ranked(
     tones: Floats, clean: Clean, hole: Bools, others: Bools, drawn: Matte | None, notched: Bools | None
 ) -> tuple[Matte, ...]:
-    """Return the mattes of a box, best first: the backdrop in a notch (``notched``), a drawn outline, or automatic."""
+    """Return the mattes of a box, best first.
+
+    A notch has one matte, which is its backdrop ``notched``. Otherwise a drawn outline is the only matte. Without
+    either, the mattes are found automatically.
+    """
     if notched is not None:
         return (Matte(method=NOTCH, mask=notched & (drawn.mask if drawn else hole), score=float("inf")),)
     return (drawn,) if drawn else mattes(tones, clean, hole, others)
@@ -249,9 +262,9 @@ def usable_candidates(
     progress: Progress,
     backdrops: Mapping[str, Backdrop | None] | None = None,
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """Return the usable boxes of all photos, and a sentence for every box that is left out or needed a fallback.
+    """Return the usable boxes of all photos, and a sentence for each box that is left out or needed a fallback.
 
-    ``backdrops`` are the backdrop models of labels whose carrier is known.
+    ``backdrops`` are the backdrop models by label; None for a label without one.
 
     Raises:
         EngineError: no concept photo has a usable box.
@@ -281,9 +294,10 @@ def usable_candidates(
 
 
 def _chosen_regions(spec: Spec) -> tuple[list[set[int]], list[str]]:
-    """Return the numbers of the regions to cut out of each photo, and a sentence for every label with too many.
+    """Return the indices of the regions to cut out of each photo, and a sentence for each label with too many regions.
 
-    Of a label with more than MAX_EXEMPLARS regions, as many are chosen, evenly distributed over the photos.
+    If a label has more than MAX_EXEMPLARS regions, MAX_EXEMPLARS of them are chosen, evenly distributed over the
+    photos.
     """
     chosen: list[set[int]] = [set() for _ in spec.concepts]
     warnings = []
@@ -307,7 +321,10 @@ def _chosen_regions(spec: Spec) -> tuple[list[set[int]], list[str]]:
 
 
 def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
-    """Choose a matte for every candidate, by agreement within its label. Return the exemplars and sentences."""
+    """Return the exemplars with the chosen matte for each candidate, and sentences about doubtful mattes.
+
+    A candidate's matte is that of ``choices``, or else the best after the mattes of one label were compared.
+    """
     ranked: dict[str, tuple[Matte, ...]] = {}
     soft: set[str] = set()
     two_level: set[str] = set()
@@ -384,7 +401,7 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
 
 
 def _at_edge(candidate: Candidate, matte: Matte) -> tuple[Bools, CarrierEdge | None]:
-    """Return the matte's mask on the carrier, and the carrier's edge at which the concept lies."""
+    """Return the matte's mask on the carrier, and the carrier's edge at which the concept lies, or None."""
     if candidate.backdrop is None:
         return matte.mask, None
     if matte.method == NOTCH:

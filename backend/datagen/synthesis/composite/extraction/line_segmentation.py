@@ -1,9 +1,9 @@
 """Line segmentation: separates thin lines, such as cracks and scratches, from texture by their length.
 
-A single pixel of a faint crack is no stronger than the grain around it, but its sum along the crack's direction is. The
-picture is therefore filtered with short bars in every direction except that of the grain (oriented second-derivative
-filters, Freeman and Adelson 1991). A response stronger than those outside the box is a line.
-"""
+A single pixel of a faint crack is no stronger than the grain around it, but the sum of the pixels along the crack is.
+The picture is therefore filtered with short bars in every direction except that of the grain (oriented
+second-derivative filters, Freeman and Adelson 1991). A response in the box that is stronger than those outside is a
+line."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ import numpy.typing as npt
 from datagen.synthesis.composite.extraction.background_inpainting import grain_direction
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Deviations of a bar along and across, in pixels, and the number of directions.
+#: Standard deviations of a bar's filter along and across the bar, in pixels, and the number of directions.
 _ALONG_PX, _ACROSS_PX, _DIRECTIONS = 5.0, 1.0, 16
-#: Directions within this many degrees of the grain are not filtered.
+#: Bars within this angle of the grain's direction, in degrees, are not used.
 _OF_THE_GRAIN = 15.0
-#: Quantiles of the strength outside the box above which a line starts, and above which it continues.
+#: Quantiles of the response outside the box. A line starts above the first and continues above the second.
 _BEGINS, _FOLLOWED = 0.998, 0.97
-#: Largest ratio of the first to the second for texture; larger values come from edges of the part or holes in it.
+#: Largest ratio of the first of these quantiles to the second in a texture. A larger ratio comes from edges of the part
+#: or holes in it, so the first is reduced to this ratio.
 _TEXTURE_MAX = 2.0
-#: Lower bounds of both, as shares of the line's own strength.
+#: Lower bounds of the two limits, as shares of the line's own response.
 _OWN_BEGINS, _OWN_FOLLOWED = 0.65, 0.35
-#: A pixel beside a line belongs to it if it differs by this share of the largest difference within this reach.
+#: A pixel beside a line belongs to it if its difference is at least this share of the line's largest difference within
+#: this many pixels.
 _BESIDE, _REACH_PX = 0.35, 3
-#: Minimum area of a line over the square of its half width: about 4 times length over width; a disc has π.
+#: A line's area is at least this many times the square of its half width. For a line, this ratio is about 4 times
+#: length over width; for a disc, it is π.
 _LONG = 12.0
-#: Pixels round the box that are analysed.
+#: Width in pixels of the margin round the box that is analysed.
 _ROUND_PX = 24
 #: Minimum number of pixels outside the box for statistics of the texture.
 _MIN_OUTSIDE = 50
 
 
 def line_matte(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
-    """Return the thin lines in ``hole`` [h, w]; None if there are none stronger than the surrounding texture.
+    """Return which pixels of ``hole`` belong to thin lines, [h, w]; None if no line is stronger than the texture.
 
     Args:
         tones: the window as photographed, [h, w, c], 0 to 255.
@@ -54,14 +57,14 @@ def line_matte(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
 
 
 def hysteresis(weak: Bools, strong: Bools) -> Bools:
-    """Return the parts of ``weak`` that contain a pixel of ``strong`` (Canny's second step)."""
+    """Return the connected parts of ``weak`` [h, w] that contain a pixel of ``strong`` [h, w] (Canny's second step)."""
     _, parts = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
     kept = np.unique(parts[strong & weak])
     return np.isin(parts, kept[kept > 0])
 
 
 def round_the(hole: Bools) -> tuple[slice, slice]:
-    """Return the rows and columns of the box and of a margin that is sufficient for the texture's statistics."""
+    """Return the rows and columns of the box with a margin of ``_ROUND_PX``, enough for statistics of the texture."""
     rows, columns = np.flatnonzero(hole.any(axis=1)), np.flatnonzero(hole.any(axis=0))
     return (
         slice(max(0, rows[0] - _ROUND_PX), rows[-1] + 1 + _ROUND_PX),
@@ -96,7 +99,10 @@ def _line(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
 
 
 def _is_long(matte: Bools) -> bool:
-    """Return whether the matte is much longer than wide, with enclosed areas filled: a ring is not a line."""
+    """Return whether the matte is much longer than wide.
+
+    Enclosed areas are filled first, because a ring is not a line.
+    """
     whole = cv2.morphologyEx(matte.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     contours, _ = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(whole, contours, -1, 1, cv2.FILLED)
@@ -105,7 +111,7 @@ def _is_long(matte: Bools) -> bool:
 
 
 def _strength(plain: Floats, grain: tuple[float, float] | None) -> Floats:
-    """Return the strongest response, [h, w], of the bars that are not parallel to the grain."""
+    """Return the strongest response [h, w] of the bars that are not parallel to the ``grain`` (x, y)."""
     responses = [
         cv2.filter2D(plain, cv2.CV_32F, bar, borderType=cv2.BORDER_REFLECT_101)
         for (x, y), bar in _bars()
@@ -116,7 +122,7 @@ def _strength(plain: Floats, grain: tuple[float, float] | None) -> Floats:
 
 @cache
 def _bars() -> tuple[tuple[tuple[float, float], npt.NDArray[np.float32]], ...]:
-    """Return each direction (x, y) with its bar filter: a narrow line minus a wider one; it sums to 0."""
+    """Return each direction (x, y) with its bar filter, a narrow line minus a wider one; the sum of a filter is 0."""
     reach = int(np.ceil(2.5 * _ALONG_PX))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32)
     bars = []

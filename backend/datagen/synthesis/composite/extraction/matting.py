@@ -1,9 +1,8 @@
-"""Matting: segments the concept in a box by several methods and ranks the mattes by score.
+"""Matting: segments the concept in a box by several methods, and ranks the resulting mattes (masks) by score.
 
-No method is best for all concepts (GrabCut suits round holes, line segmentation faint cracks, the two-level method
-circuits). All are therefore run and scored by the contrast along their boundary. An outline drawn by the annotator is
-used without matting.
-"""
+No method is best for all concepts: GrabCut suits round holes, line segmentation suits faint cracks, and the two-level
+method suits circuits. Therefore all methods are run. A score is the contrast along the matte's boundary, changed by its
+fit in the box and its agreement with the other mattes. An outline drawn by the annotator is used without matting."""
 
 from __future__ import annotations
 
@@ -21,52 +20,59 @@ from datagen.synthesis.composite.extraction.line_segmentation import hysteresis,
 from datagen.synthesis.intensity import Bools, Floats, spread
 from datagen.synthesis.masks import rasterize
 
-#: Smallest and largest share of its box that a matte may cover; beyond, it is a speck or the box itself.
+#: Smallest and largest share of its box that a matte may cover. A smaller matte is a speck; a larger one is the box
+#: itself.
 MIN_SHARE, MAX_SHARE = 0.04, 0.97
-#: Largest share of its box that the difference covers if the box contains a line.
+#: Lines are not searched if more than this share of the box differs from the clean fill: a line fills less.
 _LINE_FILLS = 0.35
-#: Minimum width in pixels of a fringe that is part of the concept; a narrower one is the blur of the lens.
+#: Minimum width in pixels of a fringe that counts as part of the concept; a narrower one is the blur of the lens.
 _FRINGE_PX = 2
-#: Minimum share of a ring that must differ visibly for the ring to belong to the fringe.
+#: Minimum share of a ring round the concept that must differ visibly for the ring to belong to the fringe.
 _FRINGE_ROUND = 0.6
-#: The fringe ends where the difference falls below this share of the peak, or below this many times the ``worst`` error
+#: The fringe ends where the difference falls below this share of its peak, or below this many times the ``worst`` error
 #: of the clean fill.
 _FRINGE_PEAK, _FRINGE_WORST = 0.1, 0.8
-#: The share of the peak for a thin concept, whose half width is below this share of the radius of a disc of its area:
-#: the blur of the lens reaches as far as the concept is wide, and only banks as clear as this belong to it.
+#: A concept is thin if its half width is at most the second value times the radius of a disc of its area. For a thin
+#: concept, the fringe ends at the first value's share of the peak: the blur of the lens is as wide as the concept, so
+#: only a clear fringe belongs to it.
 _FRINGE_PEAK_THIN, _THIN = 0.25, 0.5
-#: A pixel with at least this share of the concept's difference is fully opaque.
+#: A pixel whose difference is at least this share of the concept's difference is fully opaque.
 _WHOLLY = 0.6
-#: A pixel with at least this share of the concept's difference, in the same direction, is kept unchanged.
+#: A pixel keeps its whole difference if its opacity is at least this; below, the difference is reduced in proportion.
 _SAME_WAY = 0.05
-#: Width in pixels of a sharp edge in which pixels may be mixed with the background.
+#: Width in pixels of a sharp edge, in which pixels may be mixed with the background.
 _MIXED_PX = 2
-#: Scale in pixels of the noise in a matte's edge.
+#: Standard deviation, in pixels, of the blur that removes the noise in a matte's edge.
 _TEETH_PX = 1.5
-#: Contrast above which boundaries count as equally clear, so that their fit in the box decides.
+#: Boundaries with more contrast than this, in standard deviations, count as equally clear, so that their fit in the box
+#: decides.
 _CLEAR = 5.0
-#: Longest side in pixels of the window in which GrabCut runs. In larger ones its models are fitted to a reduced window,
-#: and the whole window is segmented once: thin parts are lost at the reduced size.
+#: Longest side in pixels of a window that GrabCut segments directly. In a larger window, its models are fitted to the
+#: reduced window, and then the whole window is segmented once, because reduction loses thin parts.
 _GRABCUT_PX = 110
-#: Score factor of the two-level matte: on a picture of two tones it is exact to the pixel, where other methods smooth.
+#: Factor of the two-level matte's score. On a picture of two tones this matte is exact to the pixel, and the others are
+#: smoothed.
 _EXACT = 3.0
-#: Probability of the concept's tones at which a part begins, and to which it continues.
+#: Probability of the concept's tones above which a part starts, and above which it continues.
 _PROBABLY = (0.8, 0.5)
-#: Share of the largest differences in a box above which a pixel differs completely.
+#: A pixel differs completely if its difference is above this share of the 95th percentile in the box.
 _LARGEST = 0.8
-#: Part of the score that remains if no difference is explained, and if no other matte agrees.
+#: Constant that is added to two factors of a score: the share of differences that the matte explains, and its mean
+#: agreement with the other mattes.
 _EVIDENCE = 0.2
-#: Minimum area in pixels of a hole in a concept, and largest difference in it as a share of the concept's.
+#: An enclosed hole in a concept stays if it has at least this area, in pixels, and looks like the surroundings. It
+#: looks like them where the difference is below this share of the concept's median difference.
 _HOLE_PX, _HOLE_DIFFERENCE = 8, 0.45
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matte:
-    """A mask of the concept's pixels in a window.
+    """A mask [h, w] of the concept's pixels in a window.
 
-    ``score`` is the contrast across the boundary, in standard deviations of the two sides. ``edge`` is the width in
-    pixels over which the concept's difference from its surroundings falls from 75 % to 25 %. ``doubt`` is from 0 to 1:
-    how much the other methods' mattes and the differences from the clean fill contradict it.
+    ``score`` is the contrast across the boundary, in standard deviations of the two sides, times the factors of
+    ``mattes``. ``edge`` is the width in pixels over which the concept's difference from its surroundings falls from 75
+    % to 25 %. ``doubt``, from 0 to 1, is how much the other mattes and the differences from the clean fill contradict
+    this one.
     """
 
     method: str
@@ -77,7 +83,7 @@ class Matte:
 
 
 def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
-    """Return the matte of a drawn outline in image pixels; None if it covers no pixel of the window."""
+    """Return the matte of a drawn outline in pixels of the photo; None if it covers no pixel of the window."""
     mask = np.zeros(frame.shape, bool)
     for polygon in outline:
         mask |= rasterize(np.asarray(polygon.points) - (frame.left, frame.top), frame.shape)
@@ -91,7 +97,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
         tones: the window as photographed, [h, w, c], 0 to 255.
         clean: the same window without the concept.
         hole: true inside the box, [h, w].
-        others: true inside the photo's other boxes, [h, w].
+        others: true inside the photo's other boxes, [h, w]; None if there are none.
     """
     others = np.zeros_like(hole) if others is None else others
     outside = ~hole & ~others
@@ -165,10 +171,14 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
 
 
 def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> list[tuple[Matte, ...]]:
-    """Return the candidates of several boxes of one label, ranked again by their agreement.
+    """Return the mattes of several boxes of one label, ranked again by their agreement.
 
-    Annotators draw boxes round the same concept consistently. A matte that fills its box much more or much less than is
-    typical for the label therefore loses score.
+    Annotators draw boxes round the same concept consistently. A matte therefore loses score if the share of its box
+    that it fills is far from the label's median share.
+
+    Args:
+        candidates: the mattes of each box, best first.
+        holes: true inside each box, [h, w].
     """
     best = [ranked[0] for ranked in candidates]
     shares = [m.mask.sum() / h.sum() for m, h in zip(best, holes, strict=True) if m.method not in ("box", "drawn")]
@@ -187,9 +197,9 @@ def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> l
 
 
 def to_the_box(ranked: Sequence[Matte], hole: Bools) -> tuple[Matte, ...]:
-    """Return the mattes of a concept with soft edges, preceded by one that extends to the box.
+    """Return the mattes of a concept with soft edges, with a first one added that extends to the box.
 
-    The extent of such a concept cannot be measured from its pixels; the annotator's box defines it.
+    The pixels do not show where such a concept ends, so the annotator's box defines it.
     """
     best = ranked[0]
     reaching = Matte(
@@ -199,7 +209,7 @@ def to_the_box(ranked: Sequence[Matte], hole: Bools) -> tuple[Matte, ...]:
 
 
 def roundness(mask: Bools) -> float:
-    """Return the IoU of the mask with the ellipse that has its moments: 1 for an ellipse, less for other shapes."""
+    """Return the IoU of the mask and the ellipse with the same moments: 1 for an ellipse, less for other shapes."""
     moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
     area = moments["m00"]
     covariance = np.array([[moments["mu20"], moments["mu11"]], [moments["mu11"], moments["mu02"]]]) / area
@@ -213,17 +223,18 @@ def roundness(mask: Bools) -> float:
 def unmixed(tones: Floats, clean: Floats, mask: Bools, measured: Bools, *, soft: bool) -> tuple[Floats, Floats]:
     """Return the concept's opacity, [h, w] in 0..1, and the clean window with only the concept added, [h, w, c].
 
-    At an edge the lens mixes the concept with its background. The tones of fully opaque pixels are extrapolated to the
-    others. A mixed pixel lies between these tones and the clean ones, at a position that is its opacity (the
-    compositing equation with a known background, Smith and Blinn 1996). A difference in the opposite direction, such as
-    a halo or an error of the clean fill, is not part of the concept.
+    At an edge, the lens mixes the concept with its background. The tones of fully opaque pixels are extrapolated to the
+    mixed pixels. The opacity of a mixed pixel is its position between the clean tones and these (the compositing
+    equation with a known background, Smith and Blinn 1996). A difference in the opposite direction, such as a halo or
+    an error of the clean fill, is not part of the concept.
 
     Args:
         tones: the window as photographed, [h, w, c].
         clean: the same window without the concept.
-        mask: the pixels labelled as the concept.
-        measured: the pixels of the mask that were segmented.
-        soft: whether its edges are soft; then only its core is fully opaque, else the mask except for a rim.
+        mask: the pixels labelled as the concept, [h, w].
+        measured: the segmented pixels of the mask, [h, w].
+        soft: whether the concept's edges are soft. If so, only its core is fully opaque; else the mask without its rim
+            is.
     """
     difference = tones - clean
     distance: Floats = cv2.GaussianBlur(np.sqrt(np.square(difference).sum(axis=2)), (0, 0), 1.0 if soft else 0.6)
@@ -244,14 +255,21 @@ def unmixed(tones: Floats, clean: Floats, mask: Bools, measured: Bools, *, soft:
 
 
 def _same_way(difference: Floats, mask: Bools) -> Floats:
-    """Return the share of the difference [h, w, c] in the concept's own direction, [h, w]; a halo has none."""
+    """Return the component of each difference in the concept's mean direction, [h, w], in tones.
+
+    ``difference`` is [h, w, c]. The component of an opposite difference, such as that of a halo, is 0.
+    """
     direction = difference[mask].mean(axis=0)
     length = max(float(np.linalg.norm(direction)), 1e-6)
     return np.asarray(np.maximum(difference @ (direction / length), 0))
 
 
 def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
-    """Return the distance in pixels between the outermost rings of 75 % and 25 % of the difference."""
+    """Return the width of the concept's edge in pixels.
+
+    It is the distance between the outermost rings at which the mean of ``difference`` [h, w] reaches 75 % and 25 % of
+    the concept's.
+    """
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     depth = np.where(mask, 0.5 - cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5), outside - 0.5)
     rings = np.floor(depth[hole]).astype(int)
@@ -264,14 +282,18 @@ def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
 
 
 def _noise(tones: Floats, clean: Clean, hole: Bools) -> float:
-    """Return the noise level of a difference: the larger of the fill's error and half the texture round the box."""
+    """Return the noise of a difference in tones: the larger of the fill's error and half the texture round the box."""
     texture = np.sqrt(np.square(tones - cv2.blur(tones, (5, 5)).reshape(tones.shape)).sum(axis=2))
     rough = float(np.median(texture[~hole])) if (~hole).any() else 0.0
     return max(clean.error, 0.5 * rough, 1.0)
 
 
 def _residual(difference: Floats, noise: float, worst: float, hole: Bools) -> Bools | None:
-    """Return the pixels that differ from the clean fill: hysteresis from its ``worst`` error to half the peak."""
+    """Return which pixels differ from the clean fill, [h, w], by hysteresis; None if the peak is not above the noise.
+
+    A part contains a pixel with half the peak. It continues down to 0.3 of the peak, or to the fill's ``worst`` error
+    if that is larger.
+    """
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     peak = float(np.quantile(smooth[hole], 0.95))
     if peak < 2 * noise:
@@ -282,15 +304,15 @@ def _residual(difference: Floats, noise: float, worst: float, hole: Bools) -> Bo
 
 
 def _colour(probability: Floats, hole: Bools) -> Bools | None:
-    """Return the pixels that probably have the concept's tones: hysteresis on their probability."""
+    """Return the pixels that probably have the concept's tones, [h, w], by hysteresis; None if there are none."""
     strong, weak = (probability > share for share in _PROBABLY)
     return _without_specks(hysteresis(weak & hole, strong & hole))
 
 
 def _foreign(probability: Floats | None, hole: Bools, others: Bools) -> Bools:
-    """Return the pixels where two boxes overlap that belong to the concept of the other box.
+    """Return which pixels in the overlap of two boxes belong to the concept of the other box, [h, w].
 
-    These are the parts with the concept's tones that lie in the other box for the most part.
+    A connected part with the concept's tones belongs to the other box if less than half of it lies in this box.
     """
     if probability is None or not (hole & others).any():
         return np.zeros_like(hole)
@@ -303,10 +325,10 @@ def _foreign(probability: Floats | None, hole: Bools, others: Bools) -> Bools:
 
 
 def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | None:
-    """Return the pixels that differ, even faintly, from a clean photo of the same part.
+    """Return which pixels differ, even faintly, from a clean photo of the same part, [h, w]; None if none does.
 
-    A pixel's difference is its distance from the range of the neighbouring clean tones, so that edges misaligned by a
-    pixel do not count.
+    The difference of a pixel is its distance from the range of the neighbouring clean tones. An edge that is misaligned
+    by a pixel therefore does not count.
     """
     kernel = np.ones((3, 3), np.uint8)
     low, high = (f(clean.tones, kernel).reshape(clean.tones.shape) for f in (cv2.erode, cv2.dilate))
@@ -325,10 +347,10 @@ def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | No
 
 
 def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
-    """Return the matte extended by its soft edge, up to where the concept is indistinguishable from its surroundings.
+    """Return the matte extended over its soft edge, until the concept cannot be distinguished from its surroundings.
 
-    The matte grows pixel by pixel while most of the next ring differs visibly, so that a line of the texture that
-    touches the concept does not count. It grows by at most half the concept's own radius.
+    The matte grows by rings of one pixel while most of the next ring differs visibly. A line of the texture that
+    touches the concept therefore does not count. The matte grows by at most half the radius of a disc of its area.
     """
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     radius = float(np.sqrt(mask.sum() / np.pi))
@@ -348,7 +370,7 @@ def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
 
 
 def _rounded(mask: Bools) -> Bools:
-    """Return the matte with its noisy edge smoothed; thin parts, which smoothing would remove, are kept."""
+    """Return the matte with a smoothed edge. Thin parts, which smoothing would remove, are kept."""
     smooth = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), _TEETH_PX) >= 0.5
     solid = mask.astype(np.uint8)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
@@ -357,7 +379,7 @@ def _rounded(mask: Bools) -> Bools:
 
 
 def _fits(mask: Bools, hole: Bools) -> float:
-    """Return from 0 to 1 how well the matte fits its box: centred, extending near the sides, in one piece.
+    """Return from 0 to 1 how well the matte fits its box: it should be central, reach near the sides and be connected.
 
     This is the tightness prior of Lempitsky et al. (ICCV 2009), relaxed because boxes have margins.
     """
@@ -374,7 +396,10 @@ def _fits(mask: Bools, hole: Bools) -> float:
 
 
 def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
-    """Return the matte by GrabCut (Rother et al. 2004): background outside the box, probable concept in ``hint``."""
+    """Return the matte of GrabCut (Rother et al. 2004), [h, w]; None if it finds nothing.
+
+    Pixels outside the box are certain background; those of ``hint`` are probable concept.
+    """
     near, mask = round_the(hole), np.zeros(hole.shape, bool)
     tones, hole, hint = tones[near], hole[near], hint[near]
     if hole.all() or min(hole.shape) < 5:
@@ -407,7 +432,10 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
 
 
 def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
-    """Return where the tone of a two-level picture differs from the clean fill's, without specks."""
+    """Return where the tone of a two-level picture differs from that of the clean fill, [h, w], without specks.
+
+    Return None if the picture does not have two levels, or nothing differs.
+    """
     plain, without = tones.mean(axis=2), clean.mean(axis=2)
     low, high = (float(v) for v in np.quantile(plain, (0.02, 0.98)))
     middle = 0.5 * (low + high)
@@ -421,7 +449,7 @@ def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
 
 
 def _without_specks(mask: Bools) -> Bools | None:
-    """Return ``mask`` without parts under a tenth of the largest; None if nothing is left."""
+    """Return the mask without parts smaller than a tenth of the largest part; None if nothing is left."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count <= 1:
         return None
@@ -431,7 +459,9 @@ def _without_specks(mask: Bools) -> Bools | None:
 
 
 def _solid(mask: Bools, plain: Bools) -> Bools | None:
-    """Return ``mask`` without specks and holes; holes that look like the surroundings remain. None if nothing is left.
+    """Return the mask without specks, and with its holes filled unless they look like the surroundings.
+
+    Return None if nothing is left.
 
     Args:
         mask: the pixels of the concept, [h, w].
@@ -452,7 +482,10 @@ def _solid(mask: Bools, plain: Bools) -> Bools | None:
 
 
 def _ellipse(hole: Bools, scale: float = 1.0) -> Bools:
-    """Return the ellipse inscribed in the box, scaled: the fallback if nothing stands out in the box."""
+    """Return the ellipse inscribed in the box, [h, w], with its axes multiplied by ``scale``.
+
+    It is the mask of a concept that does not differ from its surroundings.
+    """
     ys, xs = np.nonzero(hole)
     centre_y, centre_x = (ys.min() + ys.max()) / 2, (xs.min() + xs.max()) / 2
     half_y, half_x = scale * (np.ptp(ys) + 1) / 2, scale * (np.ptp(xs) + 1) / 2
@@ -462,9 +495,9 @@ def _ellipse(hole: Bools, scale: float = 1.0) -> Bools:
 
 
 def _explained(difference: Floats, mask: Bools, hole: Bools) -> float:
-    """Return how well the matte explains the differences from the clean fill in the box: their IoU, from 0 to 1.
+    """Return how well the matte explains the differences from the clean fill in the box, from 0 to 1.
 
-    A difference counts as a share of the largest ones.
+    This is the IoU of the matte with the differences. Each difference counts as a share of the largest ones, at most 1.
     """
     top = max(_LARGEST * float(np.quantile(difference[hole], 0.95)), 1e-6)
     shares = np.where(hole, np.minimum(difference / top, 1), 0)
@@ -472,12 +505,15 @@ def _explained(difference: Floats, mask: Bools, hole: Bools) -> float:
 
 
 def _iou(one: Bools, other: Bools) -> float:
-    """Return the intersection over union of two masks of which one is not empty."""
+    """Return the intersection over union of two masks, at least one of which has a pixel."""
     return float((one & other).sum() / (one | other).sum())
 
 
 def _contrast(difference: Floats, mask: Bools, noise: float) -> float:
-    """Return the contrast of the difference across the boundary, in deviations of the two sides."""
+    """Return the mean step of the difference across the boundary, in units of its scatter.
+
+    The scatter is the standard deviation of the two sides plus ``noise``.
+    """
     kernel = np.ones((5, 5), np.uint8)
     solid = mask.astype(np.uint8)
     inner = mask & ~cv2.erode(solid, kernel).astype(bool)

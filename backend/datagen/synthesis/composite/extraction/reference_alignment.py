@@ -1,10 +1,10 @@
 """Reference alignment: finds, among the backgrounds, a photo of the same part without the concept, and aligns it.
 
-With such a photo, the background behind the concept is known, and the concept is the difference from it. Backgrounds of
-the photo's size are compared as thumbnails. The most similar ones are aligned by phase correlation (Kuglin & Hines
-1975) and by the enhanced correlation coefficient (Evangelidis & Psarakis, PAMI 2008). An alignment is accepted only if
-the photos correlate everywhere outside the boxes. Most studies have no such photo and use the fills alone.
-"""
+With such a photo, the background behind the concept is known. The concept is the difference from it. The backgrounds
+that have the photo's size are compared with it as thumbnails. The most similar one is aligned by phase correlation
+(Kuglin & Hines 1975) and by the enhanced correlation coefficient (Evangelidis & Psarakis, PAMI 2008). An alignment is
+accepted only if the photos correlate outside the boxes. Most studies have no such photo; they use the fills of
+``background_inpainting`` alone."""
 
 from __future__ import annotations
 
@@ -25,31 +25,34 @@ from datagen.synthesis.intensity import Bools, Floats, channels_as, grey, to_ton
 
 #: Largest relative difference in size between photos that are compared.
 _SIZE_TOLERANCE = 0.03
-#: Budget of decoded background pixels for the search; it bounds the time of a fit on large photos.
+#: Maximum number of background pixels that are decoded for the search; it limits the time of a fit on large photos.
 _DECODED_PX = 24 * 2**20
 #: Longest side in pixels of a thumbnail, and of the pictures that are aligned.
 _THUMB_PX, _ALIGNED_PX = 32, 160
-#: Minimum correlation of thumbnails of the same part, and the number of candidates that are aligned.
+#: Minimum correlation of two thumbnails of the same part, and the number of backgrounds that are aligned.
 _ALIKE, _LOOKED_AT = 0.75, 1
-#: Minimum correlation outside the boxes of an aligned photo, of its tones and of its fine structure alone: two parts of
-#: one kind may have the same lighting and borders, but not the same grain and traces.
+#: Minimum correlation of an aligned photo with the concept's photo outside the boxes: of the tones, and of the fine
+#: structure alone. Two parts of one kind may have the same lighting and borders, but not the same grain and traces.
 _SAME_TONES, _SAME_STRUCTURE = 0.85, 0.6
-#: Blur that separates fine structure from lighting, in pixels of the aligned pictures.
+#: Standard deviation of the blur that separates fine structure from lighting, in pixels of the aligned pictures.
 _LIGHT_BLUR = 3.0
-#: Maximum number of iterations of the alignment, and the minimum gain per iteration.
+#: Stopping criteria of the alignment: the maximum number of iterations, and the minimum gain of an iteration.
 _ECC = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 25, 1e-4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A clean photo and the affine matrix [2, 3] from the concept photo's pixels to its own."""
+    """A clean photo, and the affine matrix [2, 3] from pixels of the concept photo to pixels of the clean photo."""
 
     name: str
     picture: Picture
     matrix: npt.NDArray[np.float64]
 
     def window(self, frame: Frame, channels: int) -> Floats:
-        """Return the concept photo's window in the clean photo, tones [h, w, c]; mirrored beyond its borders."""
+        """Return the clean photo's tones [h, w, c] in the concept photo's window ``frame``.
+
+        Beyond the borders of the clean photo, its pixels are mirrored.
+        """
         matrix = self.matrix.copy()
         matrix[:, 2] += matrix[:, :2] @ np.array([frame.left, frame.top], np.float64)
         rows, columns = frame.shape
@@ -72,7 +75,7 @@ class Template:
 
 
 class Templates:
-    """Search of a study's backgrounds for clean photos of the concepts' parts."""
+    """Searches a study's backgrounds for clean photos of the parts that the concept photos show."""
 
     def __init__(self, refs: Sequence[ImageRef], pictures: Pictures) -> None:
         self._refs, self._pictures = tuple(refs), pictures
@@ -80,12 +83,12 @@ class Templates:
         self._budget = _DECODED_PX
 
     def aligned(self, picture: Picture, boxes: Sequence[Box], name: str) -> Template | None:
-        """Return the background that shows the part in ``picture``, compared outside ``boxes``; None if none matches.
+        """Return the background that shows the same part as ``picture``, aligned with it; None if none does.
 
         Args:
             picture: the concept photo.
-            boxes: the concepts' boxes; their pixels are not compared.
-            name: its name; backgrounds with similar names are examined first.
+            boxes: the boxes of the concepts in it; their pixels are not compared.
+            name: the photo's name; backgrounds with similar names are examined first.
         """
         height, width = picture.shape[:2]
         alike = [
@@ -120,12 +123,12 @@ class Templates:
 
 
 def _shared_start(one: str, other: str) -> int:
-    """Return the length of the common prefix of two names."""
+    """Return the length in characters of the common prefix of two names."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _small(picture: npt.NDArray[Any], longest: int) -> Floats:
-    """Return grey tones [h, w], reduced to the longest side."""
+    """Return the grey tones [h, w] of a picture whose longest side is reduced to ``longest`` pixels."""
     shrink = min(1.0, longest / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[1] * shrink)), max(1, round(picture.shape[0] * shrink)))
     small = picture if shrink == 1 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
@@ -133,7 +136,7 @@ def _small(picture: npt.NDArray[Any], longest: int) -> Floats:
 
 
 def _likeness(one: Floats, other: Floats) -> float:
-    """Return the highest correlation, -1 to 1, of two thumbnails over all small shifts."""
+    """Return the highest correlation of two thumbnails, from -1 to 1, over all small shifts."""
     rows, columns = (min(a, b) for a, b in zip(one.shape, other.shape, strict=True))
     margin = max(1, min(rows, columns) // 8)
     inner = one[margin : rows - margin, margin : columns - margin]
@@ -145,7 +148,7 @@ def _likeness(one: Floats, other: Floats) -> float:
 
 
 def _alignment(picture: Picture, clean: Picture, boxes: Sequence[Box]) -> npt.NDArray[np.float64] | None:
-    """Return the matrix from the photo's pixels to the clean photo's; None if they do not show the same part."""
+    """Return the matrix [2, 3] from the photo's pixels to the clean photo's; None if they show different parts."""
     photo, reference = _small(picture, _ALIGNED_PX), _small(clean, _ALIGNED_PX)
     shape = (min(photo.shape[0], reference.shape[0]), min(photo.shape[1], reference.shape[1]))
     photo, reference = photo[: shape[0], : shape[1]], reference[: shape[0], : shape[1]]

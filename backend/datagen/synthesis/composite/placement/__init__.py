@@ -1,1 +1,1 @@
-"""Placement of an instance: learned areas, context match and hard negatives."""
+"""Placement of an instance: learned areas, layout, matching of the surroundings, and hard negatives."""

@@ -1,10 +1,11 @@
 """Area model: predicts where a concept may appear on a photo, learned from the canvas polygons.
 
 Three models (position, appearance, both) are evaluated by leaving out each canvas once. The model with the highest mean
-intersection over union with the polygons of the canvas left out is kept. A model is ridge regression on random
-rectified features (Rahimi & Recht, NIPS 2008). Its normal equations are sums over canvases, so leaving one out costs
-one small solve. All computation is at a reduced scale; full frames are never converted to floats.
-"""
+intersection over union with the polygons of the left-out canvas is kept, unless "every pixel" has a higher one.
+
+A model is ridge regression on random rectified features (Rahimi & Recht, NIPS 2008). Its normal equations are sums over
+canvases, so leaving one canvas out costs one small solve. All computation is at a reduced scale; full frames are never
+converted to floats."""
 
 from __future__ import annotations
 
@@ -22,21 +23,21 @@ from datagen.synthesis.intensity import Bools, Floats, channels_as, to_tones
 
 #: Number of random features of a model; more did not predict left-out canvases better in the benchmark.
 _FEATURES = 64
-#: Ridge, as a share of the mean diagonal of the normal equations; it prevents overfitting to a few canvases.
+#: The ridge, as a share of the mean diagonal of the normal equations; it prevents overfitting to a few canvases.
 _RIDGE = 1e-3
 _THRESHOLDS = np.arange(0.2, 0.81, 0.05)
-#: Distance by which strictness 0 and 1 move the threshold from the best one.
+#: A strictness of 0 lowers the threshold by this, from the best one; a strictness of 1 raises it by this.
 _STRICTNESS_SPAN = 0.35
-#: Number of ``_pixel_features``' columns for the position; the others describe the appearance.
+#: Number of the features from ``_pixel_features`` that describe the position; the others describe the appearance.
 _PLACE_COLUMNS = 6
 MODES = ("position", "appearance", "both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AreaModel:
-    """A fitted predictor of the area.
+    """A fitted predictor of the area where a concept may appear.
 
-    ``iou`` is the mean leave-one-out intersection over union; None for a single canvas.
+    ``iou`` is the mean intersection over union with left-out canvases; None if there was a single canvas.
     """
 
     mode: str
@@ -48,7 +49,7 @@ class AreaModel:
     channels: int
 
     def likelihood(self, picture: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """Return each pixel's likelihood in the reduced picture, 0 to 255, [h, w] with the longest side REDUCED_PX."""
+        """Return the likelihood of each pixel of the reduced picture (``reduced_scale``), from 0 to 255, [h, w]."""
         if self.mode == "anywhere":
             return np.full(reduced_shape(*picture.shape[:2]), 255, np.uint8)
         raw = _pixel_features(picture, self.channels)
@@ -57,12 +58,12 @@ class AreaModel:
         return np.asarray(np.clip(np.rint(guess * 255), 0, 255), np.uint8)
 
     def allowed(self, likelihood: npt.NDArray[np.uint8], strictness: float) -> Bools:
-        """Return the area at a strictness from 0 (wherever possible) to 1 (only where certain)."""
+        """Return the area [h, w] at a strictness from 0 (every possible pixel) to 1 (only certain pixels)."""
         threshold = np.clip(self.threshold + (strictness - 0.5) * 2 * _STRICTNESS_SPAN, 0.02, 0.98)
         return np.asarray(likelihood >= threshold * 255)
 
 
-#: The model of a study without informative canvases: every pixel is allowed.
+#: The model of a study whose canvases predict nothing: every pixel is allowed.
 ANYWHERE = AreaModel(
     mode="anywhere",
     iou=None,
@@ -75,7 +76,7 @@ ANYWHERE = AreaModel(
 
 
 def drawn_area(polygons: Sequence[Polygon], height: int, width: int) -> Bools:
-    """Return the polygons of one canvas as a mask of the reduced picture."""
+    """Return the polygons of one canvas, of ``height`` by ``width`` pixels, as a mask [h, w] of the reduced picture."""
     rows, columns = reduced_shape(height, width)
     mask = np.zeros((rows, columns), np.uint8)
     for polygon in polygons:
@@ -85,7 +86,11 @@ def drawn_area(polygons: Sequence[Polygon], height: int, width: int) -> Bools:
 
 
 def fit_area(canvases: Sequence[tuple[npt.NDArray[Any], Bools]]) -> AreaModel:
-    """Return the best model for at least one canvas, given as its picture and the ``drawn_area`` of its polygons."""
+    """Return the best model for the canvases.
+
+    Args:
+        canvases: the picture of each canvas, and the ``drawn_area`` of its polygons; at least one canvas.
+    """
     channels = min(1 if picture.ndim == 2 else 3 for picture, _ in canvases)
     looks = [_pixel_features(picture, channels) for picture, _ in canvases]
     truths = [truth.ravel().astype(np.float32) for _, truth in canvases]
@@ -142,7 +147,10 @@ def _iou(guess: Bools, truth: Floats) -> float:
 
 
 def _hidden(columns: Floats, mean: Floats, scale: Floats) -> Floats:
-    """Return random rectified features [n, _FEATURES] of standardized columns [n, k]; the last is constant."""
+    """Return the random rectified features [n, _FEATURES] of ``columns`` [n, k], which are standardized first.
+
+    The last feature is constant. ``mean`` and ``scale`` [k] are those of the columns.
+    """
     chance = np.random.default_rng(columns.shape[1])
     slopes = chance.normal(size=(columns.shape[1], _FEATURES - 1)).astype(np.float32)
     offsets = chance.normal(size=_FEATURES - 1).astype(np.float32)
@@ -164,7 +172,7 @@ def _columns(look: Floats, mode: str) -> Floats:
 
 
 def _pixel_features(picture: npt.NDArray[Any], channels: int) -> Floats:
-    """Return the features of each pixel of the reduced picture: [h, w, k] float32, position first."""
+    """Return the features of each pixel of the reduced picture, [h, w, k] float32; those of the position come first."""
     height, width = picture.shape[:2]
     rows, columns = reduced_shape(height, width)
     small = (

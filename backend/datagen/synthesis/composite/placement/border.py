@@ -7,12 +7,12 @@ import numpy as np
 from datagen.synthesis.composite.extraction.cut_sides import CutSides
 from datagen.synthesis.intensity import Bools
 
-#: Cells of the reduced picture by which people's polygons may end short of a border.
+#: People's polygons may end this many cells of the reduced picture short of a border.
 _SHORT_CELLS = 2
 
 
 def reaching_borders(area: Bools) -> Bools:
-    """Return a reduced area [h, w] extended to the borders from which it ends a little short."""
+    """Return a reduced area [h, w], extended to every border from which it ends at most ``_SHORT_CELLS`` cells."""
     reaching = area.copy()
     for cells in (reaching, reaching.T):
         if cells.shape[0] > 2 * _SHORT_CELLS:
@@ -22,14 +22,16 @@ def reaching_borders(area: Bools) -> Bools:
 
 
 def border_place(area: Bools, cut: CutSides, at: float, size: tuple[int, ...], full: tuple[int, ...]) -> int | None:
-    """Return the flat index of a cell of the area where a window at the cut sides has its centre; None if none is.
+    """Return the flat index of a cell of the area in which the window's centre lies if the window is at the cut sides.
+
+    Return None if there is no such cell.
 
     Args:
         area: the reduced area, [h, w].
-        cut: the sides at which the window lies; no opposite ones.
+        cut: the sides of the background at which the window lies; no two are opposite.
         at: in 0..1, selects one of the cells.
-        size: height and width of the window.
-        full: height and width of the background.
+        size: height and width of the window in pixels.
+        full: height and width of the background in pixels.
     """
     allowed = area
     for axis, (first, last) in enumerate(((cut.top, cut.bottom), (cut.left, cut.right))):
@@ -44,7 +46,10 @@ def border_place(area: Bools, cut: CutSides, at: float, size: tuple[int, ...], f
 
 
 def at_border(spot: tuple[int, int], cut: CutSides, size: tuple[int, ...], full: tuple[int, ...]) -> tuple[int, int]:
-    """Return top and left of a window moved to the cut sides."""
+    """Return top and left of a window after it is moved to the cut sides of the background.
+
+    ``spot`` is its top and left before. ``size`` and ``full`` are height and width of the window and the background.
+    """
     top, left = spot
     if cut.along:
         top = 0 if cut.top is not None else full[0] - size[0]

@@ -1,8 +1,8 @@
 """Context match: finds places in a neighbourhood whose pixels look like the concept's own clean surroundings.
 
 On structured pictures this aligns a concept with the edge on which it occurs. On plain texture all places match
-equally, and the choice stays uniform. A place is sampled from those that fit about as well as the best. Structure
-dominates: a difference in mean tone has little weight, because the blends compensate for it.
+equally, and the choice remains uniform. A place is drawn from those that fit about as well as the best one. A
+difference in structure counts most. A difference in mean tone has little weight, because the blends compensate for it.
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ import numpy.typing as npt
 from datagen.synthesis.composite.appearance.pose import Posed
 from datagen.synthesis.intensity import Bools, Floats, plain, to_tones
 
-#: Half the side, in reduced pixels, of the neighbourhood searched round a place drawn from the area.
+#: Largest search distance round a place drawn from the area, in reduced pixels, in each direction.
 REACH_PX = 48
-#: Cut-outs are reduced until their shorter side has about this many pixels, enough to detect an edge, but at most by
-#: this factor.
+#: A cut-out is reduced until its shorter side has about this many pixels, which is enough to detect an edge. It is
+#: reduced by at most this factor.
 _SEEN_PX, _MAX_REDUCED = 14, 4
-#: The same half side in pixels of the picture, for the largest cut-outs.
+#: The largest search distance in pixels of the picture, which applies to the largest cut-outs.
 REACH_MAX_PX = REACH_PX * _MAX_REDUCED
-#: Tolerance of a mismatch above the best, in tones.
+#: First part of the tolerance by which the mismatch of a fitting place may exceed the best mismatch, in tones.
 _TOLERANCE = 3.0
-#: Additional tolerance, as a share of the best mismatch.
+#: Second part of the tolerance, as a share of the best mismatch, if the best is much better than a plain place's
+#: mismatch.
 _SHARE = 0.08
-#: The same share if the best mismatch is no better than that of a plain place. Surroundings without a match, such as
-#: the noise of a texture, do not indicate where the concept belongs; a strict match then selects the plainest places.
+#: The share in place of ``_SHARE`` if the best mismatch is no better than that of a plain place. Surroundings without a
+#: match, such as the noise of a texture, do not show where the concept belongs. A smaller share would select the
+#: plainest places then.
 _SHARE_OF_CHANCE = 1.0
-#: Exponent of the transition between the two shares: at half the mismatch of a plain place, the first still applies.
+#: Exponent of the transition between the two shares; at half the mismatch of a plain place, ``_SHARE`` still applies.
 _SHARPNESS = 6
-#: Weight of the squared difference in mean tone, relative to the mean square of the difference in structure.
+#: Weight of the squared difference in mean tone; the mean squared difference in structure has weight 1.
 _MEAN_WEIGHT = 0.15
 #: Largest rounding error of a mismatch, in tones.
 _ROUNDING = 0.5
-#: Up to this many places are compared directly; OpenCV takes up to fifty times as long for so few.
+#: Up to this many places are compared without OpenCV, which would take up to fifty times as long.
 _FEW_PLACES = 64
 
 
@@ -46,8 +48,8 @@ _FEW_PLACES = 64
 class Place:
     """The place of a cut-out's window, and the mismatch of the best place in its neighbourhood.
 
-    ``mismatch`` is a root mean square, in tones. ``inside`` is false if no fitting place has its centre in the area;
-    top and left are meaningless then.
+    ``top`` and ``left`` are in pixels of the picture. ``mismatch`` is a root mean square difference in tones.
+    ``inside`` is false if no fitting place has its centre in the area; ``top`` and ``left`` have no meaning then.
     """
 
     top: int
@@ -69,18 +71,18 @@ def fitting_place(
 ) -> Place | None:
     """Return a place near ``spot`` in the area where the background fits the cut-out's clean surroundings.
 
-    Return None if the best place's mismatch is larger than ``worst``.
+    Return None if the mismatch of the best place is larger than ``worst``.
 
     Args:
         picture: the background, [h, w] or [h, w, c].
         posed: the cut-out; its window must fit into the picture.
-        spot: top and left of the window before the search.
-        strictness: above 0 and up to 1; larger values require a mismatch closer to the best.
-        area: the reduced area, true where the window's centre may be.
+        spot: top and left of the window before the search, in pixels.
+        strictness: above 0 and up to 1; a larger value requires a mismatch closer to the best.
+        area: the reduced area [h, w], true where the window's centre may be.
         pick: in 0..1, selects one of the fitting places.
         worst: the largest accepted mismatch, in tones.
-        farthest: largest distance from ``spot`` along each side, in pixels.
-        held: whether the top and the left of ``spot`` are kept.
+        farthest: largest distance from ``spot`` in each direction, in pixels.
+        held: whether the top of ``spot`` is kept, and whether the left is.
     """
     rows, columns = posed.mask.shape
     height, width = picture.shape[:2]
@@ -111,16 +113,19 @@ def fitting_place(
 
 
 def _tolerance(best: float, spread: float) -> float:
-    """Return the tolerance of a mismatch above the best, in tones.
+    """Return by how many tones the mismatch of a fitting place may exceed the best mismatch.
 
-    ``spread`` is the deviation of the surroundings, which is the mismatch of a plain place.
+    ``spread`` is the standard deviation of the surroundings' tones, which is the mismatch of a plain place.
     """
     chance = min(best / spread, 1.0) ** _SHARPNESS if spread > 0 else 1.0
     return _TOLERANCE + (_SHARE + (_SHARE_OF_CHANCE - _SHARE) * chance) * best
 
 
 def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain: int) -> tuple[int, int]:
-    """Return the best corner within ``grain`` pixels of (top, left), to 1 pixel, or to 2 for large cut-outs."""
+    """Return the top and left, within ``grain`` pixels of the given ones, where the mismatch is smallest.
+
+    The result is exact to 1 pixel, or to 2 pixels for a large cut-out.
+    """
     if grain <= 1:
         return top, left
     rows, columns = posed.mask.shape
@@ -135,9 +140,10 @@ def settled(picture: npt.NDArray[Any], posed: Posed, top: int, left: int, grain:
 
 
 def _mismatch(search: Floats, wanted: Floats, worst: float = math.inf) -> Floats | None:
-    """Return the root mean square difference of ``wanted`` from every window of ``search``, with means weighted less.
+    """Return the mismatch of ``wanted`` [h, w] with every window of ``search``, as a root mean square difference.
 
-    Return None if every window exceeds ``worst`` by its mean tone alone, which is checked before the comparison.
+    The difference of the means has less weight in it. Return None if the mean tone alone makes the mismatch of every
+    window larger than ``worst``. This is checked before the comparison.
     """
     rows, columns = wanted.shape
     middle = float(wanted.mean())
@@ -168,13 +174,17 @@ def _variance(values: Floats) -> float:
 
 
 def _means(mean: Any, ground: Floats, wanted: Floats) -> Floats:
-    """Return means of ``ground``, or of its squares, over windows as large as ``wanted``, at their top left corners."""
+    """Return the means of ``ground``, or of its squares, over all windows of the size of ``wanted``.
+
+    Each mean is at the top left corner of its window. ``mean`` is OpenCV's ``boxFilter``, or ``sqrBoxFilter`` for the
+    squares.
+    """
     size = wanted.shape[::-1]
     return np.asarray(mean(ground, cv2.CV_32F, size, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE))
 
 
 def _products(ground: Floats, wanted: Floats) -> Floats:
-    """Return the sum of products of ``wanted`` with every window of ``ground``."""
+    """Return the sums of the products of ``wanted`` with the pixels of every window of ``ground``."""
     places = (ground.shape[0] - wanted.shape[0] + 1) * (ground.shape[1] - wanted.shape[1] + 1)
     if places > _FEW_PLACES:
         return cv2.matchTemplate(ground, wanted, cv2.TM_CCORR)

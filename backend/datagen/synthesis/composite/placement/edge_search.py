@@ -1,9 +1,8 @@
 """Search of a background for places at its carrier's edge that suit a concept at such an edge.
 
-A cell of the reduced picture at the edge is drawn, with the concept turned to it if its pose allows. In the
-neighbourhood, the place is chosen whose backdrop agrees best with the concept's own (template matching of the two
-masks). The place is accepted if the backdrop lies on the same sides of the concept as in its photo.
-"""
+First, a cell of the reduced picture at the edge is drawn. The concept is turned to the edge if its pose allows this.
+Then the place in the neighbourhood is chosen whose backdrop agrees best with the concept's own (template matching of
+the two masks). The place is accepted if the backdrop lies on the same sides of the concept as in its photo."""
 
 from __future__ import annotations
 
@@ -20,27 +19,30 @@ from datagen.synthesis.composite.extraction.background_inpainting import Frame
 from datagen.synthesis.composite.extraction.carrier_edge import FRINGE_PX, grown
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Cells within this many of the sure backdrop are at the carrier's edge.
+#: A cell is at the carrier's edge if it is within this many cells of the sure backdrop.
 _NEAR_CELLS = 2
-#: Deviation, in cells, over which the direction of an edge is measured.
+#: Standard deviation, in cells, of the blur from which the direction of an edge is measured.
 _DIRECTION_CELLS = 2.0
-#: Largest angle between a concept's edge and the carrier's, in degrees, if the concept is not turned to it.
+#: Largest angle in degrees between a concept's edge and the carrier's edge, if the concept is not turned to it.
 _MAX_TURN = 25.0
-#: Share of the drawn rotation that is kept as a random deviation from the edge's direction.
+#: Share of the drawn rotation that is added to the rotation towards the edge, as a random deviation.
 _LOOSE_TURN = 0.05
-#: Reach of the search, as a share of the window's longer side, and size in pixels of the reduced window.
+#: Largest search distance as a share of the window's longer side, and the shorter side in pixels to which the window is
+#: reduced.
 _REACH_SHARE, _SEEN_PX = 0.35, 20
-#: Width in pixels of the ring round the concept in which its backdrop and the background's must agree, and the share of
-#: the ring's pixels of either kind that must.
+#: Width in pixels of the ring round the concept in which the two backdrops are compared. Of the ring's pixels that are
+#: backdrop in the concept's photo, at least this share must be backdrop here; of the others, this share must be
+#: carrier.
 _RING_PX, _AGREEING = 2, 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carrier:
-    """The carrier of a background for one label: the backdrop model, and the reduced picture's sure backdrop [h, w].
+    """The carrier on a background, for one label.
 
-    ``area`` [h, w] is the area, extended by a cell. ``places`` are the flat indices of its cells at the carrier's edge;
-    ``outward`` are the directions of the backdrop there, in radians.
+    ``model`` is the backdrop model, and ``sure`` [h, w] is the sure backdrop of the reduced picture. ``area`` [h, w] is
+    the area of the label, extended by one cell. ``places`` [n] are the flat indices of its cells at the carrier's edge.
+    ``outward`` [n] are the directions to the backdrop there, in radians clockwise from the right.
     """
 
     model: Backdrop
@@ -50,13 +52,13 @@ class Carrier:
     outward: Floats
 
     def backdrop(self, picture: npt.NDArray[Any], frame: Frame) -> Bools | None:
-        """Return the backdrop in a window of the background, [h, w]; None if there is none."""
+        """Return which pixels of a window of the background are backdrop, [h, w]; None if none is."""
         backdrop = self.model.inside(picture, frame, self.sure, FRINGE_PX)
         return backdrop if backdrop.any() else None
 
 
 def find_carrier(model: Backdrop, picture: npt.NDArray[Any], area: Bools) -> Carrier:
-    """Return the carrier on a background with that area, [h, w] of the reduced picture."""
+    """Return the carrier on a background; ``area`` [h, w] is the area of the label in the reduced picture."""
     sure = model.sure(picture)
     near = grown(sure, _NEAR_CELLS) & ~sure
     extended = grown(area, 1)
@@ -76,11 +78,13 @@ def find_carrier(model: Backdrop, picture: npt.NDArray[Any], area: Bools) -> Car
 def edge_place(
     carrier: Carrier, outward: float, *, degrees: float, turn_limit: float, at: float
 ) -> tuple[int, float] | None:
-    """Return a cell at the carrier's edge and the concept's rotation there in degrees; None if no edge suits it.
+    """Return the flat index of a cell at the carrier's edge, and the concept's rotation there in degrees.
+
+    Return None if no edge suits the concept.
 
     Args:
         carrier: the carrier.
-        outward: the direction of the concept's backdrop before rotation, in radians.
+        outward: the direction from the concept to its backdrop before rotation, in radians.
         degrees: the drawn rotation.
         turn_limit: the largest rotation in degrees by which the concept may be turned to the edge; 0 if it keeps the
             drawn rotation.
@@ -100,14 +104,16 @@ def edge_place(
 def edge_corner(
     picture: npt.NDArray[Any], carrier: Carrier, posed: Posed, spot: tuple[float, float], *, notch: bool
 ) -> tuple[int, int] | None:
-    """Return top and left of a window in which the background's backdrop agrees with the concept's; None if none does.
+    """Return top and left of a window in which the background's backdrop agrees with the concept's own backdrop.
+
+    Return None if there is no such window.
 
     Args:
         picture: the background.
-        carrier: its carrier.
+        carrier: the background's carrier.
         posed: the concept, with its backdrop.
-        spot: y and x of the pixel at the carrier's edge.
-        notch: whether the concept is a notch, which may lie on carrier and backdrop alike.
+        spot: y and x, in pixels, of the place at the carrier's edge.
+        notch: whether the concept is a notch, whose pixels may be carrier or backdrop before it is placed.
     """
     assert posed.backdrop is not None
     rows, columns = posed.mask.shape
@@ -155,7 +161,7 @@ def _agrees(posed: Posed, backdrop: Bools) -> bool:
 
 
 def _ring(mask: Bools, pixels: int) -> Bools:
-    """Return the pixels outside a mask within that distance."""
+    """Return the pixels outside the mask that are within ``pixels`` rows and columns of it."""
     return grown(mask, pixels) & ~mask
 
 
@@ -165,5 +171,5 @@ def _reduced(mask: Bools, grain: int) -> Floats:
 
 
 def _wrapped(degrees: Floats) -> Floats:
-    """Return angles between -180 and 180."""
+    """Return the same angles in degrees, from -180 to 180."""
     return np.asarray((degrees + 180) % 360 - 180)

@@ -1,9 +1,8 @@
 """Hard negatives: background pixels that could be mistaken for the concept because they have its tones.
 
-A model that detects platelets must be trained on platelets next to cells with the same stain, or it mistakes the cells
-for platelets. Some samples are therefore placed near such lookalikes (hard negatives, Sung and Poggio 1998). They come
-from placement alone, because nothing outside the mask may change.
-"""
+A model that detects platelets must be trained on platelets next to cells with the same stain. Otherwise it mistakes the
+cells for platelets. Some instances are therefore placed near such lookalikes (hard negatives, Sung and Poggio 1998).
+Lookalikes are never drawn into an image, because nothing outside a mask may change."""
 
 from __future__ import annotations
 
@@ -20,27 +19,28 @@ from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.composite.reduced_scale import reduced_shape
 from datagen.synthesis.intensity import Bools, Floats, channels_as, is_two_level, to_tones
 
-#: Share of the places drawn near a lookalike, in addition to those that are near one by chance.
+#: Share of the places drawn that are near a lookalike, in addition to those that are near one by chance.
 BESIDE_SHARE = 1 / 3
-#: A tone within this many deviations of the concept's tones counts as alike.
+#: A tone is alike if it is within this many standard deviations of the concept's tones.
 _ALIKE = 2.5
-#: If more than this share of a picture looks like the concept, tones are not informative.
+#: If more than this share of a picture is alike, tones do not distinguish the concept, and no place counts as near.
 _MAX_SHARE = 0.3
-#: Minimum deviation of tones: a camera's noise on a single tone.
+#: Minimum standard deviation of tones: a camera's noise on a single tone.
 _MIN_DEVIATION = 4.0
-#: Largest distance that counts as near, in lengths of the concept.
+#: A place is near a lookalike if it is within this distance, in lengths of the concept.
 _REACH = 1.0
-#: Longest side, in pixels, of the reduced picture whose lookalikes are counted.
+#: Longest side, in pixels, of the reduced picture in which lookalikes are counted.
 COUNTED_PX = 256
-#: A part has about the concept's size if its area differs by at most this factor.
+#: A part has about the concept's size if the ratio of the areas is at most this, either way.
 _SIZE_RANGE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Tones of a concept and of its background, as means [c] and inverse covariances [c, c]; its length and area.
+    """The tones of a concept (``own``) and of its background (``around``), and the concept's size.
 
-    ``length`` is in pixels, ``area`` in square pixels; both are medians.
+    Tones are given by their mean [c] and inverse covariance [c, c]. ``length`` is the median of the longer side of the
+    boxes in pixels. ``area`` is the median of the masks' areas in square pixels.
     """
 
     own: Floats
@@ -52,7 +52,7 @@ class Look:
 
 
 def learn_look(exemplars: Sequence[Exemplar]) -> Look | None:
-    """Return the look of one label's exemplars; None if tones cannot separate it from its background."""
+    """Return the look of one label's exemplars; None if most of them lie in two-level pictures."""
     if sum(is_two_level(e.patch[~e.mask]) for e in exemplars) > len(exemplars) / 2:
         return None
     channels = min(e.patch.shape[2] for e in exemplars)
@@ -70,7 +70,7 @@ def learn_look(exemplars: Sequence[Exemplar]) -> Look | None:
 
 
 def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
-    """Return which pixels of the reduced picture (``reduced_scale``) are near a lookalike of the concept."""
+    """Return which pixels of the reduced picture (``reduced_scale``) are near a lookalike of the concept, [h, w]."""
     alike = _alike(look, picture, reduced_shape(*picture.shape[:2]))
     rows, columns = alike.shape
     if not 0 < float(alike.mean()) <= _MAX_SHARE:
@@ -81,7 +81,13 @@ def near_lookalikes(look: Look, picture: npt.NDArray[Any]) -> Bools:
 
 
 def count_lookalikes(look: Look, picture: npt.NDArray[Any], known: Sequence[Box] = ()) -> int:
-    """Return how many parts of a picture, outside the known boxes, have the tones and about the size of the concept."""
+    """Return how many parts of a picture have the tones and about the size of the concept.
+
+    Args:
+        look: the concept's look.
+        picture: the picture.
+        known: boxes in pixels; parts inside them are not counted.
+    """
     height, width = picture.shape[:2]
     shrink = min(1.0, COUNTED_PX / max(height, width))
     alike = _alike(look, picture, (max(1, round(height * shrink)), max(1, round(width * shrink))))
@@ -94,7 +100,7 @@ def count_lookalikes(look: Look, picture: npt.NDArray[Any], known: Sequence[Box]
 
 
 def _alike(look: Look, picture: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Return which pixels of the picture, reduced to ``shape``, have the concept's tones: 1, else 0."""
+    """Return which pixels of the picture, reduced to ``shape``, have the concept's tones: 1 for these, else 0."""
     small = cv2.resize(picture, shape[::-1], interpolation=cv2.INTER_AREA)
     tones = channels_as(to_tones(small), len(look.own))
     own, around = (
@@ -111,7 +117,11 @@ def _alike(look: Look, picture: npt.NDArray[Any], shape: tuple[int, int]) -> npt
 
 
 def places(area: Bools, near: Bools | None) -> npt.NDArray[np.uint16]:
-    """Return the flat indices of an area's pixels; those near a lookalike are repeated to add BESIDE_SHARE of all."""
+    """Return the flat indices of an area's pixels. Those near a lookalike are repeated.
+
+    The repetitions are BESIDE_SHARE of the result. ``area`` and ``near`` are [h, w]; ``near`` is None without
+    lookalikes.
+    """
     everywhere = area.ravel().nonzero()[0].astype(np.uint16)
     if near is None or not (area & near).any():
         return everywhere
@@ -121,7 +131,11 @@ def places(area: Bools, near: Bools | None) -> npt.NDArray[np.uint16]:
 
 
 def _spread(tones: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Return mean [c] and inverse covariance [c, c] of tones [n, c]; the weight of large exemplars is limited."""
+    """Return the mean [c] and the inverse covariance [c, c] of the exemplars' tones.
+
+    ``tones`` holds an array [n, c] for each exemplar. At most a few hundred pixels of each are used, so that a large
+    exemplar has no more weight.
+    """
     sampled = np.concatenate([values[:: max(1, len(values) // 200)] for values in tones if len(values)])
     mean = sampled.mean(axis=0)
     centred = (sampled - mean).astype(np.float64)

@@ -1,9 +1,8 @@
-"""Layout of an image: how many instances of each label it shows, how far apart, and which concepts go together.
+"""Layout of an image: how many instances of each label it shows, how far apart, and from which photo they come.
 
-All three are learned from the concept photos. A sample follows one photo: it gets about as many instances as the photo
-shows, their distances are drawn from those between the photo's own boxes, and their concepts come from this photo as
-far as the sizes within a photo are more alike than those of different photos.
-"""
+All three are learned from the concept photos. A sample follows one photo. It gets about as many instances as the photo
+shows. Their distances are drawn from those between the photo's boxes. A share of the concepts is taken from this photo;
+the share is larger if sizes within a photo are more alike than sizes of different photos."""
 
 from __future__ import annotations
 
@@ -18,23 +17,25 @@ from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 
-#: Boxes of one label that overlap at least this much (intersection over union) show one thing.
+#: Boxes of one label show the same object if their intersection over union is at least this.
 _SAME_THING = 0.8
-#: Boxes of a photo whose distances are measured; their number grows with the square.
+#: Number of boxes of a photo between which distances are measured; the number of distances grows with its square.
 _MEASURED_BOXES = 60
-#: Largest deviation of the logarithm of a photo's count.
+#: Largest standard deviation of the logarithm of a photo's count.
 _COUNT_LOG_MAX = 0.5
-#: A distance matches if it differs by at most this share, or by one pixel of the reduced area.
+#: A distance matches if it differs from the wanted one by at most this share, or by at most one pixel of the reduced
+#: area.
 _DISTANCE_TOLERANCE = 0.15
-#: Largest share of the concepts that are taken from the photo a sample follows.
+#: Largest share of the concepts that are taken from the photo that a sample follows.
 _MAX_TOGETHER = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoLayout:
-    """One concept photo: its key (the first 12 digits of its digest), its counts by label, and its distances.
+    """The layout of one concept photo.
 
-    ``distances`` [n] are those between the centres of every two of its boxes, in pixels; empty for a single box.
+    ``key`` is the first 12 digits of the photo's digest. ``counts`` is the number of instances by label. ``distances``
+    [n] are the distances in pixels between the centres of every two of its boxes; it is empty for a single box.
     """
 
     key: str
@@ -43,13 +44,13 @@ class PhotoLayout:
 
     @property
     def total(self) -> int:
-        """The number of instances."""
+        """The number of instances of all labels."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """The layout of one sample: the labels of its instances in the order they are placed, and the photo it follows."""
+    """The layout of one sample: the labels of its instances, in order of placement, and the photo that it follows."""
 
     labels: tuple[str, ...]
     photo: PhotoLayout
@@ -59,8 +60,8 @@ class Layout:
 class LayoutModel:
     """Distribution of layouts.
 
-    ``count_log`` is the deviation of the logarithm of a photo's count; counts beyond those of all photos do not occur.
-    ``together`` is, by label, the share of the concepts that are taken from the photo a sample follows.
+    ``count_log`` is the standard deviation of the logarithm of a photo's count. ``together`` is, by label, the share of
+    the concepts that are taken from the photo that a sample follows.
     """
 
     photos: tuple[PhotoLayout, ...]
@@ -70,10 +71,12 @@ class LayoutModel:
     def draw(self, label: str, at: float, chance: np.random.Generator, fewest: int, most: int) -> Layout:
         """Draw a layout with at least one instance of ``label``.
 
+        The number of instances is between the smallest and the largest of all photos, and within the given limits.
+
         Args:
-            label: the label of the first instance; a photo must show it.
+            label: the label of the first instance; at least one photo must show it.
             at: in 0..1, selects the photo; the caller distributes it evenly.
-            chance: the sample's generator; the same count of numbers is drawn from it for every photo.
+            chance: the sample's generator; as many numbers are drawn from it for one photo as for any other.
             fewest: smallest number of instances.
             most: largest number of instances.
         """
@@ -92,7 +95,7 @@ class LayoutModel:
 
 
 def learn_layout(concepts: Sequence[ConceptImage], exemplars: Sequence[Exemplar]) -> LayoutModel:
-    """Fit the layout of images to the concept photos; boxes of labels without exemplars do not count."""
+    """Return the layouts of the concept photos. Boxes of a label without exemplars are not counted."""
     labels = {exemplar.label for exemplar in exemplars}
     photos = []
     for concept in concepts:
@@ -117,13 +120,13 @@ def learn_layout(concepts: Sequence[ConceptImage], exemplars: Sequence[Exemplar]
 def at_distance(
     places: npt.NDArray[np.uint16], shape: tuple[int, ...], centre: tuple[float, float], distance: float
 ) -> npt.NDArray[np.uint16]:
-    """Return those of the places that lie about ``distance`` from ``centre``; all of them if none does.
+    """Return the places that lie about ``distance`` from ``centre``, or all places if none does.
 
     Args:
         places: flat indices of the reduced area's pixels.
         shape: height and width of the reduced area.
-        centre: row and column of the reduced area.
-        distance: in pixels of the reduced area.
+        centre: row and column in the reduced area.
+        distance: the wanted distance, in pixels of the reduced area.
     """
     rows, columns = np.divmod(places.astype(np.float32), np.float32(shape[1]))
     off = np.abs(np.hypot(rows + 0.5 - centre[0], columns + 0.5 - centre[1]) - distance)
@@ -132,7 +135,7 @@ def at_distance(
 
 
 def _things(boxes: Sequence[tuple[str, Box]]) -> list[tuple[str, Box]]:
-    """Return the boxes without those that repeat another of the same label."""
+    """Return the boxes, each with its label, without those that repeat another box of the same label."""
     if len(boxes) < 2:
         return list(boxes)
     sides = np.array([(box.x, box.y, box.right, box.bottom) for _, box in boxes])
@@ -158,7 +161,11 @@ def _distances(boxes: Sequence[Box]) -> npt.NDArray[np.float64]:
 
 
 def _likeness_within_photos(exemplars: Sequence[Exemplar]) -> float:
-    """Return the intraclass correlation of log sizes (Fisher 1925), at most _MAX_TOGETHER; 0 if it is undetermined."""
+    """Return how alike the sizes of exemplars within a photo are, from 0 to _MAX_TOGETHER.
+
+    This is the intraclass correlation of the logarithms of their sizes (Fisher 1925). Return 0 if there are too few
+    photos or exemplars.
+    """
     groups: dict[str, list[float]] = {}
     for exemplar in exemplars:
         size = 0.5 * float(np.log(max(int(exemplar.mask.sum()), 1)))

@@ -1,1 +1,1 @@
-"""Rendering with a fitted model: the inpainter, measured masks, and optimizations."""
+"""Rendering with a fitted model: the inpainter, the measurement of masks, and optimizations."""

@@ -1,9 +1,8 @@
-"""Measures the best batch and the useful optimizations for a device. Imports torch.
+"""Measures the best batch size and the useful optimizations for a device. Imports torch.
 
-The measurement runs once per device, torch version, weights and resolution, and is stored in a file. Other
-optimizations or another batch would change roundings, so the stored result is always reused. Nothing is measured on a
-CPU, where neither helps.
-"""
+The measurement runs once per device, torch version, weights and resolution. Its result is stored in a file and always
+reused, because other optimizations or another batch size would change the rounding of the pixels. On a CPU nothing is
+measured, because neither helps there."""
 
 from __future__ import annotations
 
@@ -29,18 +28,20 @@ from datagen.synthesis.diffusion.runtime.device_errors import free_memory
 from datagen.synthesis.diffusion.weights import pipeline_loading
 from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 
-#: Batches measured, in order; the search ends at the first one that gains too little. A batch of 16 has 32 rows with
-#: guidance, which fill any device; larger ones would waste more padding at the end of a shard.
+#: Batch sizes that are measured, in this order; the search ends at the first one that gains too little. With guidance,
+#: a batch of 16 has 32 rows, which fill any device. A larger batch would waste more padding at the end of a shard.
 _BATCHES = (1, 2, 4, 8, 16)
-#: Minimum speed-up of a larger batch and of an optimization: less is within the noise of a shared machine.
+#: Minimum speed-up of a larger batch, and of an optimization, as a factor; less is within the noise of a shared
+#: machine.
 _BATCH_GAIN, _OPTIMIZATION_GAIN = 1.04, 1.03
-#: Maximum share of the device's memory for inpainting; the rest is for fragmentation and other processes.
+#: Maximum share of the device's memory for inpainting; the rest is left for fragmentation and other processes.
 _MEMORY_SHARE = 0.85
-#: Denoising steps of the two measured runs, and the repetitions of each after one unmeasured run.
+#: Denoising steps of the two measured runs, and how often each is measured. One unmeasured run precedes them.
 _FEW, _MORE, _REPEATS = 2, 6, 2
-#: Maximum compiled graphs per kind of block (up to twenty shapes, at five batches, in two layouts), and in total.
+#: Maximum number of compiled graphs for one kind of block, and in total. A block has up to twenty shapes, each at five
+#: batch sizes in two memory layouts.
 _GRAPHS, _ALL_GRAPHS = 256, 1024
-#: Blocks to compile in addition to those that a model lists: a UNet spends half of its time in them.
+#: Kinds of blocks that are compiled besides those that a model lists; a UNet spends half of its time in them.
 _BLOCKS = frozenset({"ResnetBlock2D"})
 
 
@@ -55,7 +56,11 @@ class Optimization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """The result of a measurement: the batch, the applied optimizations, and the images per second of every attempt."""
+    """The result of a measurement.
+
+    ``batch`` is the batch size, and ``optimizations`` are the names of those to apply. ``images_per_second`` has the
+    rate of every attempt.
+    """
 
     batch: int
     optimizations: tuple[str, ...]
@@ -63,7 +68,7 @@ class Tuning:
 
 
 def denoiser(pipeline: Pipeline) -> Any:
-    """Return the denoiser, the part that takes most of a pipeline's time."""
+    """Return the pipeline's denoiser, which takes most of its time."""
     return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
 
 
@@ -100,8 +105,9 @@ def _forget_compiled(pipeline: Pipeline) -> None:
     torch.compiler.reset()
 
 
-#: Applied in this order. Scaled-dot-product attention is not listed, because diffusers uses it by default. The memory
-#: layout comes last: uncompiled normalization converts every tensor out of it and back, compiled blocks do not.
+#: The optimizations, in the order in which they are applied. Scaled-dot-product attention is missing, because diffusers
+#: uses it by default. The memory layout comes last: without compiled blocks, every normalization would convert tensors
+#: to another layout and back.
 OPTIMIZATIONS = (
     Optimization(name="fused_qkv", apply=lambda pipeline: denoiser(pipeline).fuse_qkv_projections(), revert=_unfuse),
     Optimization(name="compiled_blocks", apply=_compile, revert=_forget_compiled),
@@ -114,9 +120,9 @@ OPTIMIZATIONS = (
 
 
 def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_digest: str) -> Tuning:
-    """Apply the measured optimizations to the pipeline; return them and the batch.
+    """Apply the measured optimizations to the pipeline; return them with the batch size.
 
-    Workers that share the folder wait for the one that measures, and use its result: otherwise the same spec could
+    Workers that share the folder wait for the worker that measures, and use its result. Otherwise the same spec could
     produce different images on different workers.
 
     Raises:
@@ -141,7 +147,7 @@ def tune(pipeline: Pipeline, own: DiffusionParameters, folder: Path, weights_dig
 
 
 def _applied(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuning:
-    """Apply the stored optimizations and test them; revert them if this machine, for example, lacks a compiler."""
+    """Apply the stored optimizations and test them; revert them if they fail here, for example without a compiler."""
     chosen = [optimization for optimization in OPTIMIZATIONS if optimization.name in kept.optimizations]
     try:
         for optimization in chosen:
@@ -158,7 +164,7 @@ def _applied(pipeline: Pipeline, own: DiffusionParameters, kept: Tuning) -> Tuni
 
 
 def _read(path: Path) -> Tuning | None:
-    """Return the stored measurement; None, for a new measurement, if the file is missing or damaged."""
+    """Return the stored measurement; None if the file is missing or damaged, so that a new measurement is needed."""
     try:
         stored = json.loads(path.read_text())
         return Tuning(
@@ -171,7 +177,7 @@ def _read(path: Path) -> Tuning | None:
 
 
 def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
-    """Find the batch, then measure every optimization with it and keep those that help."""
+    """Find the batch size, then measure each optimization with it; return the batch size and those that help."""
     rates: dict[str, float] = {}
     batch = own.batch or _find_batch(pipeline, own, rates)
     best = rates.get(f"batch {batch}") or images_per_second(pipeline, own, batch) or 0.0
@@ -197,10 +203,10 @@ def measure(pipeline: Pipeline, own: DiffusionParameters) -> Tuning:
 
 
 def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int) -> float | None:
-    """Return the crops per second at a batch, extrapolated from two short runs; None if they do not fit into memory.
+    """Return the crops per second at a batch size; None if the batch does not fit into memory.
 
-    The difference of the runs gives the time of a step, and the rest is the fixed time. The time of a full run is
-    computed from both, so that steps have their real weight.
+    Two short runs are measured. Their difference gives the time of a step. The rest is the fixed time of a run. The
+    time of a run with all steps is computed from both.
     """
     seconds: list[float] = []
     for steps in (_FEW, _MORE):
@@ -218,7 +224,7 @@ def images_per_second(pipeline: Pipeline, own: DiffusionParameters, batch: int) 
 
 
 def orders_for(own: DiffusionParameters, count: int) -> list[Order]:
-    """Return orders as in rendering, in which the candidates of one place share a crop."""
+    """Return ``count`` orders like those of rendering, in which the candidates for one place share a crop."""
     side = own.resolution
     mask = np.zeros((side, side), np.float32)
     mask[side // 4 : side // 2, side // 4 : side // 2] = 1
@@ -230,7 +236,7 @@ def orders_for(own: DiffusionParameters, count: int) -> list[Order]:
 
 
 def _paint_once(painter: Inpainter, own: DiffusionParameters) -> float:
-    """Inpaint a full batch; return the seconds it took."""
+    """Inpaint one full batch; return the duration in seconds."""
     orders = orders_for(own, painter.batch)
     began = time.perf_counter()
     list(painter.paint(orders))

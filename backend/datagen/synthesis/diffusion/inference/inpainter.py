@@ -1,7 +1,6 @@
 """Inpaints crops in batches of constant size, each crop with its own seed. Imports torch.
 
-If the device's memory runs out, the batch is halved.
-"""
+If the device's memory runs out, the batch size is halved."""
 
 from __future__ import annotations
 
@@ -21,15 +20,19 @@ from datagen.synthesis.diffusion.runtime.watchdog import watched
 from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 from datagen.synthesis.intensity import Floats
 
-#: The weight of the prompt for UNets: enough for a trained token; higher values oversaturate colours.
+#: Weight of the prompt (guidance) for UNets. It is enough for a trained token; higher values oversaturate colours.
 _GUIDANCE = 4.0
-#: With fewer steps, a strength just below 1 skips a whole step, and the background remains visible.
+#: Minimum number of steps for a strength just below 1. With fewer steps, such a strength skips a whole step, so that
+#: the background remains visible.
 _MANY_STEPS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One inpainting request: crop [r, r, 3] and mask [r, r], both 0 to 1; the prompt; the seed of the noise."""
+    """A request to inpaint one crop [r, r, 3] under a mask [r, r], both 0 to 1.
+
+    ``prompt`` is the prompt, and ``seed`` is the seed of the noise.
+    """
 
     image: Floats
     mask: Floats
@@ -38,7 +41,7 @@ class Order:
 
 
 class Inpainter:
-    """A pipeline and the size of its batches."""
+    """Inpaints with one pipeline, in batches of one size."""
 
     def __init__(self, pipeline: Pipeline, parameters: DiffusionParameters, batch: int) -> None:
         self.pipeline = pipeline
@@ -48,11 +51,11 @@ class Inpainter:
         self._takes = inspect.signature(pipeline.__call__).parameters
 
     def paint(self, orders: Sequence[Order], most: int | None = None) -> Iterator[Floats]:
-        """Yield the painted crops [r, r, 3], 0 to 1, in order.
+        """Yield the painted crop [r, r, 3], 0 to 1, for each order, in their sequence.
 
-        A crop depends only on its order and on the size of the batch. The last batch is padded: on a device the result
-        of a row is independent of the other rows, but not always of their number. ``most`` limits the batch if there
-        are few orders, and with it the padding.
+        A crop depends only on its order and on the batch size. The last batch is padded to this size, because on a
+        device the result of a row may depend on the number of rows, though not on the content of the others. ``most``
+        limits the batch size, and thereby the padding, if there are few orders.
 
         Raises:
             EngineError: not even one crop fits into the device's memory.
@@ -114,9 +117,11 @@ class Inpainter:
     def _masked(
         self, images: torch.Tensor, masks: torch.Tensor, which_image: Sequence[int], which_mask: Sequence[int]
     ) -> torch.Tensor:
-        """Return the latents of every row's picture without the masked pixels; each distinct pair is encoded once.
+        """Return the latents [rows, c, h, w] of the crops without their masked pixels.
 
-        The pipelines would encode every row separately, and sample each with its own noise.
+        ``which_image`` and ``which_mask`` hold, for each row, the index of its crop and of its mask. A pair of crop and
+        mask that occurs in several rows is encoded once. A pipeline itself would encode every row, and sample each with
+        other noise.
         """
         pairs = list(zip(which_image, which_mask, strict=True))
         latents = {
@@ -126,7 +131,11 @@ class Inpainter:
         return torch.cat([latents[pair] for pair in pairs])
 
     def _strength(self) -> float:
-        """Return the share of noise; SDXL's default is just below 1, as pure noise makes its results less sharp."""
+        """Return the share of noise that inpainting starts from.
+
+        With enough steps, the default of SDXL's pipeline, just below 1, is the maximum, because pure noise makes its
+        results less sharp.
+        """
         p = self._parameters
         default = getattr(self._takes.get("strength"), "default", None)
         just_below = isinstance(default, float) and 0.99 < default < 1 and p.steps >= _MANY_STEPS
@@ -144,13 +153,13 @@ class Inpainter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Distinct:
-    """Distinct arrays, and for each given array its index among them."""
+    """The distinct ones of given arrays, and for each given array the index of its equal in ``arrays``."""
 
     arrays: list[Floats]
     which: list[int]
 
     def on(self, device: torch.device) -> torch.Tensor:
-        """Return the arrays as [n, channels, h, w] on a device."""
+        """Return the arrays as one tensor [n, channels, h, w] on a device."""
         rows = torch.from_numpy(np.stack(self.arrays)).to(device)
         return (rows[..., None] if rows.ndim == 3 else rows).permute(0, 3, 1, 2).contiguous()
 

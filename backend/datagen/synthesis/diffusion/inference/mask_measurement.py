@@ -1,9 +1,8 @@
 """Measures the mask from |painted − background|, and chooses the best of several candidates.
 
 A model does not fill the given mask exactly: it leaves parts unchanged, or fades out before the edge. The label must
-match the pixels, so the mask is measured. The model's own error (its autoencoder reproduces unchanged pixels only
-approximately) is estimated outside the room, where nothing should have changed.
-"""
+match the pixels, so the mask is measured. The autoencoder reproduces unchanged pixels only approximately. This error of
+the model is estimated outside the room (the pixels that may change, see ``models.crops``)."""
 
 from __future__ import annotations
 
@@ -18,14 +17,15 @@ from datagen.synthesis.composite.extraction.background_inpainting import membran
 from datagen.synthesis.diffusion.models.crops import Place
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Hysteresis thresholds as multiples of the model's own error: for a pixel that surely changed, and for a pixel that is
-#: connected to one.
+#: Hysteresis thresholds, in multiples of the model's own error. A pixel above the first surely changed. A pixel above
+#: the second changed if it is connected to one that surely changed.
 _SURE, _LIKELY = 2.0, 1.2
-#: Bounds of these thresholds, tones: smaller changes are invisible, larger ones always visible.
+#: Bounds of these two thresholds, in tones: smaller changes are invisible, larger ones always visible.
 _SURE_RANGE, _LIKELY_RANGE = (6.0, 24.0), (3.0, 14.0)
-#: Parts smaller than this share of the largest part, or than this many pixels, are removed as specks.
+#: A part of a mask is removed as a speck if it is smaller than this share of the largest part, or than this many
+#: pixels.
 _SPECK_SHARE, _SPECK_PX = 0.05, 4
-#: A candidate that covers less than this share of its intended outline counts as not painted.
+#: A candidate counts as not painted if it changed less than this share of its intended outline.
 _MIN_COVER = 0.25
 
 
@@ -33,8 +33,8 @@ _MIN_COVER = 0.25
 class Painted:
     """One candidate: its tones [h, w, c] in the window, the mask [h, w] of changed pixels, and its scores.
 
-    ``contrast`` is the contrast-to-noise ratio of the change, ``cover`` the changed share of the intended outline, and
-    ``difference`` the distance from the background inside the room. Higher scores are better.
+    ``contrast`` is the contrast-to-noise ratio of the change. ``cover`` is the changed share of the intended outline.
+    ``difference`` is the distance from the background inside the room, in tones. Higher scores are better.
     """
 
     tones: Floats
@@ -49,7 +49,7 @@ class Painted:
 
 
 def measure(before: Floats, after: Floats, place: Place) -> Painted:
-    """Measure the change at a place.
+    """Return the painted tones of a place with the mask and the scores of the change.
 
     Args:
         before: The background's tones in the window, [h, w, c].
@@ -76,7 +76,7 @@ def measure(before: Floats, after: Floats, place: Place) -> Painted:
 
 
 def best(candidates: list[Painted], min_contrast: float) -> int | None:
-    """Return the index of the visible candidate that differs most from the background in the room; None without one.
+    """Return the index of the visible candidate that differs most from the background; None if none is visible.
 
     The criterion is DefectFill's (CVPR 2025).
     """
@@ -85,7 +85,10 @@ def best(candidates: list[Painted], min_contrast: float) -> int | None:
 
 
 def _tint(before: Floats, after: Floats, room: Bools) -> Floats:
-    """Return the smooth part of the error outside the room, interpolated into the room, [h, w, c]."""
+    """Return the smooth part of the model's error in tones, [h, w, c].
+
+    It is measured outside the room and interpolated inside the room.
+    """
     outside = ~room
     if not outside.any():
         return np.zeros_like(before)
@@ -96,7 +99,10 @@ def _tint(before: Floats, after: Floats, room: Bools) -> Floats:
 
 
 def _hysteresis(likely: Bools, sure: Bools) -> Bools:
-    """Return the components of ``likely``, with one-pixel gaps closed, that contain a sure pixel (Canny 1986)."""
+    """Return the connected parts of ``likely`` [h, w] that contain a pixel of ``sure`` [h, w] (Canny 1986).
+
+    Gaps of one pixel in ``likely`` are closed first.
+    """
     closed = cv2.morphologyEx(likely.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     _, parts = cv2.connectedComponents(closed, connectivity=8)
     chosen = np.unique(parts[sure])
@@ -104,7 +110,7 @@ def _hysteresis(likely: Bools, sure: Bools) -> Bools:
 
 
 def _solid(mask: Bools) -> Bools:
-    """Return the mask with holes filled and specks removed."""
+    """Return the mask with its holes filled and its specks removed."""
     filled = np.asarray(ndimage.binary_fill_holes(mask))
     count, parts, stats, _ = cv2.connectedComponentsWithStats(filled.astype(np.uint8), connectivity=8)
     if count <= 1:
@@ -116,7 +122,10 @@ def _solid(mask: Bools) -> Bools:
 
 
 def _difference(before: Floats, after: Floats, room: Bools) -> float:
-    """Return the mean of the RMS difference in the room over three scales, so that blobs and textures both count."""
+    """Return the root mean square difference in the room in tones, as the mean over three scales.
+
+    The three scales make both blobs and textures count.
+    """
     total = 0.0
     change = np.where(room[:, :, None], after - before, 0).astype(np.float32)
     share = float(room.mean())

@@ -1,7 +1,6 @@
 """The pipeline that a process keeps on its device between shards and jobs. Imports torch.
 
-Two pipelines would not fit on most GPUs, so that another pipeline replaces the cached one.
-"""
+Only one pipeline is kept, because two would not fit on most GPUs."""
 
 from __future__ import annotations
 
@@ -19,7 +18,10 @@ from datagen.synthesis.diffusion.weights import pipeline_loading
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warm:
-    """An inpainter that is ready, with the key, device, data type and tuning that it was prepared with."""
+    """An inpainter whose pipeline is on the device.
+
+    ``key``, ``device``, ``dtype`` and ``tuning`` are those that the pipeline was prepared with.
+    """
 
     key: tuple[object, ...]
     painter: Inpainter
@@ -33,7 +35,7 @@ _cached: Warm | None = None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelArtifacts:
-    """The artifacts of a model: the weights' folder and the LoRA's file with their digests, and the engine's folder."""
+    """The files of a model: the weights' folder and the LoRA's file with their digests, and the engine's folder."""
 
     weights: Path
     weights_digest: str
@@ -43,7 +45,7 @@ class ModelArtifacts:
 
 
 def cached_inpainter(means: ModelArtifacts, own: DiffusionParameters) -> Warm:
-    """Return the inpainter for these artifacts and parameters; reuse the cached one if it has the same key.
+    """Return the inpainter for a model and parameters; reuse the cached one if it was prepared with the same.
 
     Raises:
         EngineError: the device does not exist, or the weights cannot be loaded.
@@ -76,7 +78,7 @@ def cached_inpainter(means: ModelArtifacts, own: DiffusionParameters) -> Warm:
 
 
 def drop_cached_pipeline() -> None:
-    """Release the cached pipeline and its memory on the device."""
+    """Drop the cached pipeline, if there is one, and free its memory on the device."""
     global _cached
     if _cached is not None:
         _cached = None

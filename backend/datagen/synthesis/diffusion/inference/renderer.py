@@ -1,8 +1,7 @@
-"""Renders samples: composite provides places and outlines, the model inpaints, and the mask is measured.
+"""Renders samples: composite provides places and outlines, the model inpaints, and the masks are measured.
 
-Samples are inpainted in groups that are large enough to fill the device, and returned in order. Imports torch through
-``pipeline_cache``.
-"""
+Samples are inpainted in groups that are large enough to fill the device, and returned in order. This module imports
+torch through ``pipeline_cache``."""
 
 from __future__ import annotations
 
@@ -31,17 +30,18 @@ from datagen.synthesis.engine import FitReport, FittedEngine, Picture, Pictures,
 from datagen.synthesis.intensity import Floats, from_tones, to_tones
 from datagen.synthesis.masks import outlines, tight_box
 
-#: Rounds of inpainting, each with other noise, until a candidate is visible; after them composite's pixels are used.
+#: Maximum rounds of inpainting, each with other noise, until a candidate is visible. If none is visible after them,
+#: composite's pixels are used.
 ROUNDS = 2
-#: Maximum number of samples that are inpainted together: their photos are held in memory.
+#: Maximum number of samples that are inpainted together; it is limited because their photos are held in memory.
 _MAX_TOGETHER = 16
-#: Threads that measure candidates, besides the thread that inpaints.
+#: Number of threads that measure candidates while another thread inpaints.
 _MEASURING = 2
 
 
 @dataclass(kw_only=True)
 class _Target:
-    """One instance to inpaint, and its candidates so far."""
+    """One instance to inpaint, with the candidates painted so far."""
 
     sample: int
     instance: int
@@ -139,7 +139,7 @@ class FittedDiffusion(FittedEngine):
             )
 
     def _paint(self, warm: Warm, targets: Sequence[_Target], placed: Sequence[Rendered], attempt: int) -> None:
-        """Inpaint one more round of candidates for every target, and choose the best one."""
+        """Inpaint one more round of candidates for every target, and choose the best candidate of each."""
         orders: list[Order] = []
         for target in targets:
             mask = enlarged_mask(target.place.room, self._own.resolution)
@@ -239,7 +239,7 @@ def _with_details(trace: InstanceTrace, details: Mapping[str, Json]) -> Instance
 
 
 def _without_pixels(placed: InstanceTrace) -> InstanceTrace:
-    """Return composite's trace without what describes its own pixels, and does not apply to inpainted ones."""
+    """Return composite's trace without the entries that describe composite's pixels, which were replaced."""
     details = {name: value for name, value in placed.details.items() if name != "slope"}
     return replace(placed, blend=None, contrast=None, details=details)
 

@@ -1,4 +1,4 @@
-"""Attention of each position in a crop to the trained token, from a UNet's cross-attention. Imports torch."""
+"""Records how much each position in a crop attends to the trained word, in a UNet's cross-attention. Imports torch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import torch.nn.functional as functional
 
 
 class AttentionMaps:
-    """The maps of one forward pass: for each layer [rows, h, w], the attention to the trained word's tokens."""
+    """The attention maps of one forward pass.
+
+    ``maps`` has a map [rows, h, w] for each layer. Its values are the attention of a position in the crop to the tokens
+    of the trained word.
+    """
 
     def __init__(self, positions: torch.Tensor) -> None:
-        #: [rows, tokens], true on the trained word's tokens
+        #: [rows, tokens], true on the tokens of the trained word
         self.positions = positions
         self.maps: list[torch.Tensor] = []
 
     def loss(self, masks: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared difference of the maps and the masks [rows, 1, h, w] (DefectFill, eq. 6)."""
+        """Return the mean squared difference between the maps and the masks [rows, 1, h, w] (DefectFill, eq. 6)."""
         losses = [
             functional.mse_loss(
                 functional.interpolate(layer_map[:, None], size=masks.shape[-2:], mode="bilinear", align_corners=False),
@@ -31,7 +35,7 @@ class AttentionMaps:
 
 
 class _RecordingProcessor:
-    """An attention processor that records the attention to the trained word, and calls the layer's own processor."""
+    """An attention processor that records the attention to the trained word and calls the layer's own processor."""
 
     def __init__(self, inner: Any, maps: AttentionMaps) -> None:
         self._inner = inner
@@ -58,10 +62,10 @@ class _RecordingProcessor:
 
 @contextmanager
 def listening(unet: Any, positions: torch.Tensor) -> Iterator[AttentionMaps]:
-    """Context manager in which the UNet's decoder records the attention of its last rows to tokens.
+    """Context manager in which the UNet's decoder records the attention of its last rows to some tokens.
 
-    ``positions`` [rows, tokens] is true on those tokens. The backward pass must run within the context: with gradient
-    checkpointing it runs the layers again, which must be unchanged.
+    ``positions`` [rows, tokens] is true on those tokens. The backward pass must run within the context. With gradient
+    checkpointing, it runs the layers again, and they must still record.
     """
     maps = AttentionMaps(positions)
     processors = dict(unet.attn_processors)
@@ -78,7 +82,7 @@ def listening(unet: Any, positions: torch.Tensor) -> Iterator[AttentionMaps]:
 
 
 def token_positions(tokenizer: Any, sentence: str, word: str) -> list[bool]:
-    """Return for every token of the padded sentence whether it belongs to the word."""
+    """Return, for every token of the padded sentence, whether it belongs to ``word``."""
     ids = tokenizer(sentence, padding="max_length", truncation=True, max_length=tokenizer.model_max_length).input_ids
     word_ids = tokenizer(word, add_special_tokens=False).input_ids
     positions = [False] * len(ids)

@@ -21,14 +21,14 @@ from datagen.synthesis.diffusion.models.attention import AttentionMaps, listenin
 from datagen.synthesis.diffusion.models.latents import small
 from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 
-#: The guidance for training Flux. The model was distilled to take the guidance as an input, and a photo corresponds to
-#: a guidance of 1: the prompt without amplification.
+#: The guidance that Flux is trained with. The model was distilled to take the guidance as an input. A guidance of 1 is
+#: the prompt without amplification, which corresponds to a photo.
 _FLUX_GUIDANCE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """Encoded prompts for a denoiser: [n, tokens, c], and for some models pooled embeddings [n, c]."""
+    """n encoded prompts for a denoiser: ``tokens`` [n, tokens, c], and for some models pooled embeddings [n, c]."""
 
     tokens: torch.Tensor
     pooled: torch.Tensor | None
@@ -37,14 +37,17 @@ class Words:
 class Denoiser(Protocol):
     """One kind of model that a LoRA can be fitted for."""
 
-    #: the model, and its name in the pipeline
+    #: the model, and the name of its part in the pipeline
     module: Any
     part: str
-    #: the layers that a LoRA is added to: all attention layers
+    #: names of the layers that a LoRA is added to: all attention layers
     layers: tuple[str, ...]
 
     def see(self, masked: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the further input channels [n, k, h, w] for masked latents [n, c, h, w] and a mask [n, 1, H, W]."""
+        """Return the input channels [n, k, h, w] besides the noisy latents.
+
+        ``masked`` [n, c, h, w] are the latents of the masked pictures, and ``mask`` is [n, 1, H, W] in pixels.
+        """
         ...
 
     def times(self, count: int, chance: torch.Generator) -> torch.Tensor:
@@ -54,19 +57,25 @@ class Denoiser(Protocol):
     def noised(
         self, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return latents with noise, and the target of the prediction, both [n, c, h, w]."""
+        """Return the latents with noise, and the target that the model should predict, both [n, c, h, w]."""
         ...
 
     def guess(self, seen: torch.Tensor, times: torch.Tensor, words: Words) -> torch.Tensor:
-        """Return the prediction [n, c, h, w] for noisy latents with the further channels, [n, c + k, h, w]."""
+        """Return the model's prediction [n, c, h, w].
+
+        ``seen`` [n, c + k, h, w] are the noisy latents followed by the channels of ``see``.
+        """
         ...
 
     def listened(self, positions: torch.Tensor) -> Any:
-        """Return a context manager that yields the attention maps for ``positions`` [n, tokens], or None."""
+        """Return a context manager that yields the attention maps for ``positions`` [n, tokens].
+
+        It yields None if the model has no such maps.
+        """
         ...
 
     def layers_to_save(self, lora: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Return a LoRA's layers as arguments of ``save_lora_weights``."""
+        """Return a LoRA's layers as keyword arguments of the pipeline's ``save_lora_weights``."""
         ...
 
 
@@ -87,7 +96,7 @@ def denoiser_of(pipeline: Pipeline, resolution: int) -> Denoiser:
 
 
 def read(pipeline: Pipeline, sentence: str) -> Words:
-    """Encode a prompt with the pipeline's text encoders, without guidance, as one row."""
+    """Return one prompt, encoded with the pipeline's text encoders, as one row and without a negative prompt."""
     options: dict[str, Any] = {"device": pipeline.device, "num_images_per_prompt": 1}
     if hasattr(pipeline, "unet"):
         encoded = pipeline.encode_prompt(sentence, do_classifier_free_guidance=False, **options)
@@ -98,7 +107,7 @@ def read(pipeline: Pipeline, sentence: str) -> Words:
 
 
 class UNet:
-    """SD 1.5, SD 2 and SDXL: a noise schedule of 1000 timesteps, and prompts by cross-attention."""
+    """The UNets of SD 1.5, SD 2 and SDXL: a noise schedule of 1000 timesteps, and cross-attention to the prompts."""
 
     part = "unet"
     layers: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
@@ -109,7 +118,7 @@ class UNet:
         self._side = float(resolution)
 
     def see(self, masked: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the mask at the size of the latents, and the masked latents."""
+        """Return the mask at the size of the latents, followed by the masked latents."""
         return torch.cat([small(mask, (masked.shape[-2], masked.shape[-1])), masked], dim=1)
 
     def times(self, count: int, chance: torch.Generator) -> torch.Tensor:
@@ -119,7 +128,7 @@ class UNet:
     def noised(
         self, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return latents with the schedule's noise, and the target of the model's prediction type."""
+        """Return the latents with the schedule's noise, and the target for the model's prediction type."""
         noisy = self._noising.add_noise(latents, noise, times)
         match self._noising.config.prediction_type:
             case "v_prediction":
@@ -130,7 +139,10 @@ class UNet:
                 return noisy, noise
 
     def guess(self, seen: torch.Tensor, times: torch.Tensor, words: Words) -> torch.Tensor:
-        """Predict with the prompt as cross-attention input; SDXL also takes sizes."""
+        """Return the prediction, with the prompts as input of the cross-attention.
+
+        SDXL also takes the sizes of the pictures.
+        """
         added = None
         if words.pooled is not None:
             # SDXL takes the original size, the crop's corner and the target size
@@ -144,20 +156,20 @@ class UNet:
 
     @contextmanager
     def listened(self, positions: torch.Tensor) -> Iterator[AttentionMaps | None]:
-        """Yield the decoder's attention maps."""
+        """Yield the attention maps of the decoder."""
         with listening(self.module, positions) as maps:
             yield maps
 
     def layers_to_save(self, lora: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Return the layers under diffusers' names."""
+        """Return the LoRA's layers under the names of diffusers."""
         return {"unet_lora_layers": convert_state_dict_to_diffusers(lora)}
 
 
 class FluxFill:
     """Flux Fill: flow matching on a straight line from latents to noise, with pictures and prompts in one sequence.
 
-    Timesteps are drawn from the logit-normal distribution, as in its training (Esser et al. 2024, section 3.1). The
-    prompt has no separate attention layers that provide a map, so the attention loss is omitted.
+    Timesteps are drawn from the logit-normal distribution, as in Flux's own training (Esser et al. 2024, section 3.1).
+    There is no attention loss, because no separate layer attends to the prompt.
     """
 
     part = "transformer"
@@ -179,22 +191,22 @@ class FluxFill:
         self.module.enable_gradient_checkpointing()
 
     def see(self, masked: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the masked latents, and the mask with its pixels as channels."""
+        """Return the masked latents, followed by the mask, whose pixels are arranged as channels."""
         return torch.cat([masked, functional.pixel_unshuffle(mask, self._factor)], dim=1)
 
     def times(self, count: int, chance: torch.Generator) -> torch.Tensor:
-        """Return shares of noise, concentrated around one half."""
+        """Return random shares of noise, concentrated around one half."""
         return torch.sigmoid(torch.randn(count, generator=chance))
 
     def noised(
         self, latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a point on the line from latents to noise, and the line's direction as the target."""
+        """Return a point on the line from latents to noise, and as target the direction of the line."""
         share = times.to(latents).view(-1, 1, 1, 1)
         return (1 - share) * latents + share * noise, noise - latents
 
     def guess(self, seen: torch.Tensor, times: torch.Tensor, words: Words) -> torch.Tensor:
-        """Predict with four neighbouring latents as one token, and the guidance as an input."""
+        """Return the prediction. Four neighbouring latents are one token, and the guidance is an input."""
         squares = functional.pixel_unshuffle(seen, 2)
         high, wide = squares.shape[-2:]
         places = torch.zeros(high, wide, 3, device=seen.device, dtype=seen.dtype)
@@ -221,5 +233,5 @@ class FluxFill:
         yield None
 
     def layers_to_save(self, lora: dict[str, torch.Tensor]) -> dict[str, Any]:
-        """Return the layers under peft's names, which Flux's loader takes."""
+        """Return the LoRA's layers under the names of peft, which Flux's loader takes."""
         return {"transformer_lora_layers": lora}

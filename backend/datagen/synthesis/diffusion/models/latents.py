@@ -11,12 +11,15 @@ from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 
 
 def small(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return a mask [n, 1, H, W] at the size of latents."""
+    """Return a mask [n, 1, H, W], resized to the latents' height and width ``size``."""
     return functional.interpolate(mask, size=size, mode="nearest")
 
 
 def to_latents(pipeline: Pipeline, images: torch.Tensor, chance: torch.Generator | None = None) -> torch.Tensor:
-    """Encode pictures [n, 3, H, W] (-1 to 1); sample the latents if ``chance`` is given, else return their mean."""
+    """Return the latents of pictures [n, 3, H, W], whose values are from -1 to 1.
+
+    The latents are sampled with ``chance``; without it, they are the mean of the autoencoder's distribution.
+    """
     vae: Any = pipeline.vae
     upcast = bool(getattr(vae.config, "force_upcast", False)) and vae.dtype == torch.float16
     if upcast:  # SDXL's autoencoder overflows in float16

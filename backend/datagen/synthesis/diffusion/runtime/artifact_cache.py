@@ -1,4 +1,4 @@
-"""Artifacts kept between processes in the data folder: checks of the folder, and reading. Does not import torch."""
+"""Files kept between processes in the data folder: checks of the folder, and reading. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 from datagen.errors import EngineError
 from datagen.synthesis.diffusion.runtime.safetensors_header import Broken, read_contents
 
-#: Size of the temporary file that checks whether there is room.
+#: Bytes of the temporary file whose writing shows whether the folder has room.
 _PROBE_BYTES = 2**20
 
 
 def folder_problems(folder: Path) -> list[str]:
-    """Return the problems that prevent writing to a folder; the folder may be missing, and is not created.
+    """Return the problems that prevent writing to a folder; empty if there are none.
 
-    The caller may be another user than the worker, who could not write to a folder that the caller created.
+    The folder may be missing. It is not created, because the caller may be another user than the worker, and the worker
+    could then not write to it.
     """
     existing = folder.absolute()
     while not os.path.lexists(existing):
@@ -34,7 +35,7 @@ def folder_problems(folder: Path) -> list[str]:
 
 @contextmanager
 def kept_in(folder: Path) -> Iterator[None]:
-    """Context manager that raises errors of the folder's files as ``EngineError``.
+    """Context manager that converts errors of the folder's files (OSError) to ``EngineError``.
 
     Raises:
         EngineError: the folder cannot be read or written, or is full.
@@ -56,7 +57,7 @@ def losses_of(file: Path) -> list[float]:
 
 
 def judgement_of(file: Path) -> tuple[float, float] | None:
-    """Return a fit's loss before and after; None if the file is missing or unreadable."""
+    """Return the evaluated loss before and after a fit; None if the file is missing or unreadable."""
     try:
         about = json.loads(file.read_text())
         return float(about["before"]), float(about["after"])

@@ -10,7 +10,8 @@ import torch
 
 from datagen.errors import DeviceFault, EngineError
 
-#: torch's allocator has its own exception; other allocators (driver, cuBLAS, cuDNN) are recognised by their messages.
+#: Parts of the messages by which exhausted memory is recognized. They are needed for other allocators than torch's
+#: (driver, cuBLAS, cuDNN). torch's allocator raises an exception of its own.
 _OUT_OF_MEMORY = (
     "MPS backend out of memory",
     "DefaultCPUAllocator: can't allocate memory",
@@ -21,17 +22,17 @@ _OUT_OF_MEMORY = (
     "ALLOCATION_FAILED",
 )
 _DEVICE_FAILED = ("CUDA error", "CUDA driver error", "cuDNN error", "illegal memory access")
-#: cuDNN has no kernel for the operation; the device has not failed.
+#: Part of the message of cuDNN if it has no kernel for an operation; the device has not failed then.
 _NOT_SUPPORTED = "CUDNN_STATUS_NOT_SUPPORTED"
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Return whether the memory ran out, so that a smaller batch could succeed."""
+    """Return whether the device's memory ran out, so that a smaller batch may succeed."""
     return isinstance(fault, torch.OutOfMemoryError) or any(message in str(fault) for message in _OUT_OF_MEMORY)
 
 
 def is_device_fault(fault: BaseException) -> bool:
-    """Return whether the device itself failed, after which this process cannot use it."""
+    """Return whether the device itself failed, so that this process cannot use it any more."""
     if is_out_of_memory(fault) or _NOT_SUPPORTED in str(fault):
         return False
     return isinstance(fault, torch.AcceleratorError) or any(message in str(fault) for message in _DEVICE_FAILED)
@@ -39,14 +40,14 @@ def is_device_fault(fault: BaseException) -> bool:
 
 @contextmanager
 def device_faults(doing: str, too_large: str) -> Iterator[None]:
-    """Context manager that raises device errors as Datagen's own errors.
+    """Context manager that converts device errors to Datagen's own errors.
 
     Args:
         doing: The activity, as in "the device failed while …".
-        too_large: The sentence for an exhausted memory, with its fix.
+        too_large: The sentence for exhausted memory, with its fix.
 
     Raises:
-        EngineError: the memory ran out, and there is no batch to halve.
+        EngineError: the memory ran out; there is no batch to halve here.
         DeviceFault: the device failed; the process should end.
     """
     try:
@@ -63,7 +64,7 @@ def device_faults(doing: str, too_large: str) -> Iterator[None]:
 
 
 def free_memory() -> None:
-    """Release memory that is no longer referenced."""
+    """Free unreferenced memory, also that which torch keeps on the GPU for later use."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

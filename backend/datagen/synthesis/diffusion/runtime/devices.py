@@ -1,4 +1,4 @@
-"""Detection of this machine's accelerators without torch, for processes that do not compute on them."""
+"""Detection of this machine's accelerators without importing torch, for processes that do not compute on them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-#: Timeouts of nvidia-smi, seconds. It answers in well under a second unless its driver hangs. With many GPUs and a
-#: driver that was just loaded it may take longer, and the start of a worker for each GPU waits for it.
+#: Timeouts of nvidia-smi in seconds: the default, and a longer one for the start of the workers. It answers in well
+#: under a second unless its driver hangs. It may take longer with many GPUs and a driver that was just loaded.
 _ANSWER_SECONDS, PATIENT_SECONDS = 10.0, 90.0
 
 
@@ -18,9 +18,9 @@ _ANSWER_SECONDS, PATIENT_SECONDS = 10.0, 90.0
 class Device:
     """One device: its kind ("cuda", "mps", "cpu"), name and memory in bytes.
 
-    A CUDA device also has its compute capability and its identifier for CUDA_VISIBLE_DEVICES. A number would be
-    ambiguous: CUDA counts the fastest device first, nvidia-smi by slot. Memory and capability are 0 if the driver does
-    not report them.
+    A CUDA device also has its compute capability, and its identifier for CUDA_VISIBLE_DEVICES. The identifier is not a
+    number, because CUDA numbers the fastest device first, and nvidia-smi numbers by slot. Memory and capability are 0
+    if the driver does not report them.
     """
 
     kind: str
@@ -31,7 +31,10 @@ class Device:
 
 
 def cuda_devices(within: float = _ANSWER_SECONDS) -> tuple[Device, ...]:
-    """Return the NVIDIA GPUs that this process may use; none without a driver, or if it is slower than ``within``."""
+    """Return the NVIDIA GPUs that this process may use.
+
+    Return none if there is no driver, or if nvidia-smi takes longer than ``within`` seconds.
+    """
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
@@ -71,9 +74,9 @@ def cuda_devices(within: float = _ANSWER_SECONDS) -> tuple[Device, ...]:
 
 
 def find_device(wanted: str) -> Device | None:
-    """Return the device for ``wanted`` ("auto", "cuda", "mps", "cpu"); None if this machine has none.
+    """Return the device for ``wanted`` ("auto", "cuda", "mps", "cpu"); None if this machine has no such device.
 
-    "auto" never selects the CPU: inpainting on a CPU is so slow that it must be requested explicitly.
+    "auto" never selects the CPU. Inpainting on a CPU is so slow that it must be requested explicitly.
     """
     if wanted in ("auto", "cuda") and (gpus := cuda_devices()):
         return gpus[0]
@@ -85,7 +88,7 @@ def find_device(wanted: str) -> Device | None:
 
 
 def torch_version() -> str | None:
-    """Return the version of the installed torch without importing it; None if it is not installed."""
+    """Return the version of the installed torch, without importing it; None if torch is not installed."""
     try:
         return version("torch")
     except PackageNotFoundError:
@@ -97,7 +100,7 @@ def _begins(uuid: str, name: str) -> bool:
 
 
 def _figure(cell: str) -> float:
-    """Parse the number in a cell; return 0 for “[N/A]” and similar values."""
+    """Return the number in a cell of nvidia-smi's table; 0 for “[N/A]” and similar values."""
     try:
         return float(cell)
     except ValueError:

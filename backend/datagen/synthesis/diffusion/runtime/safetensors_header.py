@@ -1,8 +1,7 @@
 """Reads the header of a safetensors file: its contents, and whether the file is complete. Needs no package.
 
-Format: 8 bytes with the length of the header (little endian), the header as JSON (name → dtype, shape,
-data_offsets), then the data.
-"""
+The format is: 8 bytes with the length of the header (little endian); the header as JSON, which maps each name to dtype,
+shape and data_offsets; the data."""
 
 from __future__ import annotations
 
@@ -12,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Longest header of a valid file, bytes; no real model has a longer one.
+#: Longest header of a valid file in bytes; no real model has a longer one.
 _LONGEST_HEADER = 100 * 2**20
 _LFS_POINTER = b"version https://git-lfs"
 
 
 class Broken(Exception):
-    """The file is unusable; the text names the problem, without the name of the file."""
+    """The file is unusable. The text names the problem, but not the file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """Names and data types ("F16", "BF16", …) of a file's tensors, and their total number of elements."""
+    """The names and data types ("F16", "BF16", …) of a file's tensors, and the total number of their elements."""
 
     names: frozenset[str]
     kinds: frozenset[str]

@@ -1,10 +1,9 @@
-"""The training set: crops around the concepts, with one mask of the concept and one of random boxes.
+"""The training set: crops around the concepts, each with a mask of the concept and a mask of random boxes.
 
-After DefectFill (CVPR 2025): masking the defect trains its appearance, masking random boxes trains how it relates to
-the surface that it is on.
+As in DefectFill (CVPR 2025), masking the concept trains its appearance. Masking random boxes trains how the concept
+relates to the surface that it is on.
 
-Imports no torch; ``Lesson`` number n is the same on every machine.
-"""
+This module does not import torch. ``Lesson`` number n is the same on every machine."""
 
 from __future__ import annotations
 
@@ -23,18 +22,24 @@ from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools, Floats
 
-#: Lessons per example, and bounds of their total: all are encoded at once, so memory limits their number.
+#: Number of lessons for each example, and the bounds of their total. All lessons are encoded at once, so memory limits
+#: their total.
 _LESSONS_PER_EXAMPLE, _MIN_LESSONS, _MAX_LESSONS = 8, 32, 256
-#: The crop's side varies between these factors of the side used for inpainting, so that the model does not learn the
-#: size of the concept in the crop.
+#: Smallest and largest side of a lesson's crop, as multiples of the side used for inpainting. The side varies so that
+#: the model does not learn the size of the concept in the crop.
 _NEARER, _FARTHER = 0.8, 1.5
-#: Random boxes in a crop, and the range of their sides as shares of it, as in public reimplementations of DefectFill.
+#: Number of random boxes in a crop, and the range of their sides as shares of the crop's side. The values are those of
+#: public reimplementations of DefectFill.
 _BOXES, _BOX_SIDE = 30, (0.03, 0.25)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """A crop [r, r, 3] (0 to 1), the masks of the concept and of random boxes, both [r, r] (0 or 1), and the label."""
+    """One training crop, with its masks and its label.
+
+    ``image`` is [r, r, 3] from 0 to 1. ``concept`` and ``boxes`` are the masks [r, r] of the concept and of random
+    boxes, with values 0 or 1.
+    """
 
     image: Floats
     concept: Floats
@@ -44,7 +49,7 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """An exemplar with its whole photo and the mask of all concepts of its label in that photo."""
+    """An exemplar with its whole photo. ``concept_mask`` shows all concepts of its label in the photo, [h, w]."""
 
     exemplar: Exemplar
     photo: ImageRef
@@ -52,7 +57,7 @@ class Example:
 
 
 def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> tuple[Example, ...]:
-    """Return the spec's usable boxes with their mattes; ``composite.extraction.exemplars`` reports unusable ones.
+    """Return an example for each usable box of the spec. ``composite.extraction.exemplars`` reports the other boxes.
 
     Raises:
         EngineError: no concept image has a usable box.
@@ -83,9 +88,9 @@ def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> t
 def make_lessons(
     examples: Sequence[Example], pictures: Pictures, parameters: DiffusionParameters, seed: int
 ) -> Iterator[Lesson]:
-    """Yield crops of every example in turn, at random positions and scales, half of them mirrored.
+    """Yield lessons from the examples in turn, with random positions and scales; half of the lessons are mirrored.
 
-    Lessons are yielded one by one: all of them at 1024 pixels would take 5 GB.
+    They are yielded one by one, because all of them at 1024 pixels would take 5 GB.
     """
     for number in range(min(_MAX_LESSONS, max(_MIN_LESSONS, _LESSONS_PER_EXAMPLE * len(examples)))):
         example = examples[number % len(examples)]

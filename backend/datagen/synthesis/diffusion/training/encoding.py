@@ -1,4 +1,4 @@
-"""Encodes the lessons with the autoencoder once, so that a training step runs only the denoiser. Imports torch."""
+"""Encodes each lesson with the autoencoder once, so that a training step runs only the denoiser. Imports torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """All lessons, on the CPU, in float32.
+    """All lessons in encoded form, on the CPU, in float32.
 
-    ``latents`` [n, c, h, w] are the crops' latents, ``concept`` [n, 1, h, w] the concepts' masks. ``concept_seen`` and
-    ``boxes_seen`` [n, k, h, w] are the denoiser's further input channels if the concept or the boxes are masked.
-    ``labels`` are the lessons' labels.
+    ``latents`` [n, c, h, w] are the latents of the crops. ``concept`` [n, 1, h, w] are the masks of the concepts.
+    ``concept_seen`` and ``boxes_seen`` [n, k, h, w] are the denoiser's further input channels: the first if the concept
+    is masked, the second if the boxes are. ``labels`` are the labels of the lessons.
     """
 
     latents: torch.Tensor
@@ -35,10 +35,10 @@ def encode(
     seed: int,
     see: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> Encoded:
-    """Encode every lesson; each samples its latents with its own seed.
+    """Return all lessons in encoded form. The latents of each lesson are sampled with a seed of its own.
 
-    ``see`` returns the denoiser's further input channels for a masked picture's latents [1, c, h, w] and its mask
-    [1, 1, H, W].
+    ``see`` returns the denoiser's further input channels, given the latents [1, c, h, w] of a masked picture and its
+    mask [1, 1, H, W].
     """
     rows: list[tuple[torch.Tensor, ...]] = []
     labels: list[str] = []

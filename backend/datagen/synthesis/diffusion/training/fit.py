@@ -1,9 +1,8 @@
 """Fits a spec: fits the composite engine for the places, and fits a LoRA or loads an existing one. Imports torch.
 
-A fit is stored under the digest of everything that it depends on: the concepts, the weights' digest and the fitting
-parameters. The same spec always finds its own fit, and a child spec that changes only places and numbers finds its
-parent's.
-"""
+A LoRA is stored under the digest of everything that it depends on: the concepts, the weights' digest and the fitting
+parameters. The same spec therefore always finds its own LoRA. A child spec that changes only places and numbers finds
+the LoRA of its parent."""
 
 from __future__ import annotations
 
@@ -36,21 +35,21 @@ from datagen.synthesis.diffusion.weights.pipeline_loading import LORA_FILE
 from datagen.synthesis.diffusion.weights.preflight import find_lora, find_weights
 from datagen.synthesis.engine import FitReport, Pictures, Progress
 
-#: The parameters that a fit depends on.
+#: The diffusion engine's parameters that a fit depends on.
 _FIT_PARAMETERS = (
     *("resolution", "context", "token", "prompt", "object_prompt"),
     *("fit_steps", "fit_batch", "lora_rank", "learning_rate", "dtype"),
 )
-#: The progress shown after composite's fit, after reading the weights and after the LoRA's fit.
+#: Progress, from 0 to 1, after composite's fit, after the weights are read, and after the LoRA's fit.
 _PLACES_DONE, _WEIGHTS_DONE, _LORA_DONE = 0.05, 0.1, 0.95
-#: Timeout of one attempt to lock a fit's folder, seconds; between attempts the caller may stop.
+#: Timeout in seconds of one attempt to lock a fit's folder; after each attempt the caller may stop the fit.
 _LOCK_SECONDS = 2.0
-#: The file with the data of a fit: duration, losses, device, torch version.
+#: The file with the data of a fit: spec, duration, number of lessons, evaluated losses, device and torch version.
 _ABOUT = "fit.json"
 
 
 def fit(spec: Spec, pictures: Pictures, progress: Progress, folder: Path) -> FittedDiffusion:
-    """Fit a spec, and return the fitted engine that renders it.
+    """Return the fitted engine for a spec.
 
     Raises:
         EngineError: the inputs are unusable, or the weights cannot be loaded.
@@ -124,22 +123,22 @@ def fit_key(spec: Spec, own: DiffusionParameters, where: CompositeParameters, we
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LoraFit:
-    """The fit of a LoRA to a spec's concepts, in the folder of its key."""
+    """Fits a LoRA to a spec's concepts, in a folder that is named after the fit's key."""
 
     spec: Spec
     pictures: Pictures
     own: DiffusionParameters
     placing: CompositeParameters
-    #: folder of the model's weights, and their digest
+    #: the folder of the model's weights, and the digest of its files
     weights: Path
     weights_digest: str
-    #: the engine's folder
+    #: the engine's folder, which contains the fits
     folder: Path
 
     def run(self, progress: Progress) -> tuple[Path, FitReport]:
-        """Return the LoRA's file and the report of its fit; fit the LoRA if there is no complete fit.
+        """Return the LoRA's file and the report of its fit; fit the LoRA if no complete one is stored.
 
-        While another worker fits it, wait for that worker.
+        If another worker is fitting the same LoRA, wait until it is done.
         """
         key = fit_key(self.spec, self.own, self.placing, self.weights_digest)
         home = self.folder / "fits" / key
@@ -186,7 +185,7 @@ class _LoraFit:
 
 @contextmanager
 def _locked(home: Path, progress: Progress) -> Iterator[None]:
-    """Lock the fit's folder during the block; the lock of a worker that dies is released."""
+    """Context manager that holds the lock of a fit's folder. The lock of a worker that dies is released."""
     lock = FileLock(home / "lock")
     while not _try_lock(lock, home):
         progress(_WEIGHTS_DONE, "another worker is teaching the model")
@@ -197,7 +196,7 @@ def _locked(home: Path, progress: Progress) -> Iterator[None]:
 
 
 def _try_lock(lock: FileLock, home: Path) -> bool:
-    """Return whether the lock was acquired within ``_LOCK_SECONDS``."""
+    """Try to acquire the lock for ``_LOCK_SECONDS``; return whether it was acquired."""
     with kept_in(home):
         try:
             lock.acquire(timeout=_LOCK_SECONDS)
@@ -207,7 +206,7 @@ def _try_lock(lock: FileLock, home: Path) -> bool:
 
 
 def _report_of_fit(home: Path) -> FitReport:
-    """Return the number of steps and the losses of the fit in a folder, and a warning if the loss did not fall."""
+    """Return a report with the number of steps and the losses of a fit, and a warning if the loss did not fall."""
     curve = f"Curve of its loss: diffusion/fits/{home.name}/{CURVE} in the data folder."
     summary = f"A LoRA was fitted in {counted(len(losses_of(home / LOSSES)), 'step')}"
     judgement = judgement_of(home / _ABOUT)

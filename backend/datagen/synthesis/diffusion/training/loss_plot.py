@@ -1,4 +1,4 @@
-"""Draws the loss curve: each step as a dot, the running mean as a line. Uses numpy and OpenCV only."""
+"""Draws the loss curve of a fit: each step as a dot, the running mean as a line. Uses numpy and OpenCV only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INK, _DOT, _LINE = (90, 90, 90), (205, 205, 205), (176, 86, 26)
 
 
 def draw_curve(losses: Sequence[float], steps: int) -> npt.NDArray[np.uint8]:
-    """Draw the loss curve of a fit with ``steps`` planned steps, [h, w, 3] (BGR)."""
+    """Return a picture [h, w, 3] (BGR) of the losses of a fit; ``steps`` is the number of planned steps."""
     canvas = np.full((_HEIGHT, _WIDTH, 3), 255, np.uint8)
     values = np.asarray(losses, np.float64)
     top = float(np.quantile(values, 0.98)) * 1.1 + 1e-9

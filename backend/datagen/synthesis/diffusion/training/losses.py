@@ -1,9 +1,8 @@
 """The three parts of DefectFill's loss (CVPR 2025), computed in one forward pass. Imports torch.
 
-The defect loss is the error on the concept if the concept is masked. The object loss is the error on the whole crop if
-random boxes are masked, with a higher weight on the concept. The attention loss, for UNets only, is the difference
-between the attention to the concept's token and the concept's mask.
-"""
+For the defect loss, the concept is masked, and the error is measured on the concept. For the object loss, random boxes
+are masked, and the error is measured on the whole crop, with a higher weight on the concept. The attention loss, for
+UNets only, is the difference between the attention to the concept's token and the concept's mask."""
 
 from __future__ import annotations
 
@@ -20,12 +19,15 @@ from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.training.encoding import Encoded
 from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 
-#: Weight of pixels outside the concept in the object loss (DefectFill, section 4).
+#: Weight of pixels outside the concept in the object loss; pixels of the concept have weight 1 (DefectFill, section 4).
 BACKGROUND = 0.1
 
 
 class Losses:
-    """Computes the losses of a model on encoded lessons; created while the text encoders are still on the device."""
+    """Computes the losses of a model on encoded lessons.
+
+    It is created while the text encoders are still on the device, because it encodes the prompts.
+    """
 
     def __init__(
         self, pipeline: Pipeline, denoiser: Denoiser, encoded: Encoded, parameters: DiffusionParameters
@@ -40,9 +42,9 @@ class Losses:
     def __call__(
         self, rows: Sequence[int], generator: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield the defect, object and attention loss of some lessons; both kinds of masks share one forward pass.
+        """Context manager that yields the defect, object and attention loss of the lessons ``rows``.
 
-        The backward pass must run within the context.
+        Both kinds of masks share one forward pass. The backward pass must run within the context.
         """
         e, n, dtype = self._encoded, len(rows), self._denoiser.module.dtype
         pick = torch.tensor(list(rows))
@@ -67,14 +69,20 @@ class Losses:
             yield defect, surface, maps.loss(concept) if maps is not None else torch.zeros_like(defect)
 
     def _autocast(self) -> Any:
-        """Return an autocast context for bfloat16 and float16 weights; it casts the LoRA, which is in float32."""
+        """Return a context for computing in the weights' type, bfloat16 or float16; the LoRA is in float32.
+
+        For float32 weights the context does nothing.
+        """
         dtype = self._denoiser.module.dtype
         return nullcontext() if dtype == torch.float32 else torch.autocast(self._device.type, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prompts:
-    """A label's two encoded prompts, and the positions of the trained token in the second one."""
+    """The encoded prompts of a label: for the concept, and for an object with the concept on it.
+
+    ``positions`` are the positions of the trained token in the second prompt.
+    """
 
     concept: Words
     surface: Words

@@ -1,8 +1,7 @@
 """Fits a LoRA on the concepts with DefectFill's loss; a fit can be resumed after every step. Imports torch.
 
-Loss = 0.5 · defect + 0.2 · object + 0.05 · attention (``losses``). Each step draws its lessons, noise and timesteps
-from its own seeds, so that a resumed fit continues as if it had not been interrupted.
-"""
+The loss is 0.5 · defect + 0.2 · object + 0.05 · attention (see ``losses``). Each step draws its lessons, noise and
+timesteps with a seed of its own, so that a resumed fit continues as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -39,19 +38,19 @@ from datagen.synthesis.diffusion.training.losses import Losses
 from datagen.synthesis.diffusion.weights.pipeline_loading import LORA_FILE, Pipeline
 from datagen.synthesis.engine import Progress
 
-#: Weights of the three parts of the loss (DefectFill, section 4).
+#: Weights of the defect, object and attention loss (DefectFill, section 4).
 DEFECT, OBJECT, ATTENTION = 0.5, 0.2, 0.05
 #: The parts of a pipeline that are not needed after the lessons are encoded.
 _ENCODERS = ("vae", "text_encoder", "text_encoder_2")
-#: Interval between checkpoints, seconds; one is also written when the fit is stopped.
+#: Seconds between checkpoints; one is also written when the fit is stopped.
 CHECKPOINT_SECONDS = 20.0
 _CHECKPOINT, LOSSES, CURVE = "checkpoint.pt", "losses.json", "loss.png"
-#: Number of lessons for the evaluation before and after the fit.
+#: Number of lessons in the evaluations before and after the fit.
 _EVALUATED = 8
 
 
 class Trainer:
-    """One fit: a pipeline, the lessons, and the folder with the checkpoint and the results."""
+    """One fit of a LoRA: a pipeline, the lessons, and the folder with the checkpoint and the results."""
 
     def __init__(
         self, pipeline: Pipeline, lessons: Iterable[Lesson], parameters: DiffusionParameters, folder: Path, seed: int
@@ -63,12 +62,13 @@ class Trainer:
         self._device: torch.device = pipeline.device
         self._denoiser = denoiser_of(pipeline, parameters.resolution)
         self._model: Any = self._denoiser.module
-        #: lessons per forward pass; halved when memory runs out, and the gradients are summed
+        #: number of lessons in a forward pass; halved when memory runs out, with the gradients of the passes added
         self._rows = parameters.fit_batch
-        #: whether the backward pass recomputes activations (gradient checkpointing), which takes a third longer
+        #: whether the backward pass recomputes activations (gradient checkpointing), which saves memory and takes a
+        #: third longer
         self._gradient_checkpointing = False
         self.losses: list[float] = []
-        #: the evaluation before the first step and after the last one
+        #: the mean defect loss before the first step, and after the last one (see ``judge``)
         self.before: float | None = None
         self.after: float | None = None
         #: whether a damaged checkpoint was discarded, so that the fit starts again
@@ -97,8 +97,8 @@ class Trainer:
     def run(self, progress: Progress) -> Path:
         """Run the remaining steps; return the LoRA's file.
 
-        ``progress`` is called after every step and may raise to stop. The checkpoint is then written, and the next run
-        resumes from it.
+        ``progress`` is called after every step. It may raise an exception to stop the fit. The checkpoint is then
+        written, and the next run resumes from it.
 
         Raises:
             EngineError: the fit does not fit into memory, or its loss is not finite.
@@ -137,9 +137,9 @@ class Trainer:
         return len(self._encoded.labels)
 
     def judge(self) -> float:
-        """Return the mean defect loss over some lessons at fixed noise and timesteps, which the fit should lower.
+        """Return the mean defect loss over some lessons at fixed noise and timesteps; the fit should reduce it.
 
-        The losses of the steps are not comparable: each depends mainly on its own random timesteps.
+        The losses of the steps cannot be compared, because each depends mainly on its own random timesteps.
 
         Raises:
             EngineError: not even one lesson fits into memory.
@@ -218,7 +218,10 @@ class Trainer:
         return [p for p in self._model.parameters() if p.requires_grad]
 
     def _keep(self) -> None:
-        """Write the checkpoint and the curve; the checkpoint is renamed into place, so that it is never incomplete."""
+        """Write the checkpoint and the loss curve.
+
+        The checkpoint is written under another name and then renamed, so that it is never incomplete.
+        """
         draft = self._folder / f".{_CHECKPOINT}"
         with kept_in(self._folder):
             with (

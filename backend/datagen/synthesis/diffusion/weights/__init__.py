@@ -1,1 +1,1 @@
-"""Model weights: inspection before loading, the hub, preflight checks, and loading a pipeline."""
+"""Model weights: the hub, inspection before loading, preflight checks, and loading a pipeline."""

@@ -1,8 +1,7 @@
-"""Weights given as a hub id: lookup in the hub's cache, and checks of whether they can be fetched and can inpaint.
+"""Finds weights that are given as a hub id, in the hub's cache or on the hub, and checks whether they can inpaint.
 
-Does not import torch. At most the configurations are fetched here, a few kilobytes, so that a model's ability to
-inpaint is checked before a job is queued. The worker that needs the weights fetches them.
-"""
+Does not import torch. Only configurations are fetched here, a few kilobytes, so that a model's ability to inpaint is
+checked before a job is queued. The weights are fetched by the worker that needs them."""
 
 from __future__ import annotations
 
@@ -13,17 +12,17 @@ from pathlib import Path
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.weights.inspection import INDEX, broken_off, kind_problems
 
-#: Timeout of the hub's requests, seconds.
+#: Timeout of a request to the hub, in seconds.
 _HUB_SECONDS = 5.0
-#: The configurations that distinguish inpainting models from others.
+#: The configuration files that distinguish inpainting models from other models.
 _CONFIGURATIONS = ("unet/config.json", "transformer/config.json")
 
 
 def find_on_the_hub(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
-    """Return the folder of the weights in the hub's cache and an empty list.
+    """Return the folder of the weights in the hub's cache, and the problems that prevent fetching them.
 
-    If they are not cached, return None and the problems that prevent fetching them; the list is empty if they can be
-    fetched. An incomplete download counts as not cached, and is resumed.
+    The folder is None if the weights are not cached; an incomplete download counts as not cached and will be resumed.
+    The list is empty if the weights are cached or can be fetched.
     """
     if find_spec("huggingface_hub") is None:
         return None, []  # reported by the check of the packages
@@ -44,7 +43,7 @@ def find_on_the_hub(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
 
 
 def _hub_problems(own: DiffusionParameters) -> list[str]:
-    """Return the problems that prevent fetching these weights, or inpainting with them."""
+    """Return the problems that prevent fetching the weights from the hub, or inpainting with them."""
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,

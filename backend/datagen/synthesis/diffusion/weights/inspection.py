@@ -1,8 +1,7 @@
 """Inspects a pipeline's folder: completeness, ability to inpaint, and consistency. Does not import torch.
 
 Loading a damaged folder fails late, on a GPU, with a message about tensors. These checks read only names and headers,
-so they take milliseconds, and any process can run them before work is queued.
-"""
+which takes milliseconds. Any process can run them before work is queued."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from datagen.synthesis.diffusion.runtime.safetensors_header import Broken, Conte
 
 #: The file that lists the parts of a pipeline.
 INDEX = "model_index.json"
-#: Parts of a pipeline that hold no weights of their own, or that are never loaded.
+#: Names of the parts of a pipeline that have no weights of their own, or that are never loaded.
 _WITHOUT_WEIGHTS = re.compile(r"scheduler|tokenizer|feature_extractor|image_processor|safety_checker|processor")
 #: The configuration files of a part, by the prefix of the part's name; any one of them is sufficient.
 _CONFIGURATIONS = {
@@ -36,18 +35,22 @@ _FILE = re.compile(
     r"^(?:model|diffusion_pytorch_model|pytorch_model)(?:\.(?P<before>\w+))?(?:-\d+-of-\d+)?"
     r"(?:\.(?P<after>\w+))?\.(?P<kind>safetensors|bin)$"
 )
-#: Data types that need a loader for quantized weights, which is not used here.
+#: Data types of quantized weights, which would need a loader that is not used here.
 _QUANTIZED = frozenset({"F8_E4M3", "F8_E5M2", "I8", "U8", "F4"})
-#: The pipelines that inpaint from a picture, a mask and a prompt alone: the families of diffusers' auto class, and Flux
-#: Fill. ControlNets need one more picture; IF and Kandinsky consist of several pipelines in sequence.
+#: Names of the pipelines that inpaint from a picture, a mask and a prompt alone: the families of diffusers' auto class,
+#: and Flux Fill. ControlNets need one more picture. IF and Kandinsky consist of several pipelines in sequence.
 _PAINTS = re.compile(r"(?:StableDiffusion(?:XL|3)?(?:PAG)?|Flux|QwenImage(?:Edit)?|ZImage)(?:Inpaint|Fill)?Pipeline")
-#: Text-to-image pipelines with a variant that was trained to inpaint.
+#: Text-to-image pipelines, each with its variant that was trained to inpaint.
 _USE_INSTEAD = {"FluxPipeline": "FLUX.1-Fill-dev"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """The inspection of a folder: the pipeline's class, the total of its numbers, its denoiser, and its problems."""
+    """The result of an inspection.
+
+    It has the name of the pipeline's class, the total of the numbers in its weights, the name of its denoiser's part,
+    and the problems.
+    """
 
     pipeline: str
     numbers: int
@@ -56,12 +59,15 @@ class Examined:
 
 
 def looks_like_hub_id(weights: str) -> bool:
-    """Return whether the text can be a hub id, "owner/name"."""
+    """Return whether the text has the form of a hub id, "owner/name"."""
     return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", weights)) and not weights.startswith((".", "~"))
 
 
 def examine(folder: Path, variant: str = "") -> Examined:
-    """Inspect a pipeline's folder; problems are sentences that name the file and the fix."""
+    """Inspect a pipeline's folder; problems are sentences that name the file and the fix.
+
+    ``variant`` is the variant of the weight files, such as "fp16".
+    """
     index_file = folder / INDEX
     if not index_file.is_file():
         return Examined(pipeline="", numbers=0, denoiser="", problems=(_no_index(folder),))
@@ -89,12 +95,12 @@ def examine(folder: Path, variant: str = "") -> Examined:
 
 
 def numbers_in(folder: Path, variant: str = "") -> int:
-    """Return the total of the numbers in the weight files of a part; unreadable files count as empty."""
+    """Return the total of the numbers in the weight files of a part's folder; an unreadable file counts as empty."""
     return sum(contents.numbers for contents in _part(folder, variant)[0])
 
 
 def broken_off(folder: Path) -> bool:
-    """Return whether a download is incomplete; ``examine`` finds other problems of the fetched files."""
+    """Return whether files of a download are missing; ``examine`` finds other problems."""
     if not (folder / INDEX).is_file():
         return True
     for part in _parts(_mapping(folder / INDEX) or {}):
@@ -113,8 +119,8 @@ def broken_off(folder: Path) -> bool:
 def digest_of(folder: Path, kept: Path) -> str:
     """Return the SHA-256 (hex) over the names and contents of a pipeline's files.
 
-    Reading gigabytes takes seconds, so the digests of unchanged files (by size and modification time) are stored in
-    the file ``kept``.
+    Reading gigabytes takes seconds. The digests of single files are therefore stored in the file ``kept``, and used for
+    files whose size and modification time have not changed.
 
     Raises:
         EngineError: the folder of ``kept`` cannot be written.
@@ -141,14 +147,14 @@ def digest_of(folder: Path, kept: Path) -> str:
 
 
 def _parts(index: dict[str, Any]) -> list[str]:
-    """Return the names of the parts that a pipeline includes."""
+    """Return the names of the parts that a pipeline's index lists and that it includes."""
     return sorted(
         name for name, kind in index.items() if not name.startswith("_") and isinstance(kind, list) and any(kind)
     )
 
 
 def _mapping(file: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file; None if the file is unreadable, truncated, or contains another type."""
+    """Return the object in a JSON file; None if the file is unreadable, truncated, or contains no object."""
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -187,7 +193,7 @@ def _configuration_problems(home: Path) -> list[str]:
 
 
 def _shards(index: Path) -> set[str] | None:
-    """Return the files that an index of shards lists; None if the index is unreadable."""
+    """Return the names of the files that an index of shards lists; None if the index is unreadable."""
     weight_map = (_mapping(index) or {}).get("weight_map")
     return {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else None
 
@@ -206,7 +212,7 @@ def _no_index(folder: Path) -> str:
 
 
 def kind_problems(folder: Path) -> Iterator[str]:
-    """Yield the problems that prevent inpainting with a folder's kind of pipeline, from its configurations alone.
+    """Yield the problems that prevent a pipeline of this kind from inpainting; read only its configurations.
 
     A model that was not trained to inpaint does not take the mask as an input, and ignores it.
     """
@@ -252,7 +258,7 @@ def kind_problems(folder: Path) -> Iterator[str]:
 
 
 def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:
-    """Return the contents of a part's weight files, and their problems."""
+    """Return the contents of the weight files of ``variant`` in a part's folder, and the problems of the part."""
     if not folder.is_dir():
         return [], [f"{folder} is missing; download the weights again"]
     wanted, others, pickled, incomplete = _files(folder, variant)
@@ -294,7 +300,10 @@ def _part(folder: Path, variant: str) -> tuple[list[Contents], list[str]]:
 
 
 def _files(folder: Path, variant: str) -> tuple[list[Path], set[str], bool, list[str]]:
-    """Return the variant's weight files, the other variants, whether there are pickles, and missing-file problems."""
+    """Return a part's weight files, the other variants, whether there are pickles, and the problems.
+
+    The weight files are those of ``variant``. The problems are missing files and unreadable indices.
+    """
     wanted: list[Path] = []
     others: set[str] = set()
     pickled = False

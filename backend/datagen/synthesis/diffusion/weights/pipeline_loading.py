@@ -1,7 +1,6 @@
 """Loads an inpainting pipeline onto a device, with its scheduler and its LoRA. Imports torch.
 
-Optimizations are in ``inference.autotune``; ``preflight`` checks the requirements of a machine beforehand.
-"""
+``preflight`` checks the requirements of a machine beforehand. ``inference.autotune`` has the optimizations."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from datagen.synthesis.diffusion.runtime.watchdog import watched
 from datagen.synthesis.diffusion.weights.inspection import numbers_in
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES
 
-#: A diffusers pipeline; the pipelines have no useful common type.
+#: A diffusers pipeline; the classes of pipelines have no useful common base.
 Pipeline = Any
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -37,7 +36,7 @@ _SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def device_of(wanted: str) -> torch.device:
-    """Return torch's device for ``wanted``.
+    """Return the torch device for ``wanted`` ("auto", "cuda", "mps", "cpu").
 
     Raises:
         EngineError: there is no such device, or this torch has no kernels for it.
@@ -58,7 +57,7 @@ def device_of(wanted: str) -> torch.device:
 def _require_kernels() -> None:
     """Check that torch has kernels for the GPU.
 
-    Builds of torch exclude old and very new GPUs. torch only warns about it, and its first computation fails.
+    A build of torch excludes old and very new GPUs. On such a GPU torch only warns, and its first computation fails.
 
     Raises:
         EngineError: this torch has no kernels for the GPU.
@@ -79,12 +78,12 @@ def _require_kernels() -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the device's display name."""
+    """Return the name of a device for people."""
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
 
 
 def dtype_of(wanted: str, device: torch.device) -> torch.dtype:
-    """Return the data type for ``wanted`` on a device."""
+    """Return the torch data type for ``wanted`` on a device ("auto", "bfloat16", "float16", "float32")."""
     if wanted != "auto":
         return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[wanted]
     if device.type == "cuda":
@@ -93,12 +92,12 @@ def dtype_of(wanted: str, device: torch.device) -> torch.dtype:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that affect the result."""
+    """Return the versions of the packages that affect the pixels, by name."""
     return {name: version(name) for name in PACKAGES}
 
 
 def same_every_time() -> None:
-    """Configure torch for reproducible results: kernels are chosen by rule, not by timing."""
+    """Configure torch so that results can be reproduced: kernels are chosen by rule, not by timing."""
     # cuBLAS reads the variable when it is first used
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
@@ -106,7 +105,7 @@ def same_every_time() -> None:
 
 
 def fetch(parameters: DiffusionParameters) -> Path:
-    """Download the weights of a hub id, or find them in the hub's cache; return their folder.
+    """Return the folder of the weights of a hub id; download them if the hub's cache lacks them.
 
     Raises:
         EngineError: the weights cannot be fetched.
@@ -178,9 +177,9 @@ def load(folder: Path, parameters: DiffusionParameters, device: torch.device, dt
 
 
 def add_lora(pipeline: Pipeline, lora: Path) -> None:
-    """Load a LoRA's file and fuse it into the weights, so that it adds no cost to inpainting.
+    """Load a LoRA from its file and fuse it into the weights, so that it does not slow inpainting down.
 
-    The fusion is never undone: in bfloat16 that would not restore the original weights.
+    The fusion is never reverted, because in bfloat16 this would not restore the original weights.
 
     Raises:
         EngineError: the file does not fit the pipeline.
@@ -201,13 +200,13 @@ def add_lora(pipeline: Pipeline, lora: Path) -> None:
 
 
 def _require_all_weights(pipeline: Pipeline, folder: Path, variant: str) -> None:
-    """Check that the files contain all numbers of the models.
+    """Check that the weight files contain all numbers of the models.
 
-    Missing numbers would be initialized at random, with at most a warning. The numbers are counted, not compared by
+    diffusers initializes missing numbers at random, with at most a warning. The numbers are counted and not compared by
     name, because files of older versions have other names for the same layers.
 
     Raises:
-        EngineError: a part's files have too few numbers.
+        EngineError: the files of a part have too few numbers.
     """
     for name, part in pipeline.components.items():
         if not isinstance(part, torch.nn.Module):
@@ -221,9 +220,9 @@ def _require_all_weights(pipeline: Pipeline, folder: Path, variant: str) -> None
 
 
 def _disable_upcast(pipeline: Pipeline) -> None:
-    """Keep the autoencoder in its data type.
+    """Prevent the conversion of the autoencoder to another data type.
 
-    SDXL's configuration requests a conversion to float32 and back for every batch, because the autoencoder overflows in
+    SDXL's configuration requests a conversion to float32 and back for every batch, because its autoencoder overflows in
     float16. In other data types it does not overflow.
     """
     if getattr(pipeline.vae.config, "force_upcast", False):

@@ -1,8 +1,7 @@
-"""Preflight checks of a machine and of parameters before a job is queued; imports no torch and loads nothing.
+"""Preflight checks of a machine and of parameters before a job is queued. Imports no torch and loads no weights.
 
-Each problem is a sentence that names the parameter to change. Callers of ``DiffusionEngine.check`` add the next step,
-which differs between a new version and a frozen one.
-"""
+Each problem is a sentence that names the parameter to change. Callers of ``DiffusionEngine.check`` add a sentence about
+the next step. The next step differs between a new version and a frozen one."""
 
 from __future__ import annotations
 
@@ -23,17 +22,17 @@ from datagen.synthesis.diffusion.weights.inspection import Examined, examine, lo
 from datagen.synthesis.engine import sentence
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
-#: Bytes per number.
+#: Bytes of a number, by data type.
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-#: Memory besides the weights: for the device's context, and for inpainting one crop at 512 pixels. The bounds are
-#: coarse, so that only impossible settings are refused; if the memory runs out later, the batch is halved.
+#: Memory in bytes besides the weights: for the device's context, and for inpainting one crop at 512 pixels. The values
+#: are low, so that only impossible settings are refused. If the memory runs out later, the batch size is halved.
 _CONTEXT_BYTES, _CROP_BYTES = 600_000_000, 900_000_000
 
 
 def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str, ...]:
     """Return the problems that prevent rendering with a spec's parameters on this machine; empty if there are none.
 
-    ``kept`` is the folder for fits; if it is given, it is checked too.
+    ``kept`` is the folder for fits. If it is given, it is checked too.
     """
     try:
         own, where = DiffusionParameters.from_spec(parameters)
@@ -71,9 +70,10 @@ def _on_this_machine(own: DiffusionParameters) -> list[str]:
 
 
 def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
-    """Return the folder of the weights on this machine and no problems; None and the problems if they are unavailable.
+    """Return the folder of the weights on this machine, and the problems that make them unavailable.
 
-    None without problems means that the weights have yet to be fetched from the hub.
+    The folder is None if they are not on this machine. If it is None and there are no problems, the weights can be
+    fetched from the hub.
     """
     if not own.weights:
         return None, [
@@ -92,7 +92,11 @@ def find_weights(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
 
 
 def find_lora(own: DiffusionParameters) -> tuple[Path | None, list[str]]:
-    """Return the LoRA's file, given by itself or by its folder; None and the reasons if it is unset or unusable."""
+    """Return the LoRA's file, and the problems that make it unusable.
+
+    The parameter ``lora`` names the file or its folder. The file is None if the parameter is not set, or if there are
+    problems.
+    """
     if not own.lora:
         return None, []
     path = Path(own.lora).expanduser()
@@ -151,7 +155,7 @@ def _fitting(own: DiffusionParameters, examined: Examined) -> list[str]:
 
 
 def too_little_memory(own: DiffusionParameters, device: Device, examined: Examined) -> list[str]:
-    """Return a sentence if the device's memory cannot hold the weights and one crop, else an empty list."""
+    """Return a sentence if the device's memory is too small for the weights and one crop; empty if it is sufficient."""
     size = _BYTES.get(own.dtype, 4 if device.kind == "cpu" else 2)
     needed = examined.numbers * size + _CONTEXT_BYTES + int(_CROP_BYTES * (own.resolution / 512) ** 2)
     if device.memory and needed > device.memory:

@@ -1,4 +1,4 @@
-"""Possible paths on disk of an address in an export, most exact first.
+"""The paths that a picture may have on disk, from its address in an export; the most exact one is first.
 
 The functions are pure; no path is opened here.
 """
@@ -17,7 +17,10 @@ _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def paths_of(address: str) -> list[tuple[str, ...]]:
-    """Return the relative paths that an address may have on disk, as distinct tuples of parts without “.” and “..”."""
+    """Return the relative paths that an address may have on disk, the most exact one first.
+
+    Each path is a tuple of its parts, without “.” and “..”. The paths are distinct.
+    """
     paths: dict[tuple[str, ...], None] = {}
     for text in _texts(address, depth=2):
         parts = tuple(part for part in text.split("/") if part not in ("", ".", "..")) if "\0" not in text else ()
@@ -30,7 +33,7 @@ def paths_of(address: str) -> list[tuple[str, ...]]:
 
 
 def is_on_a_server(address: str) -> bool:
-    """Return whether an address is on another server (such as ``s3://…``), not a file or a path on Label Studio."""
+    """Return whether an address names another server, as ``s3://…`` does, and not a file or a path on Label Studio."""
     return bool(_SCHEME.match(address)) and not address.lower().startswith("file://")
 
 
@@ -61,7 +64,7 @@ def _texts(address: str, depth: int) -> Iterator[str]:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """Yield a path as it is and percent-decoded, with backslashes and with slashes."""
+    """Yield a path as it is and percent-decoded, both also with slashes in place of backslashes."""
     for spelling in (text, unquote(text), unquote_plus(text)):
         yield spelling
         if "\\" in spelling:

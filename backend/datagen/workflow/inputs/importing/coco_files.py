@@ -17,7 +17,7 @@ from datagen.workflow.inputs.importing import coco_rle
 from datagen.workflow.inputs.importing.items import MAX_ITEMS, Item, Reading
 from datagen.workflow.inputs.importing.pixel_regions import box, numbers, pairs, polygon, whole_size
 
-#: Largest number of annotations read of one picture.
+#: Largest number of annotations that are read for one picture.
 _MAX_ON_ONE = 2_000
 
 
@@ -32,7 +32,9 @@ def looks_like_coco(value: Any) -> bool:
 
 
 def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Reading) -> None:
-    """Add the pictures that a COCO file names, with their drawings.
+    """Add the pictures that a COCO file names to ``reading``, with their drawings.
+
+    ``called`` is the file's name in messages.
 
     Raises:
         InputProblem: the file names no picture.
@@ -78,11 +80,11 @@ def read_coco(value: Mapping[str, Any], called: str, role: Role, reading: Readin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Drawings:
-    """The annotations of one picture of a file."""
+    """The annotations on one picture that a COCO file names."""
 
     #: the file's name in messages
     file: str
-    #: (number in the file, annotation)
+    #: pairs: the annotation's position in the file, counted for messages, and the annotation
     annotations: Sequence[tuple[int, Mapping[str, Any]]]
     #: category id → label
     names: Mapping[str, str]
@@ -92,7 +94,10 @@ class _Drawings:
     reading: Reading
 
     def regions(self, width: int, height: int) -> list[dict[str, Any]]:
-        """Return the regions on the picture, whose actual size is given; an invalid annotation is reported."""
+        """Return the regions on the picture. ``width`` and ``height`` are its actual size in pixels.
+
+        An annotation that cannot be used is reported.
+        """
         size = self.declared or (width, height)
         left = Allowance()
         categories = (str(entry.get("category_id")) for _, entry in self.annotations)
@@ -114,7 +119,7 @@ def _annotation_regions(
     role: Role,
     left: Allowance,
 ) -> list[dict[str, Any]]:
-    """Return the box and the outline of one annotation; for a canvas only the outline, if there is one.
+    """Return the box and the outlines of one annotation as regions. For a canvas, leave out the box if outlines exist.
 
     Args:
         entry: the annotation in the file.

@@ -1,8 +1,8 @@
 """Decoder for both forms of COCO's run-length masks: lists of counts, and compressed text.
 
-Runs go down the columns and begin with pixels outside the mask. The compressed text has five bits per character, the
-least significant first. From the fourth count on, it holds the difference to the count two before (cocodataset.org,
-maskApi).
+A count is the length of a run of equal pixels. Runs go down the columns, and the first run is outside the mask. The
+compressed text has five bits of a count per character, the least significant first. From the fourth count on, it holds
+the difference to the second last count before (cocodataset.org, maskApi).
 """
 
 from __future__ import annotations

@@ -11,16 +11,16 @@ from typing import Any
 from datagen.errors import InputProblem
 from datagen.workflow.inputs.importing.task_pictures import PICTURE_LIKE
 
-#: Longest field, characters; brush masks are long.
+#: Longest field, in characters. Brush masks are long.
 _LONGEST_FIELD = 16 * 2**20
 _MAX_ROWS = 200_000
-#: Largest number of columns; shorter rows are filled up to the columns of the first one.
+#: Largest number of columns. A row with fewer fields than the first row is filled up.
 _MAX_COLUMNS = 1_000
 _PICTURE_IN_CELL = re.compile(rf"({'|'.join(map(re.escape, sorted(PICTURE_LIKE)))})\s*(?:[,;\t\"\n]|$)", re.IGNORECASE)
 
 
 def records_of(text: str, called: str) -> list[dict[str, Any]]:
-    """Return the rows of a file as flat records.
+    """Return the rows of a file as flat records: column → field. ``called`` is the file's name in messages.
 
     Raises:
         InputProblem: the text is not a table, is too large, or has no rows.
@@ -47,7 +47,10 @@ def records_of(text: str, called: str) -> list[dict[str, Any]]:
 
 
 def rows_over_lines(records: Sequence[Mapping[str, Any]]) -> Iterator[int]:
-    """Yield the numbers of rows with a multi-line cell that names a picture, a sign of an unclosed quote."""
+    """Yield the numbers of rows in which a quote is probably not closed.
+
+    In such a row, a cell that names a picture has several lines.
+    """
     for number, record in enumerate(records, start=1):
         for value in record.values():
             text = value.strip() if isinstance(value, str) else ""

@@ -17,13 +17,14 @@ from datagen.errors import BadRegion
 #: Largest number of pictures that one command reads.
 MAX_ITEMS = 200_000
 
-#: Returns the regions on a picture of the given width and height in pixels, in Label Studio's format.
+#: A function that returns the regions on a picture in Label Studio's format, given the picture's width and height in
+#: pixels.
 Draw = Callable[[int, int], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportNote:
-    """An item that was not used, with the reason; equal reasons are counted together."""
+    """An item that was not used, and the reason. Items with the same reason are shown together."""
 
     item: str
     reason: str
@@ -36,20 +37,20 @@ class ImportNote:
 class Item:
     """A picture of a source."""
 
-    #: its location in the source for messages: “concept.json, task 3”
+    #: its location in the source, for messages: “concept.json, task 3”
     where: str
-    #: the picture's address in the source; unused if ``file`` is set
+    #: the picture's address in the source; it is not used if ``file`` is set
     address: str = ""
     file: Path | None = None
-    #: the picture's name; if empty, that of its file
+    #: the picture's name; empty: the name of its file
     name: str = ""
-    #: None if the picture has no drawings
+    #: returns the drawings on the picture; None if there are none
     draw: Draw | None = None
 
 
 @dataclass(kw_only=True)
 class Reading:
-    """Items read from a source, with reports about the rest: ``problems`` lists what is not used."""
+    """The items that were read from a source, and ``problems``: what in the source is not used, and why."""
 
     items: list[Item] = field(default_factory=list)
     problems: list[ImportNote] = field(default_factory=list)
@@ -62,7 +63,10 @@ class Reading:
         self.problems.append(ImportNote(item=plain(item), reason=plain(reason)))
 
     def regions(self, drawn: Iterable[tuple[str, Callable[[], Iterable[dict[str, Any]]]]]) -> list[dict[str, Any]]:
-        """Return the regions of drawings, given as (location, reading function); an invalid one is reported."""
+        """Return the regions of all drawings. A drawing that cannot be used is reported.
+
+        ``drawn`` has a pair for each drawing: its location for messages, and a function that returns its regions.
+        """
         results: list[dict[str, Any]] = []
         for where, read in drawn:
             try:
@@ -72,16 +76,16 @@ class Reading:
         return results
 
     def count(self, sentence: str, number: int = 1) -> None:
-        """Count occurrences of a note; ``sentence`` contains “{n}” for the number."""
+        """Add ``number`` occurrences of a note. “{n}” in ``sentence`` is replaced by their total number."""
         self._counted[sentence] = self._counted.get(sentence, 0) + number
 
     def all_notes(self) -> list[str]:
-        """Return every note, with the numbers filled in."""
+        """Return all notes, including those of ``count`` with their numbers filled in."""
         return [*map(plain, self.notes), *(text.replace("{n}", f"{count:,}") for text, count in self._counted.items())]
 
 
 def fixed(result: Any) -> Draw:
-    """Return a ``Draw`` for regions in percent, which do not depend on the picture's size."""
+    """Return a ``Draw`` for regions that are given in percent, and so do not depend on the picture's size."""
     return lambda _width, _height: result
 
 

@@ -1,7 +1,8 @@
-"""Tasks of Label Studio exports as items, each with its newest annotation that is not a skip.
+"""Tasks of Label Studio exports as items. The drawings of a task are those of its newest annotation that is not a skip.
 
-Reads the current JSON and the old one (``completions``), JSON-MIN, tasks of a CSV file, a single task, and annotations
-of a target storage. A malformed task is reported and skipped; the others are read.
+The formats are: the current JSON, the old JSON (``completions``), JSON-MIN, tasks of a CSV file, a single task, and
+annotations of a target storage (one file for each annotation). A malformed task is reported and skipped; the others are
+read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datagen.label_studio.api.models import stamp
 from datagen.workflow.inputs.importing.items import MAX_ITEMS, Draw, Item, Reading, clean_name, fixed
 from datagen.workflow.inputs.importing.task_pictures import TaskPicture, assigned, further_pictures, pictures_of
 
-#: Keys of a flat record (JSON-MIN, CSV) that are not part of the task's data.
+#: Keys of a flat record (JSON-MIN, CSV) that Label Studio adds and that are not part of the task's data.
 _FLAT_KEYS = frozenset(
     {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "predictions", "drafts"}
 )
@@ -28,11 +29,11 @@ _LONGEST_CELL = 16 * 2**20
 
 @dataclass(kw_only=True)
 class RawTask:
-    """A task of any export format."""
+    """A task as read from an export of any format."""
 
     where: str
     data: dict[str, Any]
-    #: as in the export, not validated
+    #: the annotations as in the export, not validated
     annotations: list[Any] = field(default_factory=list)
     predictions: int = 0
     drafts: int = 0
@@ -79,7 +80,11 @@ def read_tasks(value: Any, called: str, reading: Reading) -> None:
 
 
 def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, str] | None = None) -> None:
-    """Add the pictures of tasks; ``config`` maps the name of an object tag to the key of the data that it shows."""
+    """Add the pictures of tasks to ``reading``, with their drawings.
+
+    ``config`` maps the name of an object tag to the key of the task's data that the tag shows. It is None without a
+    label config.
+    """
     for task in tasks:
         if len(reading.items) >= MAX_ITEMS:
             reading.report(task.where, f"more than {MAX_ITEMS:,} pictures are not read at once; split the file")
@@ -109,7 +114,10 @@ def add_tasks(tasks: Iterable[RawTask], reading: Reading, config: Mapping[str, s
 
 
 def flat_tasks(records: Sequence[Any], called: str, reading: Reading, noun: str = "task") -> list[RawTask]:
-    """Return the tasks of flat records (JSON-MIN, CSV); records of several annotations of one task are merged."""
+    """Return the tasks of flat records (JSON-MIN, CSV). The records of several annotations of one task become one task.
+
+    ``called`` is the file's name in messages, and ``noun`` is what a record is called there.
+    """
     tasks: dict[str, RawTask] = {}
     for number, record in enumerate(records, start=1):
         where = f"{called}, {noun} {number}"
@@ -174,7 +182,7 @@ def _add_pictures(
     reading: Reading,
     config: Mapping[str, str] | None,
 ) -> None:
-    """Add one item per picture, with its regions."""
+    """Add an item for each picture of a task, with the regions of the annotation ``newest`` that belong to it."""
     data_name = task.data.get("name")
     name = clean_name(data_name).strip() if isinstance(data_name, str) and len(pictures) == 1 else ""
     if newest is None:
@@ -198,7 +206,7 @@ def _flat_data(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat_regions(control: str, value: Any) -> list[dict[str, Any]]:
-    """Return the regions in a field of a flat record, which is a list of values or its JSON text."""
+    """Return the regions of a control in a flat record. ``value`` is a list of regions, or the list as JSON text."""
     if isinstance(value, str) and value.lstrip()[:1] == "[" and len(value) <= _LONGEST_CELL:
         try:
             value = json.loads(value)
@@ -226,14 +234,14 @@ def _is_region_value(entry: Mapping[str, Any]) -> bool:
 
 
 def _age_key(position: int, annotation: Mapping[str, Any]) -> tuple[str, int, int]:
-    """Return a sort key for the age of annotations: time of the last change, then id, then position in the list."""
+    """Return a key by which annotations sort from old to new: time of the last change, then id, then position."""
     number = annotation.get("id")
     when = _sortable_time(annotation.get("updated_at")) or _sortable_time(annotation.get("created_at"))
     return when, number if isinstance(number, int) and not isinstance(number, bool) else 0, position
 
 
 def _sortable_time(value: Any) -> str:
-    """Return a time as sortable text, "" if it is invalid; old exports have seconds since 1970."""
+    """Return a time as text that sorts by time, or "" if it is invalid. Old exports have seconds since 1970."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e11:
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     try:

@@ -1,7 +1,7 @@
 """Finding the file that an address refers to: beside the source's file, or in the folder of ``--images``.
 
-Only files below these folders are found; links that lead out of them are not followed. A folder is listed once, and
-only if a picture is not at the exact path of its address.
+Only files below these folders are found. Links that lead out of them are not followed. A folder is listed at most once.
+It is not listed if every picture is at the exact path of its address.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from datagen.errors import InputProblem
 from datagen.workflow.inputs.importing.addresses import paths_of
 from datagen.workflow.inputs.importing.items import examples, folded
 
-#: Largest number of files in a folder; a larger folder is probably the wrong one.
+#: Largest number of files in a folder. If a folder has more, the user probably named the wrong one.
 MAX_FILES = 200_000
 _DEEPEST = 24
-#: Largest number of files of one name that are compared by their bytes, and their largest size, bytes.
+#: Files of one name are compared by their bytes if there are at most this many, and if none has more than this many
+#: bytes.
 _MAX_ALIKE, _MAX_COMPARED_BYTES = 11, 64 * 2**20
 #: Metadata files and folders of archives and systems, which are skipped.
 _METADATA_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "node_modules"})
@@ -39,9 +40,10 @@ class LeftOut:
 
 
 def files_below(folder: Path, *, most: int = MAX_FILES, left_out: LeftOut | None = None) -> Iterator[Path]:
-    """Yield the regular files below a folder in the order of their names, without hidden files and links out of it.
+    """Yield the regular files below a folder, in the order of their names.
 
-    These links, and folders that cannot be listed, are recorded in ``left_out``.
+    Hidden files, and links that lead out of the folder, are left out. Such links, and folders that cannot be listed,
+    are recorded in ``left_out``.
 
     Raises:
         InputProblem: there are more than ``most`` files.
@@ -68,7 +70,7 @@ def files_below(folder: Path, *, most: int = MAX_FILES, left_out: LeftOut | None
 class _Listed:
     """A file below one of the folders, ordered by its reversed path."""
 
-    #: the normalized parts of its path below the folder, the name first
+    #: the normalized parts of its path below the folder, in reverse order: the file's name is first
     reversed: tuple[str, ...]
     #: its position in the listing
     number: int
@@ -81,7 +83,8 @@ class PictureFiles:
     """Index of the files below some folders by name."""
 
     folders: Sequence[Path]
-    #: by the file's own name, and by the name under which Label Studio stores it
+    #: two lists of the same files, each sorted: by the file's own name, and by the name that Label Studio gives an
+    #: upload
     _indices: list[list[_Listed]] = field(default_factory=list)
     _listed: bool = False
 
@@ -128,9 +131,10 @@ def _reversed(parts: Sequence[str], name_of: Callable[[str], str]) -> tuple[str,
 
 
 def _nearest(index: Sequence[_Listed], wanted: tuple[str, ...]) -> Path | None:
-    """Return the file with the wanted name whose folders match best; None if no file has this name.
+    """Return the file that has the wanted name and shares most folders with the wanted path.
 
-    In the order of reversed paths, the files with the longest common suffix are adjacent to the wanted path's position.
+    Return None if no file has the name. ``index`` is sorted by reversed paths, and ``wanted`` is a reversed path. The
+    files that share most parts with ``wanted`` are therefore next to its position in the index.
 
     Raises:
         InputProblem: several files match equally well.

@@ -18,20 +18,20 @@ from datagen.workflow.inputs.importing.picture_files import PictureFiles
 from datagen.workflow.inputs.importing.picture_suffixes import PICTURE_SUFFIXES
 from datagen.workflow.services import Services
 
-#: Suffix of an uploaded file by its kind.
+#: Kind of a picture → the suffix of its uploaded file.
 _SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WebP": ".webp", "GIF": ".gif"}
 _REMEDY = "lay it beside the file, or name its folder with --images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A usable picture."""
+    """A picture that was found, read and checked."""
 
     digest: str
     width: int
     height: int
     name: str
-    #: its address on Label Studio, if it is stored there already
+    #: its address on Label Studio; empty if it has to be uploaded
     address: str = ""
     data: bytes = b""
 
@@ -43,7 +43,7 @@ def load(services: Services, item: Item, files: PictureFiles, *, on_label_studio
         services: the decoder and the limits that check the picture.
         item: the item that names the picture.
         files: the folders to search.
-        on_label_studio: the address is one of Label Studio's own, so no folder is searched.
+        on_label_studio: whether the item's address is one of Label Studio's own. If it is, no folder is searched.
 
     Raises:
         InputProblem: the picture is missing or cannot be used; the message names the remedy.

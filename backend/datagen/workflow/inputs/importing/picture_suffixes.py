@@ -1,4 +1,4 @@
-"""Suffixes of picture files that Label Studio accepts, and of those that it does not."""
+"""Suffixes of picture files: those that Label Studio accepts, and those that it does not."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datagen.imaging.file_signatures import kind_of
 
 #: Suffixes of picture files that Label Studio accepts.
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"})
-#: Suffixes of files that are meant as pictures but not accepted, which is reported; any other file is skipped.
+#: Suffixes of picture files that are not accepted. Such a file is reported; a file with any other suffix is skipped.
 REFUSED_SUFFIXES = frozenset(
     {".svg", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".psd", ".pdf", ".dcm", ".exr", ".npy", ".zip"}
 )
 
 
 def refusal(path: Path) -> str:
-    """Return the reason why a file that is meant as a picture is not used."""
+    """Return the reason why a file with one of ``REFUSED_SUFFIXES`` is not used."""
     try:
         with path.open("rb") as opened:
             beginning = opened.read(4096)

@@ -13,7 +13,7 @@ MAX_CORNERS = 10_000
 
 
 def box(x: float, y: float, across: float, down: float, label: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the region of a box in pixels on a picture of ``size``."""
+    """Return the region of a box: left, top, width and height in pixels, on a picture of ``size`` (width, height)."""
     width, height = size
     value = {
         "x": 100 * x / width,
@@ -27,17 +27,17 @@ def box(x: float, y: float, across: float, down: float, label: str, size: tuple[
 
 
 def polygon(points: Sequence[tuple[float, float]], label: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the region of a polygon in pixels on a picture of ``size``."""
+    """Return the region of a polygon with corners in pixels, on a picture of ``size`` (width, height)."""
     width, height = size
     corners = [[100 * x / width, 100 * y / height] for x, y in points]
     return _region("polygonlabels", {"points": corners, "closed": True, "polygonlabels": [label]}, size)
 
 
 def numbers(values: Any, least: int, what: str) -> list[float]:
-    """Return a list of finite numbers.
+    """Return a value of a file as a list of finite numbers. ``what`` names the value in messages.
 
     Raises:
-        BadRegion: the value is not such a list, is shorter than ``least``, or too long.
+        BadRegion: the value is not a list of finite numbers, has fewer than ``least``, or has too many.
     """
     if not isinstance(values, list | tuple) or len(values) < least:
         raise BadRegion(f"its {what} is no list of {least} numbers or more")
@@ -52,7 +52,7 @@ def numbers(values: Any, least: int, what: str) -> list[float]:
 
 
 def pairs(flat: Sequence[float], what: str) -> list[tuple[float, float]]:
-    """Return x, y, x, y, … as points.
+    """Return the numbers x, y, x, y, … as points (x, y). ``what`` names them in messages.
 
     Raises:
         BadRegion: the number of coordinates is odd.
@@ -63,7 +63,7 @@ def pairs(flat: Sequence[float], what: str) -> list[tuple[float, float]]:
 
 
 def whole_size(width: Any, height: Any) -> tuple[int, int] | None:
-    """Return a picture's size as declared in a file; None if there is no valid one."""
+    """Return a picture's size (width, height) as declared in a file; None if the file declares no valid size."""
     sides = []
     for side in (width, height):
         try:

@@ -1,4 +1,4 @@
-"""Tasks of another Label Studio project as items; its label config assigns regions to pictures."""
+"""Tasks of another Label Studio project as items. Its label config shows which picture a region belongs to."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _tasks(client: LabelStudioPort, project_id: int, view_id: int | None, readin
 
 
 def object_tags(label_config: str) -> dict[str, str]:
-    """Return the key of the data that each object tag of a label config shows, by the tag's name.
+    """Return name of an object tag → key of the task's data that the tag shows, for all object tags of a label config.
 
     The result is empty if the label config cannot be parsed.
     """

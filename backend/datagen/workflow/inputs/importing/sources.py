@@ -1,7 +1,7 @@
-"""Detecting and reading the format of a path given to ``datagen add``: a file, or a folder with an export.
+"""Reads the path that is given to ``datagen add``, a file or a folder, after detecting its format.
 
-A folder is read as the one export in it (Label Studio's JSON, JSONL, CSV, COCO, Pascal VOC, YOLO), else as its
-pictures. A zip is unpacked and read as a folder.
+If a folder contains one export (Label Studio's JSON, JSONL, CSV, COCO, Pascal VOC, YOLO), the export is read. If it
+contains none, its pictures are read. A zip is unpacked and read as a folder.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from datagen.workflow.inputs.importing.text_files import MAX_TEXT_BYTES, parse_j
 _JSON, _LINES, _TABLES = frozenset({".json"}), frozenset({".jsonl", ".ndjson"}), frozenset({".csv", ".tsv"})
 #: Suffixes of files that may contain the drawings on the pictures beside them.
 EXPORT_SUFFIXES = _JSON | _LINES | _TABLES | {".xml", ".txt", ".yaml", ".yml"}
-#: Largest number of a folder's files that are opened to detect exports.
+#: Largest number of files of a folder that are opened in search of exports.
 _MAX_CANDIDATES = 20_000
-#: Largest total size of a folder's exports, bytes: all are in memory before the first one is read.
+#: Largest total size of a folder's exports, bytes. It is limited because all are parsed before the first one is used.
 _MAX_KEPT_BYTES = 2 * MAX_TEXT_BYTES
 #: Keys of the JSON file that Label Studio adds to its YOLO exports.
 _YOLO_NOTES_KEYS = frozenset({"categories", "info"})
@@ -41,7 +41,7 @@ _YOLO_NOTES_KEYS = frozenset({"categories", "info"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Export:
-    """A detected and parsed export."""
+    """An export that was detected and parsed."""
 
     #: “tasks”, “annotation” (of a target storage), “coco”, “manifest” (of an export of Datagen), or “other” for JSON of
     #: an unknown format
@@ -52,7 +52,7 @@ class _Export:
 
 
 def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
-    """Read one file of any supported format.
+    """Read one file of any supported format. ``called`` is its name in messages.
 
     Raises:
         InputProblem: the format is not supported.
@@ -75,7 +75,9 @@ def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
 
 
 def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipped: bool) -> None:
-    """Read the export in a folder, else its pictures.
+    """Read the export in a folder, or its pictures if there is no export.
+
+    ``called`` is the name of the folder or zip in messages; ``zipped`` is true if the folder is an unpacked zip.
 
     Raises:
         InputProblem: the folder contains several exports, or nothing usable.
@@ -112,7 +114,10 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
 
 
 def _report_left_out(left_out: LeftOut, folder: Path, reading: Reading) -> str:
-    """Report what was not read of a folder; return a note on skipped links as the end of an error message."""
+    """Report the links and folders that were not read.
+
+    Return a clause about skipped links, with which an error message may end; empty if none was skipped.
+    """
     for fault in left_out.unlisted:
         path = Path(str(fault.filename))
         name = clean_name(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
@@ -126,7 +131,7 @@ def _report_left_out(left_out: LeftOut, folder: Path, reading: Reading) -> str:
 
 
 def _choose(exports: Sequence[_Export], called: str, role: Role, folder: Path) -> Sequence[_Export]:
-    """Return the exports of a folder that are read together.
+    """Return the exports that were found in a folder, if they can be read together.
 
     Raises:
         InputProblem: the exports cannot be combined.
@@ -236,7 +241,7 @@ def _table(text: str, path: Path, called: str) -> _Export | None:
 
 
 def _is_lines(text: str) -> bool:
-    """Return whether a text has one JSON object per line, independent of the file's suffix."""
+    """Return whether a text has one JSON object per line. The file's suffix does not matter."""
     lines = text.lstrip().split("\n", 2)
     if len(lines) < 2 or not lines[0].rstrip().endswith("}") or not lines[1].lstrip().startswith("{"):
         return False
@@ -281,7 +286,7 @@ def _is_voc(path: Path) -> bool:
 
 
 def _begins_with_brace(path: Path) -> bool:
-    """Return whether a file without a suffix may be an annotation of a target storage."""
+    """Return whether a file without a suffix begins with a brace, and so may be an annotation of a target storage."""
     try:
         with path.open("rb") as file:
             return file.read(64).lstrip().startswith(b"{")

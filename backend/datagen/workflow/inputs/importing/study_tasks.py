@@ -1,7 +1,8 @@
 """Existing tasks of a study's project, indexed by the digest and the address of their picture.
 
-A picture is identified by the SHA-256 of its file. The key of an imported task contains the digest. For other tasks
-(uploaded by hand, copied from another project) the digest is taken from the input rows, or the picture is fetched.
+A picture is identified by its digest, the SHA-256 of its file. The key of an imported task contains the digest. Other
+tasks were uploaded by hand or copied from another project. Their digest is taken from the input rows, or the picture is
+fetched.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from datagen.label_studio.mapping.task_inputs import image_of
 from datagen.store.tables.inputs import InputRow
 from datagen.workflow.services import Services
 
-#: Number of digits of a picture's digest in the key of its task.
+#: Number of digits of a picture's digest that the key of its task contains.
 KEY_DIGITS = 20
-#: The key of a task's data that holds the digests of the regions that were imported into it.
+#: Key in a task's data. Its value holds the digests of the regions that were imported into the task.
 DRAWN = "datagen_drawn"
 _FETCHERS = 4
 
@@ -50,7 +51,7 @@ class StudyTasks:
         return self._by_digest.get(digest[:KEY_DIGITS]) or (self._by_address.get(address) if address else None)
 
     def add(self, task: StudyTask, digest: str = "", address: str = "") -> None:
-        """Add a task. Of two tasks with the same picture, the one with annotations is kept, else the first."""
+        """Add a task. Of two tasks with the same picture, the index keeps the one with annotations, else the first."""
         for index, key in ((self._by_digest, digest[:KEY_DIGITS]), (self._by_address, address)):
             if key and (key not in index or (task.annotations and not index[key].annotations)):
                 index[key] = task
@@ -80,7 +81,7 @@ def study_tasks(services: Services, project_id: int, study_id: int, role: Role) 
 
 
 def key_of(role: Role, digest: str) -> str:
-    """Return the key of a picture's task."""
+    """Return the key of the task of an imported picture, from the picture's role and digest."""
     return f"{role}-{digest[:KEY_DIGITS]}"
 
 
@@ -92,7 +93,7 @@ def _digest_in_key(task: Task, role: Role) -> str:
 
 
 def _fetch_digests(services: Services, addresses: Iterable[str]) -> list[str]:
-    """Return the digests of pictures on Label Studio; empty for one that cannot be fetched."""
+    """Fetch pictures from Label Studio and return their digests, in order; "" for a picture that cannot be fetched."""
 
     def fetch(address: str) -> str:
         try:

@@ -1,8 +1,8 @@
-"""Importing items into a study's project: new pictures become tasks, missing drawings are added to existing tasks.
+"""Import of items into a study's project. New pictures become tasks, and missing drawings are added to existing tasks.
 
 The import is idempotent: a task without an annotation gets one, and a task with an annotation gets the regions that
 were never imported into it. Imported regions are recorded in the task's data, so a region that was changed or deleted
-since is not imported again.
+later is not imported again.
 """
 
 from __future__ import annotations
@@ -26,36 +26,37 @@ from datagen.workflow.services import Services
 
 #: Largest number of items in a batch.
 BATCH = 50
-#: Size of a batch's pictures and masks in memory, bytes, after which no further picture is read for it.
+#: Size of a batch's pictures and masks in memory, bytes. Above it, no further picture is read for the batch.
 BATCH_BYTES = 64 * 2**20
-#: Bytes of a list element.
+#: Size of a list element in memory, bytes.
 _ITEM_BYTES = 8
-#: Two regions of one label with a larger overlap mark the same object.
+#: Two regions with the same label mark the same object if the intersection over union of their boxes is larger than
+#: this.
 _SAME_THING = 0.5
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """Result of an import."""
+    """Result of an import, as numbers of tasks and regions; see ``import_files.Added``."""
 
     new: int = 0
     known: int = 0
-    #: of these, those whose given drawings cannot be used, none of them
+    #: number of known tasks whose given drawings were all refused
     refused: int = 0
-    #: existing tasks that received missing drawings
+    #: number of existing tasks to which missing drawings were added; ``known`` does not count them
     completed: int = 0
-    #: submitted regions of new and existing tasks
+    #: number of regions that were submitted, in new and existing tasks
     regions: int = 0
 
 
 @dataclass(kw_only=True)
 class _Entry:
-    """A picture of a batch with the drawings of all items that name it."""
+    """A picture of a batch, with the drawings of all items that name this picture."""
 
     picture: Loaded
     wheres: list[str]
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    #: whether a drawing of it cannot be used
+    #: whether at least one of its drawings cannot be used
     has_problems: bool = False
 
 
@@ -72,7 +73,7 @@ class TaskImport:
     on_label_studio: bool = False
 
     def run(self, reading: Reading, tasks: StudyTasks) -> Outcome:
-        """Import every item; unused ones are reported in ``reading``."""
+        """Import every item of ``reading`` and return the numbers. An item that cannot be used is reported there."""
         outcome = Outcome()
         start = 0
         while start < len(reading.items):
@@ -80,7 +81,7 @@ class TaskImport:
         return outcome
 
     def _batch(self, items: Sequence[Item], reading: Reading, tasks: StudyTasks, outcome: Outcome) -> int:
-        """Import as many of the first items as fit into memory; return their number."""
+        """Import the first items, as many as fit into memory, and return their number."""
         entries, count = self._entries(items, reading)
         missing = {key: entry for key, entry in entries.items() if self._task(entry, tasks) is None}
         created = self._create(missing)
@@ -152,7 +153,7 @@ class TaskImport:
         return tasks.find(entry.picture.digest, entry.picture.address)
 
     def _create(self, entries: dict[str, _Entry]) -> dict[str, int]:
-        """Create a task for each picture, with its drawings in the same request; return task ids by key."""
+        """Create a task for each picture, and return task ids by key. One request sends the task with its drawings."""
         if not entries:
             return {}
         uploads = {key: entry.picture for key, entry in entries.items() if not entry.picture.address}
@@ -176,7 +177,7 @@ class TaskImport:
         )
 
     def _complete(self, task: StudyTask, entry: _Entry, reading: Reading) -> int:
-        """Add the regions that were never imported into a task; return their number."""
+        """Add the regions of an entry that were never imported into the task, and return their number."""
         missing = [result for id_, result in entry.results.items() if id_ not in task.imported]
         if not task.annotations:
             missing = list(entry.results.values())
@@ -202,7 +203,10 @@ class TaskImport:
     def _additional(
         self, results: Sequence[dict[str, Any]], current: Sequence[Any], picture: Loaded
     ) -> list[dict[str, Any]]:
-        """Return the results that mark something which no region of the annotation marks."""
+        """Return those of ``results`` that mark an object which no region in ``current`` marks.
+
+        ``current`` is the result of the task's annotation.
+        """
         known_digests = {digest(result) for result in current}
         size = picture.width, picture.height
         current_boxes = boxes_of(current, self.kind, *size, self.names.labels)
@@ -219,7 +223,7 @@ class TaskImport:
         return additional
 
     def _extend(self, annotation_id: int, results: Sequence[Any], entry: _Entry, reading: Reading) -> bool:
-        """Replace the result of an annotation; return False if Label Studio does not accept it."""
+        """Replace the result of an annotation and return True; return False if Label Studio does not accept it."""
         try:
             json.dumps(results, allow_nan=False, ensure_ascii=False).encode()
             self.services.label_studio.update_annotation(annotation_id, results)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from datagen.label_studio.mapping.region_parts import MAX_RESULTS
 
-#: Suffixes of files that are meant as pictures.
+#: Suffixes of picture files, of any format.
 PICTURE_LIKE = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".svg", ".heic", ".heif", ".avif", ".jp2"}
 )
@@ -27,13 +27,13 @@ _ADDRESSES = (
     "azure-blob://",
     "file://",
 )
-#: Common names of the key of a picture.
+#: Keys under which a task's data commonly names a picture.
 _KEYS = ("image", "img", "picture", "photo", "image_url", "img_url", "image_path", "file", "filename", "url", "path")
-#: Longest address, characters.
+#: Longest address of a picture, in characters.
 _LONGEST = 4_000
-#: Largest number of pictures read of one task.
+#: Largest number of pictures that are read of one task.
 _MAX_PICTURES = 500
-#: Number of characters that are compared of a key that differs from the tag's name.
+#: Number of characters to which keys are cut before similar ones are searched.
 _LONGEST_KEY = 200
 
 
@@ -41,14 +41,18 @@ _LONGEST_KEY = 200
 class TaskPicture:
     """A picture that a task's data names."""
 
-    #: the key in the data; followed by the page number if the key names several pictures
+    #: the key in the data that names the picture. If it names several, the number of the page is appended
     key: str
     address: str
     page: int | None = None
 
 
 def pictures_of(data: Mapping[str, Any]) -> list[TaskPicture]:
-    """Return the pictures that a task's data names: only ``image`` if it is present, else all that look like one."""
+    """Return the pictures that a task's data names.
+
+    If ``image`` is a text, return only this picture. Otherwise return every value that looks like the address of a
+    picture. If there is none, return the value of the first key of ``_KEYS`` that is a text.
+    """
     first = data.get("image")
     if isinstance(first, str) and first.strip():
         return [TaskPicture(key="image", address=first.strip()[:_LONGEST])]
@@ -79,7 +83,9 @@ def further_pictures(data: Mapping[str, Any]) -> int:
 def assigned(
     result: Any, pictures: Sequence[TaskPicture], config: Mapping[str, str] | None
 ) -> tuple[list[list[Any]], list[str]]:
-    """Return the results of an annotation for each picture, and a sentence about those that cannot be assigned.
+    """Assign the results of an annotation to the pictures of its task.
+
+    Return a list of results for each picture, and sentences about results that cannot be assigned or are too many.
 
     Args:
         result: the annotation's result.
@@ -113,12 +119,12 @@ class _Places:
     def __init__(self, pictures: Sequence[TaskPicture], config: Mapping[str, str] | None) -> None:
         self._pictures, self._config = pictures, config or {}
         keys = [picture.key if picture.page is None else picture.key.rpartition(" ")[0] for picture in pictures]
-        #: the indices of each key's pictures
+        #: key in the data → indices of its pictures
         self._by_key: dict[str, list[int]] = {}
         for index, key in enumerate(keys):
             self._by_key.setdefault(key, []).append(index)
         self._compared = {key: key[:_LONGEST_KEY].casefold() for key in self._by_key}
-        #: the indices that a region's tag may refer to, by tag
+        #: name of an object tag → indices of the pictures that it may show
         self._matching: dict[str, list[int]] = {}
 
     def of(self, region: Mapping[str, Any]) -> int | None:
@@ -134,7 +140,10 @@ class _Places:
         return pages[0] if len(pages) == 1 else None
 
     def _match(self, key: str) -> list[int]:
-        """Return the indices of the pictures with this key, else with the only similar key."""
+        """Return the indices of the pictures with this key.
+
+        If there is no such key, return those of the only key, or of the only similar key; empty if there is none.
+        """
         if key in self._by_key:
             return self._by_key[key]
         if len(self._by_key) == 1:
@@ -149,7 +158,7 @@ class _Places:
 
 
 def _list_from_text(value: Any) -> list[Any] | None:
-    """Return a list that a CSV file contains as text; None if the value is not one."""
+    """Return the list that a value of a CSV file holds as JSON text; None if it holds none."""
     if not isinstance(value, str) or value[:1] != "[" or len(value) > _LONGEST * 10:
         return None
     try:

@@ -1,6 +1,6 @@
-"""Reading text files of other programs: with a byte order mark, in UTF-16, or in an old Windows code page.
+"""Reads text files of other programs, also those with a byte order mark, in UTF-16, or in an old Windows code page.
 
-Size and nesting are limited. Invalid JSON values (NaN, unpaired surrogates) are read and left to the caller.
+Size and nesting are limited. Values that are not valid in JSON (NaN, unpaired surrogates) are returned to the caller.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any
 
 from datagen.errors import InputProblem
 
-#: Largest task list, bytes: about a hundred thousand boxes. Its Python objects need about twenty times as much memory.
+#: Largest text file, bytes. This is a task list with about a hundred thousand boxes. Its Python objects need about
+#: twenty times as much memory.
 MAX_TEXT_BYTES = 64 * 2**20
-#: Largest number of digits of an integer; Python refuses a whole file with more than 4,300 digits in one.
+#: Largest number of digits of an integer in JSON. Python refuses the whole file if an integer has more than 4,300
+#: digits.
 _MAX_DIGITS = 300
 
 _BYTE_ORDER_MARKS = (
@@ -28,7 +30,7 @@ _BYTE_ORDER_MARKS = (
 
 
 def read_text(path: Path, called: str, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """Return the text of a file.
+    """Return the text of a file. ``called`` is the file's name in messages.
 
     Raises:
         InputProblem: the file cannot be read, is too large, or is not text.
@@ -45,7 +47,9 @@ def read_text(path: Path, called: str, *, max_bytes: int = MAX_TEXT_BYTES) -> st
 
 
 def decoded(data: bytes, called: str) -> str:
-    """Decode text by its byte order mark, else as UTF-16 without a mark, UTF-8, or Windows-1252.
+    """Return the text of a file's bytes, decoded by the byte order mark.
+
+    Without a mark, the bytes are decoded as UTF-16, UTF-8 or Windows-1252, whichever fits.
 
     Raises:
         InputProblem: the text cannot be decoded.

@@ -1,7 +1,7 @@
-"""Pascal VOC annotations as items: one XML file a picture, boxes and polygons (Everingham et al. 2010).
+"""Pascal VOC annotations as items: one XML file for each picture, with boxes and polygons (Everingham et al. 2010).
 
-Corners are whole pixels counted from 1, and both corners lie inside the box, as in the VOC development kit. Boxes of
-programs that count from 0 begin one pixel early.
+Corners are read as in the VOC development kit: they are whole pixels counted from 1, and both lie inside the box. If a
+program counted from 0, its boxes begin one pixel too early here.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def read_voc(files: Sequence[tuple[Path, str]], role: Role, reading: Reading) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Drawings:
-    """The objects of one picture."""
+    """The objects that an XML file marks on its picture."""
 
     #: the file's name in messages
     file: str
@@ -79,7 +79,10 @@ class _Drawings:
     reading: Reading
 
     def regions(self, width: int, height: int) -> list[dict[str, Any]]:
-        """Return the regions on the picture, whose actual size is given; an invalid object is reported."""
+        """Return the regions on the picture. ``width`` and ``height`` are its actual size in pixels.
+
+        An object that cannot be used is reported.
+        """
         size = self.declared or (width, height)
         labels = [plain(entry.findtext("name") or "").strip()[:100] for entry in self.objects]
         return self.reading.regions(
@@ -105,7 +108,10 @@ def _object_regions(entry: Element, label: str, size: tuple[int, int], role: Rol
 
 
 def _corners(outline: Element) -> list[tuple[float, float]]:
-    """Return the corners of a polygon: ``pt`` with x and y (LabelMe), or ``x1 y1 x2 y2 …`` (V7, Roboflow)."""
+    """Return the corners of a polygon in pixels.
+
+    Its elements are ``pt`` with x and y (LabelMe), or ``x1``, ``y1``, ``x2``, ``y2``, … (V7, Roboflow).
+    """
     points = outline.findall("pt")
     if points:
         _check_corners(len(points))

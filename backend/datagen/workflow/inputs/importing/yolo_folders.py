@@ -24,19 +24,20 @@ from datagen.workflow.inputs.importing.text_files import read_text
 _MAX_TEXT_BYTES = 8 * 2**20
 _MAX_ROWS = 2_000
 _MAX_CLASSES = 10_000
-#: Largest number of digits of a class's number.
+#: Largest number of digits of the number of a class.
 _MAX_DIGITS = 9
 _CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt", "labels.txt")
 _YAML_SUFFIXES = (".yaml", ".yml")
-#: Largest distance of a coordinate from the picture, as a fraction of its size; larger values are pixels.
+#: Largest value of a coordinate that counts as a fraction of the picture's size. A larger one is probably in pixels.
 _FARTHEST_FRACTION = 2.0
 
 
 class _PlainTexts(yaml.BaseLoader):  # type: ignore[misc]  # yaml has no types
     """YAML loader that reads every scalar as text and refuses aliases.
 
-    A class may be called “no” or “007”. Parsing a number in base 60 takes quadratic time in its length, and nested
-    merges of aliases double in size with every line of the file.
+    Scalars stay text because a class may be called “no” or “007”, and because parsing a number in base 60 takes
+    quadratic time in its length. Aliases are refused because nested ones may double the result with every line of the
+    file.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -63,7 +64,10 @@ def label_files(files: Sequence[Path], pictures: Sequence[Path], root: Path) -> 
 
 
 def is_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path) -> bool:
-    """Return whether a folder is in YOLO format: pictures have label files, and one is valid or classes are named."""
+    """Return whether a folder is in YOLO format.
+
+    It is if pictures have label files, and at least one of these is valid or a file names the classes.
+    """
     paired = label_files(files, pictures, root)
     for path in list(paired.values())[:20]:
         try:
@@ -107,7 +111,7 @@ def read_yolo(files: Sequence[Path], pictures: Sequence[Path], root: Path, readi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Drawings:
-    """The label file of one picture."""
+    """The content of the label file of one picture."""
 
     path: Path
     #: the file's name in messages
@@ -118,7 +122,10 @@ class _Drawings:
     reading: Reading
 
     def regions(self, width: int, height: int) -> list[dict[str, Any]]:
-        """Return the regions on the picture, whose actual size is given; an invalid row is reported."""
+        """Return the regions on the picture. ``width`` and ``height`` are its actual size in pixels.
+
+        A row that cannot be used is reported.
+        """
         try:
             rows = read_text(self.path, self.name, max_bytes=_MAX_TEXT_BYTES).splitlines()
         except InputProblem as problem:
@@ -159,7 +166,7 @@ def _row_regions(
 
 
 def _classes(files: Sequence[Path], root: Path, reading: Reading) -> tuple[dict[int, str], bool]:
-    """Return the names of the classes by number, and whether rows contain keypoints."""
+    """Return class number → name of the class, and whether rows contain keypoints."""
     for path in sorted(_class_files(files), key=lambda file: (len(file.parts), file.suffix.lower() == ".txt")):
         called = str(path.relative_to(root))
         try:

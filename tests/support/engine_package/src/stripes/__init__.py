@@ -1,4 +1,4 @@
-"""An engine that draws one dark stripe on each background; it stands for every engine of another package."""
+"""An engine that draws one dark stripe on each background. It serves as an example of an engine in another package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME, VERSION = "stripes", "0.3"
 
 
 class StripeParameters(EngineParameters):
-    """The parameters, all at the top level of a spec."""
+    """The engine's parameters. All are at the top level of a spec."""
 
     engine: ClassVar[str] = NAME
 
@@ -39,17 +39,17 @@ class StripeParameters(EngineParameters):
 
 
 class StripeEngine(Engine):
-    """Draws stripes, on workers with a GPU alone, although it could do without."""
+    """Draws stripes. It runs only on workers with a GPU, although it does not need one."""
 
     name, version, device = NAME, VERSION, "gpu"
     parameters_model: ClassVar[type[EngineParameters]] = StripeParameters
 
     def gpus(self) -> tuple[str, ...]:
-        """Return the one device that it pretends to need."""
+        """Return the id of one GPU, which the engine claims to need."""
         return ("GPU-of-stripes",)
 
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
-        """Make stripes thicker by one pixel for each verdict that calls them too small."""
+        """Make the stripes thicker by one pixel for each verdict that they are too small."""
         before = StripeParameters.from_json(parameters)
         more = sum(Reason.TOO_SMALL in sample.verdict.reasons for sample in reviewed)
         seen = sum(len(sample.trace.instances) for sample in reviewed)
@@ -58,7 +58,7 @@ class StripeEngine(Engine):
         return Refinement(parameters=after.to_json(), notes=(note,))
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
-        """Keep a note of the device in the engine's folder; there is nothing to learn."""
+        """Write a note of the device to the engine's folder, and return the fitted engine; there is nothing to fit."""
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         (self.settings.folder / "fitted").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
         progress(1.0, "ruling the stripes")
@@ -66,7 +66,7 @@ class StripeEngine(Engine):
 
 
 class FittedStripes(FittedEngine):
-    """A fitted spec."""
+    """The engine for one spec."""
 
     def __init__(self, spec: Spec, pictures: Pictures) -> None:
         self._spec, self._pictures = spec, pictures
@@ -74,11 +74,11 @@ class FittedStripes(FittedEngine):
 
     @property
     def report(self) -> FitReport:
-        """One finding."""
+        """A report with one finding."""
         return FitReport(findings=(f"Stripes of {self._parameters.thickness} pixels are drawn.",))
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
-        """Draw one stripe over the whole width of a background, at a height that the seed decides."""
+        """Draw a stripe over the whole width of each background; the sample's seed determines its height."""
         for index in indices:
             seed = sample_seed(self._spec.digest, index)
             background = self._spec.backgrounds[index % len(self._spec.backgrounds)]
