@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -219,7 +218,7 @@ class _Export:
         return ExportedSample(
             sample=sample,
             name=name,
-            image_path=posixpath.join("images", split, f"{name}.png"),
+            image_path=f"images/{split}/{name}.png" if split else f"images/{name}.png",
             image=image,
             mask_png=mask_png,
             mask=mask,

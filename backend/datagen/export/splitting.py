@@ -78,7 +78,7 @@ def split(samples: Iterable[Sample], shares: Mapping[str, float], apart: Apart =
             "split by one of the two: --apart background, or --apart concept" if apart is Apart.BOTH else "do not split"
         )
         raise InputProblem(
-            f"the set cannot be split into {len(shares)} parts without common {joined}: its images form "
+            f"the set cannot be split into {' and '.join(shares)} without common {joined}: its images form "
             f"{counted(len(totals), 'group')} that share them; {advice}"
         )
     # roots depend on the order of the samples; the smallest key of a group does not

@@ -31,10 +31,10 @@ from datagen.workflow.generation import batch_status, run_warnings
 from datagen.workflow.generation.contact_sheet import RUN_CELLS, contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.progress import ProgressReporter, reporting_progress
+from datagen.workflow.generation.sample_files import encode_sample
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.outages import Outage, shown
 from datagen.workflow.parameter_routing import remedy
-from datagen.workflow.sample_files import encode_sample
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 
 log = structlog.get_logger()

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from datagen.domain.inputs import ImageRef
+from datagen.domain.wording import counted
 from datagen.errors import EngineError, InputProblem
 from datagen.imaging.codec import Pixels
 from datagen.synthesis.engine import EngineSettings, Picture, Pictures, Rendered, engine_class, load_engine
-from datagen.workflow.sample_files import encode_sample
+from datagen.workflow.generation.sample_files import encode_sample
 from datagen.workflow.studies.sample_records import SampleRecord, WantedSample
 
 #: Longest line of the parameters, characters.
@@ -195,12 +196,12 @@ def _origin(record: SampleRecord, rendered: Rendered) -> Iterator[str]:
         yield f"Used file {name}: {f'SHA-256 {digest}' if digest else 'none'}."
     yield f"Parameters: {json.dumps(dict(record.spec.parameters), ensure_ascii=False)[:_LONGEST_PARAMETERS]}"
     inputs = {
-        "concept photos": [concept.image.name for concept in record.spec.concepts],
-        "canvases": [canvas.image.name for canvas in record.spec.canvases],
+        "concept photo": [concept.image.name for concept in record.spec.concepts],
+        "canvas photo": [canvas.image.name for canvas in record.spec.canvases],
     }
     for word, names in inputs.items():
-        yield f"{len(names)} {word}: {', '.join(names)}."
-    yield f"{len(record.spec.backgrounds)} backgrounds."
+        yield f"{counted(len(names), word)}: {', '.join(names)}."
+    yield f"{counted(len(record.spec.backgrounds), 'background')}."
     for each in record.specs:
         decided = f", decided by {each['decided_by']} at {each['decided_at']}" if each["decided_by"] else ""
         notes = f": {'; '.join(each['notes']).rstrip('.')}" if each["notes"] else ""
