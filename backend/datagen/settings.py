@@ -144,6 +144,20 @@ class Settings(BaseSettings):
         "are compiled; a worker that takes longer hangs in its driver and ends. 0: it is never ended.",
     )
     preview_size: int = Field(20, ge=1, le=200, description="Samples in a preview round.")
+    audit_size: int = Field(
+        22,
+        ge=1,
+        le=200,
+        description="Samples in an audit for which no number is given. 22 with none bad promise at least 90 % "
+        "acceptable, at 90 % confidence; so do 38 with 1 bad and 52 with 2.",
+    )
+    spot_checks: int = Field(
+        1,
+        ge=0,
+        le=50,
+        description="Samples of each shard of a run that are posted as review tasks, if the run's approval stated what "
+        "share is acceptable; at most 500 in a run. If they contradict it, the run is paused. 0: none.",
+    )
     shard_size: int = Field(50, ge=1, le=1000, description="Samples that one job renders.")
     max_run_images: int = Field(
         1_000_000,

@@ -122,18 +122,19 @@ def _decisions(found: Reckoning, session: Session, study: StudyRow, person: Pers
 
 
 def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]) -> None:
-    for kind, project_kind in ((BatchKind.ROUND, ProjectKind.PREVIEWS), (BatchKind.RUN, ProjectKind.DATASET)):
+    for project_kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET):
+        kinds = [kind for kind in BatchKind if kind.is_reviewed == (project_kind is ProjectKind.PREVIEWS)]
         keys = Counter(str(task.data.get("datagen_key")) for task in tasks[project_kind])
         ids = {str(task.data.get("datagen_key")): task.id for task in tasks[project_kind]}
         known = set()
-        for batch in session.scalars(select(BatchRow).where(BatchRow.study_id == study.id, BatchRow.kind == kind)):
+        for batch in session.scalars(select(BatchRow).where(BatchRow.study_id == study.id, BatchRow.kind.in_(kinds))):
             if batch.state != WorkState.DONE:
-                found.holes.append(f"{study.name}: {kind} {batch.number} is {batch.state}: {batch.problem}")
+                found.holes.append(f"{study.name}: {batch.kind} {batch.number} is {batch.state}: {batch.problem}")
             rows = session.scalars(select(SampleRow).where(SampleRow.batch_id == batch.id)).all()
             found.compared["samples"] += len(rows)
             known |= {row.key for row in rows}
             missing = set(range(batch.first, batch.first + batch.count)) - {row.index for row in rows}
-            found.holes += [f"{study.name}: {kind} {batch.number} lacks sample {index}" for index in missing]
+            found.holes += [f"{study.name}: {batch.kind} {batch.number} lacks sample {index}" for index in missing]
             for row in rows:
                 if row.key not in keys:
                     found.holes.append(f"{study.name}: sample {row.key} has no task")

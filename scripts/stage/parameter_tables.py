@@ -64,6 +64,8 @@ def _values(field: Mapping[str, Any]) -> str:
         return f"from names to: {_values(field['additionalProperties'])}"
     limits = f" from {field['minimum']:g} to {field['maximum']:.10g}" if "minimum" in field else ""
     multiple = f", a multiple of {field['multipleOf']}" if "multipleOf" in field else ""
+    if field["type"] == "array":
+        return f"list of: {_values(field['items'])}"
     kind = {"number": "number", "integer": "whole number", "boolean": "true or false", "string": "text"}[field["type"]]
     return f"{kind}{limits}{multiple}"
 

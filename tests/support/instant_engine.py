@@ -37,6 +37,7 @@ class InstantEngine(Engine):
 
     name, version = NAME, "1"
     parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
+    uses_corrections: ClassVar[bool] = True
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
         return _Fitted(spec, pictures)

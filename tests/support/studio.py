@@ -119,11 +119,17 @@ def text_of(page: str) -> str:
 
 
 #: Actions that ``asked`` confirms. They have to be confirmed if few previews are judged, as in most tests.
-CONFIRMED = (StudyEvent.REFINE, StudyEvent.APPROVE)
+CONFIRMED = (StudyEvent.REFINE, StudyEvent.AUDIT, StudyEvent.APPROVE)
 
 
 def asked(
-    action: str | None, *, count: Any = None, name: str = "", note: str = "", confirmed: bool = True
+    action: str | None,
+    *,
+    count: Any = None,
+    audit_count: Any = None,
+    name: str = "",
+    note: str = "",
+    confirmed: bool = True,
 ) -> list[dict[str, Any]]:
     """Return the result of a filled decision form.
 
@@ -132,8 +138,10 @@ def asked(
     form = [choice("action", action, to="summary")] if action else []
     if confirmed and action in CONFIRMED:
         form.append(choice("confirm", "I have looked", to="summary"))
-    if count is not None:
-        form.append({"from_name": "count", "to_name": "summary", "type": "number", "value": {"number": count}})
+    for field_name, number in (("count", count), ("audit_count", audit_count)):
+        if number is not None:
+            value = {"number": number}
+            form.append({"from_name": field_name, "to_name": "summary", "type": "number", "value": value})
     for field_name, text in (("name", name), ("note", note)):
         if text:
             form.append({"from_name": field_name, "to_name": "summary", "type": "textarea", "value": {"text": [text]}})

@@ -32,6 +32,20 @@ def refine(
     _decide(name, Decision(action=StudyEvent.REFINE, note=plain(note), confirmed=confirm))
 
 
+def audit_samples(
+    name: Study,
+    count: Annotated[
+        int | None, typer.Option(help="How many further samples to judge, 1 to 200; by default DATAGEN_AUDIT_SIZE.")
+    ] = None,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", "--yes", help="Confirm an audit before a verdict, or a further one.")
+    ] = False,
+    note: Note = "",
+) -> None:
+    """Synthesize further samples of the version, to state what share of them is acceptable; they train nothing."""
+    _decide(name, Decision(action=StudyEvent.AUDIT, audit_count=count, note=plain(note), confirmed=confirm))
+
+
 def approve(
     name: Study,
     count: Annotated[int, typer.Option(help="How many images to generate, 1 to 1,000,000.")],
@@ -49,8 +63,13 @@ def approve(
     _decide(name, decision)
 
 
+def resume(name: Study, note: Note = "") -> None:
+    """Resume a run that its spot checks paused."""
+    _decide(name, Decision(action=StudyEvent.RESUME, note=plain(note)))
+
+
 def cancel(name: Study, note: Note = "") -> None:
-    """Cancel the current round or run; finished images are kept."""
+    """Cancel the current round, audit or run; finished images are kept."""
     _decide(name, Decision(action=StudyEvent.CANCEL, note=plain(note)))
 
 

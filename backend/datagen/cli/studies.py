@@ -13,6 +13,7 @@ import typer
 from datagen.cli.admin import migrate
 from datagen.cli.console import AsJson, Study, err, print_json, report_errors, safe, show, show_table
 from datagen.domain.inputs import ProjectKind, Role
+from datagen.domain.verdict import VerdictRule
 from datagen.domain.wording import by_number, counted
 from datagen.entrypoints.bootstrap import engine_settings_of, join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
@@ -58,6 +59,13 @@ def provision(
             help="Runs of up to this many images get annotations in Label Studio, for its own export; 10,000.",
         ),
     ] = None,
+    verdict_rule: Annotated[
+        VerdictRule | None,
+        typer.Option(
+            help="Which verdicts on a preview count if there are several: each, the newest, the first, or each if "
+            "all-agree (if they disagree, the preview counts as not judged); each if it was never set.",
+        ),
+    ] = None,
     new_secret: Annotated[
         bool, typer.Option("--new-secret", help="Replace the secret of its webhooks, after a leak.")
     ] = False,
@@ -84,6 +92,7 @@ def provision(
                 min_judged=min_judged,
                 min_good=min_good,
                 annotate_up_to=annotate_up_to,
+                verdict_rule=verdict_rule,
             ),
             new_secret=new_secret,
         )

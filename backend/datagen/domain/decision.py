@@ -11,8 +11,19 @@ from datagen.errors import Refused
 #: Smallest and largest number of images in one generation run.
 MIN_IMAGES, MAX_IMAGES = 1, 1_000_000
 
+#: Smallest and largest number of samples in one audit.
+MIN_AUDIT, MAX_AUDIT = 1, 200
+
 #: The choices on the decision form, in the order shown.
-ACTIONS = (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.APPROVE, StudyEvent.CANCEL, StudyEvent.STOP)
+ACTIONS = (
+    StudyEvent.BUILD_PREVIEW,
+    StudyEvent.REFINE,
+    StudyEvent.AUDIT,
+    StudyEvent.APPROVE,
+    StudyEvent.RESUME,
+    StudyEvent.CANCEL,
+    StudyEvent.STOP,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +32,8 @@ class Decision:
 
     action: StudyEvent
     count: int | None = None
+    #: for *audit*: the number of samples; None: the number of the settings
+    audit_count: int | None = None
     name: str = ""
     note: str = ""
     #: whether the user confirmed the consequences (“I have looked” on the form, ``--confirm`` on the command line)
@@ -41,3 +54,17 @@ class Decision:
                 f"{asked_for}; a run makes {MIN_IMAGES} to {most:,}{raised}. Decide again with such a number."
             )
         return self.count
+
+    def checked_audit_count(self, default: int) -> int:
+        """Return the number of samples to audit; ``default`` if none was given.
+
+        Raises:
+            Refused: the number is outside 1 to ``MAX_AUDIT``.
+        """
+        count = default if self.audit_count is None else self.audit_count
+        if not MIN_AUDIT <= count <= MAX_AUDIT:
+            asked_for = f"{counted(count, 'sample')} {by_number(count, 'was', 'were')} asked for"
+            raise Refused(
+                f"{asked_for}; an audit has {MIN_AUDIT} to {MAX_AUDIT}. Decide again with such a number of samples."
+            )
+        return count

@@ -14,7 +14,9 @@ class StudyState(StrEnum):
     COLLECTING = "collecting"  #: inputs are collected; no round is open
     PREVIEWING = "previewing"  #: a preview round is being synthesized
     REVIEWING = "reviewing"  #: a preview round is in Label Studio, waiting for verdicts and a decision
+    AUDITING = "auditing"  #: an audit of the version under review is being synthesized
     GENERATING = "generating"  #: a generation run of an accepted version is under way
+    PAUSED = "paused"  #: spot checks paused a generation run, which waits for a decision
     ACCEPTED = "accepted"  #: a version is accepted and no run is under way
     STOPPED = "stopped"  #: stopped by a user; building a preview reopens it
 
@@ -36,14 +38,20 @@ class StudyEvent(StrEnum):
 
     BUILD_PREVIEW = "build preview"  #: freeze the inputs as a new version and synthesize a round
     REFINE = "refine"  #: turn the verdicts into a child version and synthesize its round
+    AUDIT = "audit"  #: synthesize further samples of the version, whose verdicts promise a share and train nothing
     APPROVE = "approve"  #: accept the version and start a generation run
+    RESUME = "go on"  #: resume the run that spot checks paused
     STOP = "stop"  #: stop the study; running work is cancelled
     CANCEL = "cancel"  #: cancel the work under way, keep the study
     ROUND_READY = "round ready"  #: the round is rendered and its review tasks are queued for Label Studio
     ROUND_FAILED = "round failed"  #: the round could not be synthesized
+    AUDIT_READY = "audit ready"  #: the audit is rendered and its review tasks are queued for Label Studio
+    AUDIT_FAILED = "audit failed"  #: the audit could not be synthesized
+    ALARM = "alarm"  #: spot checks of the run contradict what its approval stated
     RUN_FINISHED = "run finished"  #: every shard of the run is done
     RUN_FAILED = "run failed"  #: a shard failed permanently
     RETRY_ROUND = "retry round"  #: resume the round that failed last
+    RETRY_AUDIT = "retry audit"  #: resume the audit that failed last
     RETRY_RUN = "retry run"  #: resume the run that failed last
 
 
@@ -73,12 +81,22 @@ TABLE: dict[tuple[StudyState, StudyEvent], Transition] = {
     (_S.PREVIEWING, _E.STOP): Transition(_S.STOPPED, _V.STOPPED),
     (_S.REVIEWING, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING, _V.SUPERSEDED),
     (_S.REVIEWING, _E.REFINE): Transition(_S.PREVIEWING, _V.REFINED),
+    (_S.REVIEWING, _E.AUDIT): Transition(_S.AUDITING),
     (_S.REVIEWING, _E.APPROVE): Transition(_S.GENERATING, _V.ACCEPTED),
     (_S.REVIEWING, _E.STOP): Transition(_S.STOPPED, _V.STOPPED),
+    # the version under review stays under review during and after its audit
+    (_S.AUDITING, _E.AUDIT_READY): Transition(_S.REVIEWING),
+    (_S.AUDITING, _E.AUDIT_FAILED): Transition(_S.REVIEWING),
+    (_S.AUDITING, _E.CANCEL): Transition(_S.REVIEWING),
+    (_S.AUDITING, _E.STOP): Transition(_S.STOPPED, _V.STOPPED),
     (_S.GENERATING, _E.RUN_FINISHED): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.RUN_FAILED): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.CANCEL): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.STOP): Transition(_S.STOPPED),
+    (_S.GENERATING, _E.ALARM): Transition(_S.PAUSED),
+    (_S.PAUSED, _E.RESUME): Transition(_S.GENERATING),
+    (_S.PAUSED, _E.CANCEL): Transition(_S.ACCEPTED),
+    (_S.PAUSED, _E.STOP): Transition(_S.STOPPED),
     (_S.ACCEPTED, _E.BUILD_PREVIEW): Transition(_S.PREVIEWING),
     (_S.ACCEPTED, _E.REFINE): Transition(_S.PREVIEWING),
     (_S.ACCEPTED, _E.APPROVE): Transition(_S.GENERATING),
@@ -88,6 +106,7 @@ TABLE: dict[tuple[StudyState, StudyEvent], Transition] = {
     (_S.COLLECTING, _E.RETRY_ROUND): Transition(_S.PREVIEWING),
     (_S.REVIEWING, _E.RETRY_ROUND): Transition(_S.PREVIEWING, _V.SUPERSEDED),
     (_S.ACCEPTED, _E.RETRY_ROUND): Transition(_S.PREVIEWING),
+    (_S.REVIEWING, _E.RETRY_AUDIT): Transition(_S.AUDITING),
     (_S.ACCEPTED, _E.RETRY_RUN): Transition(_S.GENERATING),
 }
 
@@ -106,8 +125,10 @@ def back_to(earlier: SpecState) -> Transition:
 _WHY_NOT = {
     _S.COLLECTING: "no preview round has been made yet. Choose “build preview” first.",
     _S.PREVIEWING: "a preview round is being made. Wait for it, or cancel it.",
-    _S.REVIEWING: "a preview round waits for review. Choose “refine”, “approve”, “build preview” or “stop”.",
+    _S.REVIEWING: ("a preview round waits for review. Choose “refine”, “audit”, “approve”, “build preview” or “stop”."),
+    _S.AUDITING: "an audit is being made. Wait for it, or cancel it.",
     _S.GENERATING: "a generation run is under way. Wait for it, or cancel it.",
+    _S.PAUSED: "spot checks paused the generation run. Choose “go on”, “cancel” or “stop”.",
     _S.ACCEPTED: "nothing is under way. Choose “approve” for another run, “refine” or “build preview”.",
     _S.STOPPED: "the study is stopped. Choose “build preview” to open it again.",
 }

@@ -1,4 +1,4 @@
-"""A reviewer's verdict on a preview: an opinion, reasons and a comment."""
+"""A reviewer's verdict on a preview: an opinion, reasons and a comment; and whose verdict counts of several."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ class Reason(StrEnum):
     WRONG_LOOK = "does not look like it"
     EDGES_SHOW = "edges show"
     MASK_OFF = "label is off"
+
+
+class VerdictRule(StrEnum):
+    """Which verdicts on a sample count if there are several; the value is that of the study's option."""
+
+    EACH = "each"  #: every verdict
+    NEWEST = "newest"  #: the one that was given or changed last
+    FIRST = "first"  #: the one that was given first, as it is now
+    ALL_AGREE = "all-agree"  #: every verdict if all have one opinion, else none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

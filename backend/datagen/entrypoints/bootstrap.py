@@ -38,6 +38,8 @@ def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], N
         limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),
         enqueue=enqueue,
         shard_size=chosen.shard_size,
+        audit_size=chosen.audit_size,
+        spot_checks=chosen.spot_checks,
         max_run_images=chosen.max_run_images,
         lease_seconds=chosen.lease_seconds,
         outage_patience=timedelta(hours=chosen.outage_hours),

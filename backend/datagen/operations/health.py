@@ -221,6 +221,7 @@ class MetricsCollector(Collector):
                 select(engine, BatchRow.kind, func.count(case((SampleRow.id.is_not(None), 1))))
                 .join(BatchRow, BatchRow.id == SampleRow.batch_id)
                 .join(SpecRow, SpecRow.id == BatchRow.spec_id)
+                .where(BatchRow.kind != BatchKind.SPOT)  # copies
                 .group_by(engine, BatchRow.kind)
             ).all()
         for name, kind, number in rows:

@@ -78,11 +78,23 @@ class FitReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectedInstance:
+    """An instance whose outline a reviewer corrected on a preview."""
+
+    #: the instance's position in the sample's instances, and so in those of its trace
+    instance: int
+    #: the corrected outline: its parts in pixels of the sample's image
+    outline: tuple[Polygon, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewedSample:
     """A verdict and the engine's decisions for the sample."""
 
     trace: Trace
     verdict: Verdict
+    #: the instances whose outlines the reviewer corrected
+    corrected: tuple[CorrectedInstance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +179,8 @@ class Engine(ABC):
     source_type: ClassVar[SourceType] = SourceType.COMPOSITE
     #: the engine's parameters, structured as in its specs; None: the engine accepts every parameter, under its name
     parameters_model: ClassVar[type[EngineParameters] | None] = None
+    #: whether ``refine`` uses the outlines that reviewers corrected; if so, its notes tell about each of them
+    uses_corrections: ClassVar[bool] = False
 
     def __init__(self, settings: EngineSettings = EngineSettings()) -> None:
         self.settings = settings
@@ -242,6 +256,14 @@ def needs_gpu(name: str) -> bool:
     """Return whether the engine's shards need a worker with a GPU; False for an engine that is not installed."""
     try:
         return engine_class(name).device == "gpu"
+    except EngineError:
+        return False
+
+
+def uses_corrections(name: str) -> bool:
+    """Return whether the engine uses outlines that reviewers corrected; False for an engine that is not installed."""
+    try:
+        return engine_class(name).uses_corrections
     except EngineError:
         return False
 

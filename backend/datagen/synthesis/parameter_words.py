@@ -22,6 +22,7 @@ _WORDS = {
     "blend_weights": "how often each blending is used",
     "shape_weights": "how often shapes are used that were not photographed",
     "matte_choices": "how concepts are cut out",
+    "corrected_outlines": "outlines that were corrected on previews",
 }
 #: Parameters that have no visible effect.
 _UNSAID = frozenset({"variety"})

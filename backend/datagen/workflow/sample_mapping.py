@@ -9,7 +9,6 @@ from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
 from datagen.domain.trace import Trace
-from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
 
 #: Longest key, in characters; see ``SampleRow.key``.
@@ -24,9 +23,10 @@ def key_of(batch: BatchRow, version: int, index: int) -> str:
 def shown_number(batch: BatchRow, index: int) -> int:
     """Return the sample's number in its project's task list and on its batch's contact sheet.
 
-    In a round it is counted from 1, as in the review tasks. In a run it is the index, as in the exported files' names.
+    In a round or an audit it is counted from 1, as in the review tasks. In a run it is the index, as in the exported
+    files' names.
     """
-    return index - batch.first + 1 if batch.kind == BatchKind.ROUND else index
+    return index - batch.first + 1 if batch.kind.is_reviewed else index
 
 
 def to_body(sample: Sample) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from datagen.domain.verdict import VerdictRule
 from datagen.store.tables.studies import StudyRow
 
 
@@ -19,11 +20,15 @@ class StudyOptions:
     min_good: float | None = None
     #: largest number of images of a run whose labels are published as annotations, too, and not only as predictions
     annotate_up_to: int | None = None
+    #: which verdicts on a sample count if there are several
+    verdict_rule: VerdictRule | None = None
 
 
 #: The options of a study that sets none. ``annotate_up_to`` is not larger for two reasons: Label Studio imports tasks
 #: with annotations at about two thirds of the speed, and its exports hold the annotations in memory.
-DEFAULTS = StudyOptions(confirm_above=10_000, min_judged=0.5, min_good=0.5, annotate_up_to=10_000)
+DEFAULTS = StudyOptions(
+    confirm_above=10_000, min_judged=0.5, min_good=0.5, annotate_up_to=10_000, verdict_rule=VerdictRule.EACH
+)
 
 
 def keep(study: StudyRow, options: StudyOptions) -> None:

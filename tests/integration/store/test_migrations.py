@@ -231,3 +231,56 @@ def test_renamed_columns_and_keys_keep_their_values_in_both_directions(database:
         assert [*connection.execute(select(spec.digest).order_by(spec.id)).scalars()] == [old.digest, plain.digest]
         assert connection.execute(select(tables["sample"].c.body)).scalar_one() == {"provenance": {"steps": trace}}
     database.upgrade()
+
+
+def test_going_back_to_0016_deletes_audits_and_what_refers_to_them(database: Database) -> None:
+    database.upgrade("0017")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        tables = schema.tables
+        put(connection, tables["study"], id=1, state="auditing")
+        put(connection, tables["spec"], id=1, state="review")
+        for number, kind in enumerate(("round", "audit"), start=1):
+            put(connection, tables["batch"], id=number, kind=kind, promise={"good": 1} if kind == "round" else None)
+            put(connection, tables["shard"], id=number, batch_id=number, state="done")
+            put(connection, tables["sample"], id=number, batch_id=number, shard_id=number, key=f"key {number}")
+            put(connection, tables["verdict"], annotation_id=number, sample_id=number, opinion="good")
+            put(connection, tables["decision"], id=number, number=number, batch_id=number, started_id=number)
+            put(connection, tables["outbox"], id=number, kind="samples", subject_id=number, state="done")
+            put(connection, tables["outbox"], id=number + 2, kind="review_tasks", subject_id=number, state="done")
+
+    _downgrade(database, "0016")
+
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        tables = schema.tables
+        for name in ("batch", "shard", "sample"):
+            assert connection.execute(select(tables[name].c.id)).scalars().all() == [1]
+        assert connection.execute(select(tables["verdict"].c.sample_id)).scalars().all() == [1]
+        assert sorted(connection.execute(select(tables["outbox"].c.id)).scalars()) == [1, 3]
+        decision = tables["decision"].c
+        shown = select(decision.batch_id, decision.started_id).order_by(decision.id)
+        assert [tuple(row) for row in connection.execute(shown)] == [(1, 1), (None, None)]
+        assert connection.execute(select(tables["study"].c.state)).scalar_one() == "reviewing"
+        assert "promise" not in tables["batch"].c
+    database.upgrade()
+
+
+def test_time_of_a_verdict_becomes_the_time_at_which_it_was_given(database: Database) -> None:
+    database.upgrade("0017")
+    schema = put_two_samples(database)
+    at = "2026-01-02T03:04:05.000000Z"
+    with database.engine.begin() as connection:
+        put(connection, schema.tables["verdict"], annotation_id=1, sample_id=1, opinion="good", updated_at=at)
+
+    database.upgrade()
+
+    with database.read() as session:
+        assert session.scalars(select(VerdictRow.given_at)).all() == [at]
+        assert session.scalars(select(StudyRow.verdict_rule)).all() == [None]
+    _downgrade(database, "0017")
+    database.upgrade()
+    with database.read() as session:
+        assert session.scalars(select(VerdictRow.given_at)).all() == [at]

@@ -1,4 +1,4 @@
-"""Decisions: the number of images is required, and limited."""
+"""Decisions: the number of images is required, that of an audit is not, and both are limited."""
 
 from __future__ import annotations
 
@@ -28,5 +28,28 @@ def test_approval_without_a_number_names_the_field() -> None:
         Decision(action=StudyEvent.APPROVE).checked_count()
 
 
+@pytest.mark.parametrize("count", [1, 22, 200])
+def test_audit_has_the_number_that_was_given(count: int) -> None:
+    assert Decision(action=StudyEvent.AUDIT, audit_count=count).checked_audit_count(5) == count
+
+
+def test_audit_without_a_number_has_the_number_of_the_settings() -> None:
+    assert Decision(action=StudyEvent.AUDIT, count=9000).checked_audit_count(22) == 22
+
+
+@pytest.mark.parametrize(("count", "spoken"), [(0, "0 samples were"), (-1, "-1 samples"), (201, "201 samples")])
+def test_number_of_an_audit_out_of_bounds_is_repeated_with_the_bounds(count: int, spoken: str) -> None:
+    with pytest.raises(Refused, match=rf"{spoken}.*; an audit has 1 to 200\. Decide again with such a number"):
+        Decision(action=StudyEvent.AUDIT, audit_count=count).checked_audit_count(22)
+
+
 def test_the_form_offers_what_a_person_decides_and_nothing_that_work_reports() -> None:
-    assert [action.value for action in ACTIONS] == ["build preview", "refine", "approve", "cancel", "stop"]
+    assert [action.value for action in ACTIONS] == [
+        "build preview",
+        "refine",
+        "audit",
+        "approve",
+        "go on",
+        "cancel",
+        "stop",
+    ]

@@ -11,8 +11,8 @@ from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState, T
 from datagen.errors import Refused
 
 S, V, E = StudyState, SpecState, StudyEvent
-#: States in which workers render for the study.
-BUSY = {S.PREVIEWING, S.GENERATING}
+#: States in which workers render for the study, or wait for a decision about a run.
+BUSY = {S.PREVIEWING, S.AUDITING, S.GENERATING, S.PAUSED}
 
 
 def states_that_permit(event: StudyEvent) -> set[StudyState]:
@@ -59,7 +59,7 @@ def test_round_that_failed_can_be_resumed_with_the_version_it_has() -> None:
 
 
 def test_nothing_else_is_started_while_workers_render() -> None:
-    starting = {E.BUILD_PREVIEW, E.REFINE, E.APPROVE, E.RETRY_ROUND, E.RETRY_RUN}
+    starting = {E.BUILD_PREVIEW, E.REFINE, E.AUDIT, E.APPROVE, E.RETRY_ROUND, E.RETRY_AUDIT, E.RETRY_RUN}
     assert [(state, event) for state in BUSY for event in starting if (state, event) in TABLE] == []
 
 
@@ -67,7 +67,9 @@ def test_whatever_starts_work_leads_to_the_state_of_that_work() -> None:
     led_to = {event: {step.study for (_, known), step in TABLE.items() if known is event} for event in StudyEvent}
     for event in (E.BUILD_PREVIEW, E.REFINE, E.RETRY_ROUND):
         assert led_to[event] == {S.PREVIEWING}
-    for event in (E.APPROVE, E.RETRY_RUN):
+    for event in (E.AUDIT, E.RETRY_AUDIT):
+        assert led_to[event] == {S.AUDITING}
+    for event in (E.APPROVE, E.RESUME, E.RETRY_RUN):
         assert led_to[event] == {S.GENERATING}
 
 
@@ -75,9 +77,14 @@ def test_each_event_is_possible_where_it_has_a_meaning_and_refused_elsewhere() -
     not_busy = set(StudyState) - BUSY
     assert states_that_permit(E.BUILD_PREVIEW) == not_busy, "inputs can be frozen whenever no work is under way"
     assert states_that_permit(E.REFINE) == states_that_permit(E.APPROVE) == {S.REVIEWING, S.ACCEPTED}, "a version"
+    assert states_that_permit(E.AUDIT) == {S.REVIEWING}, "a version that is not decided on"
     assert states_that_permit(E.CANCEL) == BUSY
     assert states_that_permit(E.STOP) == set(StudyState) - {S.STOPPED}
     assert states_that_permit(E.ROUND_READY) == states_that_permit(E.ROUND_FAILED) == {S.PREVIEWING}
+    assert states_that_permit(E.AUDIT_READY) == states_that_permit(E.AUDIT_FAILED) == {S.AUDITING}
+    assert states_that_permit(E.ALARM) == {S.GENERATING}
+    assert states_that_permit(E.RESUME) == {S.PAUSED}
+    assert states_that_permit(E.RETRY_AUDIT) == {S.REVIEWING}
     assert states_that_permit(E.RUN_FINISHED) == states_that_permit(E.RUN_FAILED) == {S.GENERATING}
     assert states_that_permit(E.RETRY_ROUND) == not_busy - {S.STOPPED}
     assert states_that_permit(E.RETRY_RUN) == {S.ACCEPTED}
@@ -85,13 +92,18 @@ def test_each_event_is_possible_where_it_has_a_meaning_and_refused_elsewhere() -
 
 @pytest.mark.parametrize("state", sorted(states_that_permit(E.STOP)))
 def test_stop_ends_the_study_and_the_version_that_is_not_decided_on(state: StudyState) -> None:
-    undecided = state in (S.PREVIEWING, S.REVIEWING)
+    undecided = state in (S.PREVIEWING, S.REVIEWING, S.AUDITING)
     assert next_transition(state, E.STOP) == Transition(S.STOPPED, V.STOPPED if undecided else None)
 
 
 def test_cancelled_round_stops_its_version_and_a_cancelled_run_keeps_it() -> None:
     assert next_transition(S.PREVIEWING, E.CANCEL) == Transition(S.COLLECTING, V.STOPPED, back=True)
     assert next_transition(S.GENERATING, E.CANCEL) == Transition(S.ACCEPTED)
+
+
+@pytest.mark.parametrize("end", [E.AUDIT_READY, E.AUDIT_FAILED, E.CANCEL])
+def test_version_stays_under_review_however_its_audit_ends(end: StudyEvent) -> None:
+    assert walk(E.BUILD_PREVIEW, E.ROUND_READY, E.AUDIT, end)[-2:] == [Transition(S.AUDITING), Transition(S.REVIEWING)]
 
 
 def test_earlier_version_counts_again_only_where_a_round_came_to_nothing() -> None:
@@ -142,7 +154,8 @@ def test_after_a_round_that_came_to_nothing_the_earlier_version_can_be_decided_o
 def test_accepted_version_stays_accepted() -> None:
     """What was generated must stay reproducible: nothing changes the version after its acceptance."""
     assert back_to(V.ACCEPTED) == Transition(S.ACCEPTED)
-    assert {step.spec for (state, _), step in TABLE.items() if state in (S.GENERATING, S.ACCEPTED)} == {None}
+    of_accepted = (S.GENERATING, S.PAUSED, S.ACCEPTED)
+    assert {step.spec for (state, _), step in TABLE.items() if state in of_accepted} == {None}
 
 
 def test_stopped_version_stays_stopped_when_the_study_is_reopened() -> None:

@@ -10,16 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.label_studio.api.in_memory import InMemoryLabelStudio
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow
 from datagen.synthesis import engine
+from datagen.workflow.decisions import batch_end
 from fake_studio import FakeStudio, build, copy_of
 from instant_engine import ENTRY_POINTS
 from studio import Study
 
 #: A studio with one study in a state.
 Prepared = tuple[FakeStudio, Study]
+
+#: The numbers on the forms of these actions.
+_NUMBERS = {StudyEvent.AUDIT: {"audit_count": 3}, StudyEvent.APPROVE: {"count": 3}}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +50,7 @@ def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, 
     def after(state: StudyState, *actions: StudyEvent, settle: bool) -> Prepared:
         studio, study = copy(state, tmp_path_factory.mktemp("studio"))
         for action in actions:
-            study.act(action, **({"count": 3} if action is StudyEvent.APPROVE else {}))
+            study.act(action, **_NUMBERS.get(action, {}))
         if settle:
             studio.settle()
         return studio, study
@@ -56,8 +63,17 @@ def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, 
                 return after(StudyState.COLLECTING, StudyEvent.BUILD_PREVIEW, settle=False)
             case StudyState.REVIEWING:
                 return after(StudyState.PREVIEWING, settle=True)
+            case StudyState.AUDITING:
+                return after(StudyState.REVIEWING, StudyEvent.AUDIT, settle=False)
             case StudyState.GENERATING:
                 return after(StudyState.REVIEWING, StudyEvent.APPROVE, settle=False)
+            case StudyState.PAUSED:
+                studio, study = after(StudyState.GENERATING, settle=False)
+                with studio.services.unit() as unit:
+                    unit.lock_study(study.id)
+                    run = unit.session.scalars(select(BatchRow).where(BatchRow.kind == BatchKind.RUN)).one()
+                    batch_end.pause(unit, run, "an alarm")
+                return studio, study
             case StudyState.ACCEPTED:
                 return after(StudyState.GENERATING, settle=True)
             case StudyState.STOPPED:

@@ -21,7 +21,6 @@ from datagen.label_studio.api import failures
 from datagen.label_studio.api.auth import TokenKind
 from datagen.label_studio.api.downloads import gone, same_origin_url, too_large
 from datagen.label_studio.api.in_memory_records import (
-    USER_ID,
     StoredAnnotation,
     StoredTask,
     can_send,
@@ -321,7 +320,9 @@ class InMemoryLabelStudio(InMemoryServer):
             was_cancelled=was_cancelled,
             created_at=moment,
             updated_at=moment,
-            updated_by=USER_ID,
+            updated_by=self._acting[0],
+            submitted_by=self._acting[0],
+            submitter=self._acting[1],
         )
         task.annotations[annotation.id] = annotation
         task.count_annotations()

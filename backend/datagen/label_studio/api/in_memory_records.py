@@ -9,7 +9,7 @@ from typing import Any
 
 from datagen.domain.foreign_text import read_json
 
-#: The id of the fake's only user.
+#: The id of the user whose token the client has.
 USER_ID = 1
 
 
@@ -26,6 +26,9 @@ class StoredAnnotation:
     import_id: int | None = None
     #: the user who submitted or updated it; None for an imported annotation that was never updated
     updated_by: int | None = None
+    #: the user who submitted it, and their e-mail address; None for the user whose token the client has
+    submitted_by: int = USER_ID
+    submitter: str | None = None
 
     def body(self, task: StoredTask, email: str) -> dict[str, Any]:
         """The annotation in the API's form."""
@@ -36,8 +39,8 @@ class StoredAnnotation:
             "created_at": self.created_at,
             "updated_at": self.updated_at,
             "import_id": self.import_id,
-            "completed_by": USER_ID,
-            "created_username": f" {email}, {USER_ID}",
+            "completed_by": self.submitted_by,
+            "created_username": f" {self.submitter or email}, {self.submitted_by}",
             "updated_by": self.updated_by,
             "task": task.id,
             "project": task.project_id,

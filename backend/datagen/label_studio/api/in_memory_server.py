@@ -8,7 +8,8 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -67,7 +68,7 @@ def request(
 
 
 class InMemoryServer:
-    """A Label Studio server with one user.
+    """A Label Studio server with one user, beside whom others annotate (``acting_as``).
 
     Args:
         url: The server's address, which the URLs of its files start with.
@@ -106,6 +107,17 @@ class InMemoryServer:
         self._backends: dict[int, dict[str, Any]] = {}
         self._views: dict[int, dict[str, Any]] = {}
         self._files: dict[str, tuple[int, bytes]] = {}
+        #: id and e-mail address of the user who annotates at present, if that is another one
+        self._acting: tuple[int, str | None] = (USER_ID, None)
+
+    @contextmanager
+    def acting_as(self, user_id: int, email: str) -> Iterator[None]:
+        """Submit and update the annotations of the block as another user."""
+        self._acting = (user_id, email)
+        try:
+            yield
+        finally:
+            self._acting = (USER_ID, None)
 
     # -- the server
 
@@ -144,7 +156,7 @@ class InMemoryServer:
                     annotation.result = send([dict(region) for region in result])
                 if was_cancelled is not None:
                     annotation.was_cancelled = was_cancelled
-                annotation.updated_by, annotation.updated_at = USER_ID, self._now()
+                annotation.updated_by, annotation.updated_at = self._acting[0], self._now()
                 task.count_annotations()
                 task.updated_at = self._now()
                 self._tell_of_annotation("ANNOTATION_UPDATED", task, annotation)

@@ -49,7 +49,7 @@ def decision(result: Sequence[Any] | None) -> Decision:
     """The decision submitted in the Decisions project.
 
     Raises:
-        InputProblem: Not exactly one action was chosen, or the number of images is not a whole number.
+        InputProblem: Not exactly one action was chosen, or a number is not a whole number.
     """
     actions = [_ACTIONS[choice] for choice in _choices(result, "action") if choice in _ACTIONS]
     if len(actions) != 1:
@@ -57,20 +57,21 @@ def decision(result: Sequence[Any] | None) -> Decision:
     action: StudyEvent = actions[0]
     return Decision(
         action=action,
-        count=_count(result),
+        count=_number(result, "count", "images"),
+        audit_count=_number(result, "audit_count", "samples"),
         name=_text(result, "name"),
         note=_text(result, "note"),
         confirmed=bool(_choices(result, "confirm")),
     )
 
 
-def _count(result: Sequence[Any] | None) -> int | None:
-    numbers = [value["number"] for value in _values(result, "count") if value.get("number") is not None]
+def _number(result: Sequence[Any] | None, control: str, of: str) -> int | None:
+    numbers = [value["number"] for value in _values(result, control) if value.get("number") is not None]
     if not numbers:
         return None
     number = numbers[0]
     if isinstance(number, bool) or not isinstance(number, int | float) or number != number // 1:
-        raise InputProblem(f"the number of images, {str(number)[:40]!r}, is not a whole number; change it and update.")
+        raise InputProblem(f"the number of {of}, {str(number)[:40]!r}, is not a whole number; change it and update.")
     return int(number)
 
 

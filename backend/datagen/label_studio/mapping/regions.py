@@ -152,6 +152,20 @@ def redrawn_outlines(
     return tuple((drawn.label, part) for drawn, parts in polygons for part in parts)[:MAX_REDRAWN]
 
 
+def outlines_left(
+    result: Sequence[Any] | None, width: int, height: int, labels: Sequence[str], shown: Sequence[Polygon]
+) -> tuple[int, ...]:
+    """The numbers of the outlines ``shown`` on a preview that a reviewer's annotation still contains, at most 1,000."""
+    left: set[int] = set()
+
+    def read(drawn: _Drawn) -> None:
+        points = [_point(corner(entry), width, height) for entry in drawn.value["points"]]
+        left.update(number for number, outline in enumerate(shown) if _same_corners(points, outline.points))
+
+    _read_each(result, "label", labels, [], read)
+    return tuple(sorted(left)[:MAX_REGIONS])
+
+
 def _same_corners(one: Sequence[Point], other: Sequence[Point]) -> bool:
     """Whether two polygons have the same corners, up to ``_SAME_PX``."""
     return len(one) == len(other) and all(

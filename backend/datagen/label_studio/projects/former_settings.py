@@ -39,6 +39,7 @@ TEXTS = frozenset(
         "f9b19174b554adf4",
         "7e1c779916aaf4e5",
         "113b328c40cea537",
+        "925f3f3791f0461f",
         # Previews: description
         "f133711b61248c72",
         "c83ae9480ab63bab",
@@ -47,6 +48,7 @@ TEXTS = frozenset(
         "98c5b8ceb834c4a2",
         "52f7c91172810dfb",
         "5f92e0957223738c",
+        "cd17886114f5cb57",
         # Decisions: description
         "d59be7b96e31b2b0",
         # Dataset: instruction

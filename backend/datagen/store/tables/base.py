@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import SpecState, StudyState
-from datagen.domain.verdict import Opinion
+from datagen.domain.verdict import Opinion, VerdictRule
 
 
 def now() -> datetime:
@@ -38,14 +38,26 @@ class WorkState(StrEnum):
     RUNNING = "running"  #: a process works on it until the lease expires
     DONE = "done"  #: finished
     FAILED = "failed"  #: not retried any more; the row contains the reason
+    PAUSED = "paused"  #: a run that waits for a decision, because its spot checks raised an alarm
     CANCELLED = "cancelled"  #: no longer needed
 
 
 class BatchKind(StrEnum):
     """Purpose of a batch of samples."""
 
-    ROUND = "round"  #: a preview round for review
+    ROUND = "round"  #: a preview round for review, whose verdicts may change the next version
+    AUDIT = "audit"  #: further samples of a version for review, whose verdicts measure it and train nothing
     RUN = "run"  #: a generation run for the dataset
+    SPOT = "spot"  #: the spot checks of a run: copies of samples of it for review, with the number of the run
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether its samples are review tasks in the project Previews."""
+        return self in REVIEWED_KINDS
+
+
+#: The kinds of batches whose samples are review tasks.
+REVIEWED_KINDS = (BatchKind.ROUND, BatchKind.AUDIT, BatchKind.SPOT)
 
 
 class OutboxKind(StrEnum):
@@ -72,6 +84,7 @@ _ENUMERATIONS: tuple[type[StrEnum], ...] = (
     ProjectKind,
     Role,
     Opinion,
+    VerdictRule,
     WorkState,
     BatchKind,
     OutboxKind,

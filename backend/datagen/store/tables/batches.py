@@ -37,7 +37,10 @@ class SpecRow(Row):
 
 
 class BatchRow(Row):
-    """A preview round or a generation run, with the samples ``first`` to ``first + count - 1``."""
+    """A preview round, an audit or a generation run, with the samples ``first`` to ``first + count - 1``.
+
+    Spot checks are a batch of their own, with copies of a few samples of their run.
+    """
 
     __tablename__ = "batch"
     __table_args__ = (UniqueConstraint("study_id", "kind", "number"),)
@@ -61,7 +64,10 @@ class BatchRow(Row):
     fit_progress: Mapped[float] = mapped_column(default=0.0, server_default="0")
     #: the engine's warnings during rendering, as sentences
     warnings: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
+    #: why it failed, was cancelled or paused; of spot checks: the alarm that they raised, which they raise once
     problem: Mapped[str] = mapped_column(String(1000), default="")
+    #: of a run: what the audits of its version promised when it was approved; None: there was no audit
+    promise: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     requested_by: Mapped[str] = mapped_column(String(200))
     requested_at: Mapped[datetime] = mapped_column(default=now)
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)

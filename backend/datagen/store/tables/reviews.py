@@ -38,6 +38,9 @@ class VerdictRow(Row):
     comment: Mapped[str] = mapped_column(String(4000), default="")
     #: the outlines that the reviewer drew or moved, each as ``label`` and ``points`` in pixels of the image
     outlines: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default="[]")
+    #: numbers of the sample's outlines, of all instances in order, that the reviewer left as shown; only if
+    #: ``outlines`` holds any
+    kept_outlines: Mapped[list[int]] = mapped_column(default=list, server_default="[]")
     reviewer: Mapped[str] = mapped_column(String(200))
     #: whether the verdict was given after the decision about its round. It is stored but does not count
     late: Mapped[bool] = mapped_column(default=False)
@@ -46,6 +49,8 @@ class VerdictRow(Row):
     changed_late: Mapped[bool] = mapped_column(default=False, server_default=false())
     #: when the annotation was last changed or deleted, in Label Studio's format
     updated_at: Mapped[str] = mapped_column(String(40))
+    #: the same, but of one that was changed late, when it was last changed before the decision
+    given_at: Mapped[str] = mapped_column(String(40), default="", server_default="")
 
 
 class DecisionRow(Row):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyState
+from datagen.domain.verdict import VerdictRule
 from datagen.store.tables.base import Row, now
 
 
@@ -41,6 +42,8 @@ class StudyRow(Row):
     min_good: Mapped[float | None] = mapped_column(default=None)
     #: largest run whose labels are also published as annotations, in images; None: see ``workflow.study_options``
     annotate_up_to: Mapped[int | None] = mapped_column(default=None)
+    #: which verdicts on a sample count if there are several; None: see ``study_options``
+    verdict_rule: Mapped[VerdictRule | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
     #: salt of its webhooks' secret; empty: the webhooks contain the secret that all studies share
     webhook_salt: Mapped[str] = mapped_column(String(32), default="", server_default="")

@@ -27,6 +27,7 @@ from datagen.synthesis.composite.appearance.shape import learn_shapes
 from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composer
 from datagen.synthesis.composite.extraction.backdrop import Backdrop, fit_backdrop
+from datagen.synthesis.composite.extraction.corrected_outlines import CORRECTED, with_corrected_outlines
 from datagen.synthesis.composite.extraction.cut_sides import WHOLE
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
 from datagen.synthesis.composite.parameters import CompositeParameters
@@ -50,7 +51,7 @@ from datagen.synthesis.engine import (
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.parameter_models import EngineParameters
 
-NAME, VERSION = "composite", "2"
+NAME, VERSION = "composite", "3"
 #: A concept replaced at least this often, and in more than half of its images, is named in the report.
 _MIN_REPLACED = 2
 #: Backgrounds whose lookalikes are counted, and how many more a photo with undrawn instances has.
@@ -66,6 +67,7 @@ class CompositeEngine(Engine):
     version = VERSION
     source_type = SourceType.COMPOSITE_CAPTURE
     parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
+    uses_corrections: ClassVar[bool] = True
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedComposite:
         """Fit mattes, areas and blends to the spec's inputs.
@@ -199,12 +201,16 @@ def _exemplars(
     progress: Progress,
 ) -> tuple[tuple[Exemplar, ...], FitReport]:
     """Cut out the concepts of all boxes; the report names the methods, and the boxes that cannot be used."""
+    concepts, corrected, outline_warnings = with_corrected_outlines(spec.concepts, parameters.corrected_outlines)
     usable, box_warnings = usable_candidates(
-        spec, pictures, lambda share, step: progress(0.3 + 0.6 * share, step), backdrops
+        replace(spec, concepts=concepts), pictures, lambda share, step: progress(0.3 + 0.6 * share, step), backdrops
     )
     chosen, matte_warnings = choose(usable, parameters.matte_choices)
+    chosen = tuple(replace(e, method=CORRECTED) if e.key in corrected and e.method == "drawn" else e for e in chosen)
     exemplars, cut_report = _without_opposite_cuts(chosen)
-    report = FitReport(warnings=box_warnings + matte_warnings, figures={"exemplars": float(len(exemplars))})
+    report = FitReport(
+        warnings=outline_warnings + box_warnings + matte_warnings, figures={"exemplars": float(len(exemplars))}
+    )
     report += cut_report
     of_same_part = sum(candidate.clean.method == "template" for candidate in usable)
     if of_same_part:

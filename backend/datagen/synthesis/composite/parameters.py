@@ -14,6 +14,14 @@ from datagen.synthesis.parameter_models import EngineParameters, NoFraction, Who
 #: A weight of a concept or blend; 0 means never used.
 _Weight = Annotated[float, Field(ge=0.0, le=100.0)]
 _Choice = Annotated[int, Field(ge=0, le=100), NoFraction]
+#: Limits of corrected outlines: concepts, and parts and corners of one concept's outline. They are part of every spec.
+MAX_CORRECTED_CONCEPTS, MAX_OUTLINE_PARTS, MAX_OUTLINE_CORNERS = 256, 16, 200
+#: A corner, x and y in pixels of the concept's photo.
+_Corner = Annotated[list[float], Field(min_length=2, max_length=2)]
+_Outline = Annotated[
+    list[Annotated[list[_Corner], Field(min_length=3, max_length=MAX_OUTLINE_CORNERS)]],
+    Field(min_length=1, max_length=MAX_OUTLINE_PARTS),
+]
 
 
 class CompositeParameters(EngineParameters):
@@ -80,6 +88,12 @@ class CompositeParameters(EngineParameters):
     )
     matte_choices: dict[str, _Choice] = Field(
         {}, description="matte used for a concept, by its key: 0 the best, 1 the second best, …; 0 by default"
+    )
+    corrected_outlines: dict[str, _Outline] = Field(
+        {},
+        max_length=MAX_CORRECTED_CONCEPTS,
+        description="outline of a concept that was corrected on a preview, by its key: polygons, each a list of "
+        "corners [x, y] in pixels of its photo; an outline drawn in Concepts takes precedence",
     )
 
     @model_validator(mode="after")

@@ -30,6 +30,7 @@ from datagen.synthesis.composite.appearance.pose import (
     cropped_at_border,
     draw_pose,
     fade,
+    linear_map,
 )
 from datagen.synthesis.composite.appearance.shape import AS_PHOTOGRAPHED, ShapeModel
 from datagen.synthesis.composite.appearance.visibility import MIN_VISIBLE, visible
@@ -250,7 +251,9 @@ class PlacementAttempt:
         on_carrier = _on_carrier(ground, posed, edge, top, left, patient, rejected)
         if on_carrier is None:
             return None
+        whole = np.count_nonzero(posed.mask)
         posed, backdrop = on_carrier
+        left_out = 1 - np.count_nonzero(posed.mask) / whole
         window = (slice(top, top + posed.mask.shape[0]), slice(left, left + posed.mask.shape[1]))
         if _touches(posed.mask, ground.taken[window]):
             rejected["overlaps another"] += 1
@@ -294,7 +297,9 @@ class PlacementAttempt:
                     "slope": round(slope, 3),
                     "contrast_factor": round(contrast_factor, 3),
                     "sharper": round(sharper, 3),
+                    "placed_at": _placed_at(exemplar.frame, posed, pose, top, left),
                     **_edge_details(exemplar, edge, cut),
+                    **({"left_out": round(left_out, 3)} if left_out > 0 else {}),
                 },
             ),
         )
@@ -489,6 +494,17 @@ def _edge_details(exemplar: Exemplar, edge: CarrierEdge | None, cut: CutSides) -
     if exemplar.edge is None:
         return {}
     return {"edge": "left out" if edge is None else "carrier"}
+
+
+def _placed_at(frame: Frame, posed: Posed, pose: Pose, top: int, left: int) -> list[Json]:
+    """Return x and y of the point in the sample to which the top left corner of the concept's photo is mapped.
+
+    With it and the pose, a point in the sample is mapped back to the photo; see ``refinement.corrected_mattes``.
+    """
+    # the pose maps the centres of pixels, which lie half a pixel from their corners
+    origin = linear_map(pose) @ (frame.left + 0.5, frame.top + 0.5)
+    at = (posed.shift[0] + left + 0.5 - origin[0], posed.shift[1] + top + 0.5 - origin[1])
+    return [round(float(value), 2) for value in at]
 
 
 def _visible_mask(seen: Bools, mask: Bools) -> Bools:

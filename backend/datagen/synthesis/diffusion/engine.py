@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from datagen.domain.inputs import CanvasImage, ImageRef
@@ -47,9 +48,11 @@ class DiffusionEngine(Engine):
         """Change composite's parameters, which decide the places; the diffusion engine's own parameters stay unchanged.
 
         Composite's parameters about pixels (``ABOUT_PIXELS``) also stay unchanged unless ``refine_composite`` is set,
-        because otherwise they have no effect.
+        because otherwise they have no effect. Corrected outlines are not used, because the label of an instance is
+        measured from what the model paints, and not cut out of the concept's photo.
         """
         own, where = DiffusionParameters.from_spec(parameters)
+        reviewed = [replace(sample, corrected=()) for sample in reviewed]
         refined = refine(where, reviewed, () if own.refine_composite else ABOUT_PIXELS)
         kept = {name: value for name, value in parameters.items() if name == KEY}
         return Refinement(parameters={**refined.parameters, **kept}, notes=refined.notes)

@@ -1,4 +1,4 @@
-"""Rounds and runs on a decision page: their names, the progress of their work, and the result of a run."""
+"""Rounds, audits and runs on a decision page: their names, the progress of their work, and the result of a run."""
 
 from __future__ import annotations
 
@@ -10,21 +10,34 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
+from datagen.learning.acceptance import sentence_of
 from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.workflow import decision_points
-from datagen.workflow.generation import batch_status
+from datagen.workflow.generation import batch_status, spot_checks
+from datagen.workflow.generation.spot_checks import SpotChecks
 from datagen.workflow.study_options import options_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchName:
-    """The name of a batch: a round is shown by its number, a run by its name."""
+    """The name of a batch: a round or an audit is shown by its number, a run by its name."""
 
     kind: BatchKind
     number: int
     name: str
+
+    def __str__(self) -> str:
+        match self.kind:
+            case BatchKind.ROUND:
+                return f"preview round {self.number}"
+            case BatchKind.AUDIT:
+                return f"audit {self.number}"
+            case BatchKind.RUN:
+                return f"run “{self.name}”"
+            case BatchKind.SPOT:
+                return f"spot checks of run {self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +57,10 @@ class Progress:
     fit_progress: float | None
     #: the Label Studio project of its samples; None before provisioning
     project_id: int | None
+    #: the spot checks of a run; None if it has none
+    spot_checks: SpotChecks | None
+    #: the Previews project; None before provisioning
+    previews_id: int | None
     warnings: tuple[str, ...]
     problem: str
     #: why Label Studio refused a change of this study; empty if it refused none
@@ -66,6 +83,12 @@ class Run:
     export_name: str
     #: whether its labels are published as annotations, too. Label Studio's own export contains only annotations
     annotated: bool
+    #: what its approval stated about the share of acceptable images; empty if it stated nothing
+    promise: str
+    #: its spot checks; None if it has none
+    spot_checks: SpotChecks | None
+    #: the Previews project; None before provisioning
+    previews_id: int | None
     warnings: tuple[str, ...]
     problem: str
 
@@ -87,7 +110,7 @@ def progress_of(session: Session, batch: BatchRow) -> Progress:
             OutboxRow.study_id == batch.study_id, OutboxRow.state == WorkState.FAILED, OutboxRow.error != ""
         )
     )
-    project_kind = ProjectKind.PREVIEWS if batch.kind == BatchKind.ROUND else ProjectKind.DATASET
+    project_kind = ProjectKind.PREVIEWS if batch.kind.is_reviewed else ProjectKind.DATASET
     return Progress(
         batch=name_of(batch),
         state=batch.state,
@@ -97,6 +120,8 @@ def progress_of(session: Session, batch: BatchRow) -> Progress:
         status_text=status_text,
         fit_progress=batch.fit_progress if running and not rendered and batch.fit_progress > 0 else None,
         project_id=decision_points.project_of(session, batch.study_id, project_kind),
+        spot_checks=spot_checks.checks_of(session, batch) if batch.kind == BatchKind.RUN else None,
+        previews_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
         warnings=tuple(batch.warnings),
         problem=batch.problem,
         refused_because=refused_because or "",
@@ -113,6 +138,9 @@ def run_of(session: Session, batch: BatchRow) -> Run:
         published=batch_status.count_published(session, batch),
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.DATASET),
         export_name=shlex.quote(batch.study.name),
+        promise=sentence_of(batch.promise),
+        spot_checks=spot_checks.checks_of(session, batch),
+        previews_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
         annotated=batch.count <= (options_of(batch.study).annotate_up_to or 0),
         warnings=tuple(batch.warnings),
         problem=batch.problem,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datagen.domain.wording import sentence_case
 from datagen.store.blob_store import digest_of
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow
@@ -18,7 +19,7 @@ class Caption:
 
     batch: BatchName
     version: int
-    #: number of a round's images that the sheet shows; None if it shows all
+    #: number of the images of a round or an audit that the sheet shows; None if it shows all
     first_images: int | None
 
 
@@ -45,12 +46,12 @@ def caption_of(decision: DecisionRow) -> Caption | None:
     subject = _subject(decision)
     if subject is None or subject.sheet is None:
         return None
-    shows_part = subject.kind == BatchKind.ROUND and subject.count > MAX_CELLS
+    shows_part = subject.kind.is_reviewed and subject.count > MAX_CELLS
     return Caption(batch=name_of(subject), version=subject.spec.version, first_images=MAX_CELLS if shows_part else None)
 
 
 def _subject(decision: DecisionRow) -> BatchRow | None:
-    """Return the round or run that the decision shows; for the first decision, the round that it started."""
+    """Return the round, audit or run that the decision shows; for the first decision, the round that it started."""
     return decision.batch if decision.batch is not None else decision.started
 
 
@@ -59,4 +60,4 @@ def _notice(subject: BatchRow | None) -> str:
         return "No preview round yet."
     if subject.kind == BatchKind.RUN:
         return "No image of this run was made." if subject.rendered_at is None else "The images are in Dataset."
-    return f"Preview round {subject.number} has no pictures yet."
+    return sentence_case(f"{name_of(subject)} has no pictures yet.")

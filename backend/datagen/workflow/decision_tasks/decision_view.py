@@ -13,6 +13,7 @@ from datagen.domain.inputs import Inputs, ProjectKind
 from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState
 from datagen.domain.spec import Spec
 from datagen.domain.wording import counted
+from datagen.learning import acceptance
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
@@ -26,7 +27,7 @@ from datagen.workflow.decisions import spec_versions
 from datagen.workflow.inputs import input_changes, unreadable_tasks
 from datagen.workflow.inputs.input_requests import reading_problem
 from datagen.workflow.inputs.input_sync import collect
-from datagen.workflow.reviews import late_verdicts
+from datagen.workflow.reviews import audits, late_verdicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class Answer:
     at: datetime | None
     #: the name of the run that it started; empty if it started none
     run_name: str
+    #: what the approval of that run stated; empty if it stated nothing
+    promise: str
     note: str
 
 
@@ -62,11 +65,12 @@ class InputChanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateVerdicts:
-    """The verdicts on one round that came or changed after the decision about it."""
+    """The verdicts on one round or audit that came or changed after the decision about its version."""
 
-    round_number: int
+    #: the kind and the number of the round or audit
+    batch: str
     count: int
-    #: what was decided about the round's version, as a clause such as “it was refined”
+    #: what was decided about the version, as a clause such as “it was refined”
     outcome: str
 
 
@@ -79,6 +83,16 @@ class DecisionSubject:
     round_number: int
     #: True: the round waits for verdicts; False: the version is accepted
     is_open: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acceptance:
+    """What the audits of the version promise, as sentences."""
+
+    #: empty if it was not audited, or no audit verdict is given yet
+    promise: str
+    #: what would promise more, or a first promise; empty if nothing is to be advised
+    next_step: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +110,8 @@ class OpenDecision:
     #: the version to refine or approve; None if no version waits for a decision, and none is accepted
     subject: DecisionSubject | None
     input_changes: InputChanges | None
+    #: None if *approve* would state nothing, and no audit is to be advised
+    acceptance: Acceptance | None
     inputs: InputsView
 
 
@@ -114,7 +130,7 @@ class DecisionView:
     open: OpenDecision | None
     #: the work that the decision started
     progress: Progress | None
-    #: the round or the run that the decision is about; both are None if it is about the inputs alone
+    #: the round or audit, or the run, that the decision is about; both are None if it is about the inputs alone
     round: Round | None
     run: Run | None
     newest: NewestDecision | None
@@ -130,6 +146,8 @@ _DECIDED = {
     SpecState.STOPPED: "the study was stopped",
     SpecState.FAILED: "it failed",
 }
+#: The outcome of an audit without a decision about its version.
+_ENDED = "it was cancelled"
 
 
 def view_of(session: Session, decision: DecisionRow) -> DecisionView:
@@ -143,6 +161,7 @@ def view_of(session: Session, decision: DecisionRow) -> DecisionView:
             by=str(decision.answered_by),
             at=decision.answered_at,
             run_name=started.name if started is not None and started.kind == BatchKind.RUN else "",
+            promise=acceptance.sentence_of(started.promise) if started is not None else "",
             note=decision.note,
         )
     return DecisionView(
@@ -153,11 +172,11 @@ def view_of(session: Session, decision: DecisionRow) -> DecisionView:
         answer=answer,
         open=_open_decision(session, decision.study) if answer is None else None,
         progress=progress_of(session, started) if started is not None else None,
-        round=round_of(session, batch) if batch is not None and batch.kind == BatchKind.ROUND else None,
+        round=round_of(session, batch) if batch is not None and batch.kind.is_reviewed else None,
         run=run_of(session, batch) if batch is not None and batch.kind == BatchKind.RUN else None,
         newest=_newest_decision(session, decision) if answer is not None and not under_way else None,
         late=tuple(
-            LateVerdicts(round_number=late.round_number, count=late.count, outcome=_DECIDED[late.state])
+            LateVerdicts(batch=late.batch, count=late.count, outcome=_DECIDED.get(late.state, _ENDED))
             for late in late_verdicts.late(session, decision)
         ),
         caption=caption_of(decision),
@@ -174,7 +193,7 @@ def title_of(view: DecisionView) -> str:
         shown = view.round
         images = "" if shown.judged == shown.good + shown.bad else f" on {shown.judged}"
         verdicts = f"{shown.good} good, {shown.bad} bad{images} of {shown.count}"
-        parts.append(f"round {shown.number}, version {shown.version}, {verdicts}")
+        parts.append(f"{str(shown.name).removeprefix('preview ')}, version {shown.version}, {verdicts}")
     else:
         parts.append("inputs")
     if view.answer is not None:
@@ -205,6 +224,7 @@ def _open_decision(session: Session, study: StudyRow) -> OpenDecision:
         ),
         subject=_subject(session, study),
         input_changes=_input_changes(session, study, inputs),
+        acceptance=_acceptance(session, study),
         inputs=inputs_of(session, study.id, inputs),
     )
 
@@ -219,6 +239,21 @@ def _subject(session: Session, study: StudyRow) -> DecisionSubject | None:
     )
     is_open = study.state is StudyState.REVIEWING
     return DecisionSubject(version=spec.version, round_number=newest, is_open=is_open) if newest is not None else None
+
+
+def _acceptance(session: Session, study: StudyRow) -> Acceptance | None:
+    """Return what an approval of the current version would state, or the offer of an audit after a good round."""
+    spec = spec_versions.current_spec(session, study.id)
+    if spec is None or study.state not in (StudyState.REVIEWING, StudyState.ACCEPTED):
+        return None
+    can_audit = (study.state, StudyEvent.AUDIT) in TABLE
+    audited = audits.acceptance_of(session, spec.id)
+    if audited is not None:
+        return Acceptance(promise=audited.sentence, next_step=audited.next_step if can_audit else "")
+    if not can_audit or audits.acceptance_of(session, spec.id, begun=False) is not None:
+        return None
+    offer = acceptance.offer(*audits.round_verdicts(session, spec.id))
+    return Acceptance(promise="", next_step=offer) if offer else None
 
 
 def _input_changes(session: Session, study: StudyRow, inputs: Inputs) -> InputChanges | None:

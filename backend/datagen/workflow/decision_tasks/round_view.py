@@ -1,4 +1,4 @@
-"""A preview round on a decision page: its verdicts, and the details of its version."""
+"""A preview round or an audit on a decision page: its verdicts, and the details of its version."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Opinion
 from datagen.store.tables.base import WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
-from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
+from datagen.workflow.decision_tasks.batch_view import BatchName, name_of
+from datagen.workflow.decision_tasks.reviewers_view import (
+    Comment,
+    GivenVerdict,
+    Reviewers,
+    comments_of,
+    given_verdicts,
+    reviewers_of,
+)
 from datagen.workflow.generation import run_warnings
-from datagen.workflow.reviews import verdict_rows, verdict_sync
+from datagen.workflow.reviews import verdict_rows
 from datagen.workflow.reviews.corrections import Corrections, ReviewedImage, corrections_of
 from datagen.workflow.sample_mapping import shown_number
 
@@ -35,13 +43,13 @@ class Review:
 
     #: whether new verdicts count
     is_open: bool
-    #: number of images without a verdict, and number of images whose review task a person deleted
+    #: number of images without a verdict in time, and number of images whose review task a person deleted
     left: int
     deleted: int
     #: the Previews project; None before provisioning
     project_id: int | None
-    #: the images that have both good and bad verdicts
-    disputed: tuple[ReviewedImage, ...]
+    #: the people who judged, and how far they agree
+    reviewers: Reviewers
     #: reasons in bad verdicts (``wrong``) and in good verdicts (``noted``), the most frequent first
     wrong: tuple[ReasonCount, ...]
     noted: tuple[ReasonCount, ...]
@@ -50,14 +58,6 @@ class Review:
     max_verdicts: int
     #: the outlines that reviewers corrected; None if they corrected none
     corrections: Corrections | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comment:
-    """A reviewer's comment on an image."""
-
-    image: ReviewedImage
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +76,9 @@ class Details:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """A preview round."""
+    """A preview round, or an audit, which is reviewed like one."""
 
-    number: int
+    name: BatchName
     version: int
     #: number of images
     count: int
@@ -92,31 +92,22 @@ class Round:
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class _EffectiveVerdict:
-    """A verdict that counts, with the index of its sample."""
-
-    opinion: Opinion
-    reasons: list[str]
-    comment: str
-    index: int
-
-
 def round_of(session: Session, batch: BatchRow) -> Round:
-    """Read a preview round."""
-    verdicts = _effective_verdicts(session, batch)
+    """Read a preview round or an audit."""
+    given = given_verdicts(session, batch)
+    verdicts = [verdict for verdict in given if verdict.counts]
     images = _images(session, batch)
     good = sum(1 for verdict in verdicts if verdict.opinion == Opinion.GOOD)
     ended_early = batch.state in (WorkState.FAILED, WorkState.CANCELLED)
     return Round(
-        number=batch.number,
+        name=name_of(batch),
         version=batch.spec.version,
         count=batch.count,
         good=good,
         bad=len(verdicts) - good,
         judged=len({verdict.index for verdict in verdicts}),
-        review=None if ended_early else _review(session, batch, verdicts, images),
-        details=_details(batch, verdicts, images),
+        review=None if ended_early else _review(session, batch, given, images),
+        details=_details(batch, comments_of(given, images)),
         problem=batch.problem,
     )
 
@@ -132,18 +123,17 @@ def _images(session: Session, batch: BatchRow) -> dict[int, ReviewedImage]:
 
 
 def _review(
-    session: Session, batch: BatchRow, verdicts: Sequence[_EffectiveVerdict], images: Mapping[int, ReviewedImage]
+    session: Session, batch: BatchRow, given: Sequence[GivenVerdict], images: Mapping[int, ReviewedImage]
 ) -> Review:
     deleted = _deleted_samples(session, batch)
-    opinions: dict[int, set[Opinion]] = {}
-    for verdict in verdicts:
-        opinions.setdefault(verdict.index, set()).add(verdict.opinion)
+    reviewed = {verdict.index for verdict in given if verdict.in_time}
+    verdicts = [verdict for verdict in given if verdict.counts]
     return Review(
-        is_open=verdict_sync.takes_verdicts(batch.spec.state),
-        left=max(batch.count - len(opinions.keys() | deleted), 0),
+        is_open=verdict_rows.takes_verdicts(batch.spec.state, batch.kind, batch.state),
+        left=max(batch.count - len(reviewed | deleted), 0),
         deleted=len(deleted),
         project_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
-        disputed=tuple(images[index] for index in sorted(opinions) if len(opinions[index]) > 1),
+        reviewers=reviewers_of(batch, given, images),
         wrong=_reasons(verdicts, Opinion.BAD),
         noted=_reasons(verdicts, Opinion.GOOD),
         full=tuple(images[index] for index in verdict_rows.full_samples(session, batch.id)),
@@ -152,34 +142,21 @@ def _review(
     )
 
 
-def _reasons(verdicts: Sequence[_EffectiveVerdict], opinion: Opinion) -> tuple[ReasonCount, ...]:
+def _reasons(verdicts: Sequence[GivenVerdict], opinion: Opinion) -> tuple[ReasonCount, ...]:
     counts = Counter(reason for verdict in verdicts if verdict.opinion == opinion for reason in verdict.reasons)
     return tuple(ReasonCount(reason=reason, count=count) for reason, count in counts.most_common())
 
 
-def _details(batch: BatchRow, verdicts: Sequence[_EffectiveVerdict], images: Mapping[int, ReviewedImage]) -> Details:
+def _details(batch: BatchRow, comments: tuple[Comment, ...]) -> Details:
     lines = run_warnings.by_purpose(batch.spec.findings)
     return Details(
         changes=tuple(batch.spec.notes),
         is_first=batch.spec.parent_id is None,
-        comments=tuple(
-            Comment(image=images[verdict.index], text=verdict.comment) for verdict in verdicts if verdict.comment
-        ),
+        comments=comments,
         warnings=tuple(lines.warnings),
         findings=tuple(lines.findings),
         methods=tuple(lines.details),
     )
-
-
-def _effective_verdicts(session: Session, batch: BatchRow) -> list[_EffectiveVerdict]:
-    """Return the verdicts on a round that count, in the samples' order."""
-    rows = session.execute(
-        select(VerdictRow.opinion, VerdictRow.reasons, VerdictRow.comment, SampleRow.index)
-        .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-        .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
-        .order_by(SampleRow.index)
-    )
-    return [_EffectiveVerdict(*row) for row in rows]
 
 
 def _deleted_samples(session: Session, batch: BatchRow) -> set[int]:

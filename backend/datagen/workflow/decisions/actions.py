@@ -1,4 +1,4 @@
-"""The rows that each decision writes: a new version and its preview round, a run, or the end of work."""
+"""The rows that each decision writes: a new version and its preview round, an audit, a run, or the end of work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from datagen.synthesis.parameter_words import listed
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back
-from datagen.workflow.reviews import corrections, verdict_sync
+from datagen.workflow.reviews import audits, corrections, verdict_sync
 from datagen.workflow.services import UnitOfWork
 
 
@@ -47,6 +47,8 @@ class DecisionContext:
     #: the study's inputs; used by *build preview* only
     inputs: Inputs
     shard_size: int
+    #: number of samples of an audit for which no number is given
+    audit_size: int
     #: parameters from the current settings, for all engines together
     engine_parameters: Mapping[str, Json]
     #: the new version's spec; None for a decision that creates no version
@@ -79,7 +81,7 @@ def prepare(
 
 
 def apply(case: DecisionContext) -> BatchRow | None:
-    """Carry out the decision, and return the round or run that it started.
+    """Carry out the decision, and return the round, audit or run that it started.
 
     Raises:
         Refused: the state of the study does not allow the decision.
@@ -128,7 +130,9 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
     refined = refine_for(load_engine(engine), before, judged)
     notes = list(refined.notes)
     corrected = corrections.corrections_of(session, reviewed) if reviewed is not None else None
-    return refined.parameters, [*notes, corrections.sentence(corrected)] if corrected is not None else notes
+    if corrected is not None and (sentence := corrections.sentence(corrected)):
+        notes.append(sentence)
+    return refined.parameters, notes
 
 
 def _prepared(
@@ -141,6 +145,16 @@ def _prepared(
     return spec if (spec.seed, spec.parameters) == (version, parameters) else None
 
 
+def _audit(case: DecisionContext) -> BatchRow:
+    spec = advance(case.unit, case.study, StudyEvent.AUDIT, case.who)
+    if spec is None:
+        raise Refused("“audit” needs a preview round; choose “build preview” first.")
+    size = case.wish.checked_audit_count(case.audit_size)
+    request = spec_versions.BatchRequest(kind=BatchKind.AUDIT, count=size, who=case.who)
+    # one shard, as a round has
+    return spec_versions.add_batch(case.unit, case.study, spec, request, shard_size=size)
+
+
 def _approve(case: DecisionContext) -> BatchRow:
     spec = advance(case.unit, case.study, StudyEvent.APPROVE, case.who)
     if spec is None:
@@ -150,6 +164,17 @@ def _approve(case: DecisionContext) -> BatchRow:
     )
     run = spec_versions.add_batch(case.unit, case.study, spec, request, case.shard_size)
     run.warnings = _same_name(case.unit.session, run)
+    audited = audits.acceptance_of(case.unit.session, spec.id)
+    run.promise = audited.to_json() if audited is not None else None
+    return run
+
+
+def _resume(case: DecisionContext) -> BatchRow:
+    advance(case.unit, case.study, StudyEvent.RESUME, case.who)
+    run = spec_versions.running_batch(case.unit.session, case.study.id)
+    if run is None:
+        raise Refused("“go on” needs a paused run; go on at the newest decision task.")
+    batch_end.resume(case.unit, run, case.shard_size)
     return run
 
 
@@ -178,6 +203,8 @@ def _end(case: DecisionContext) -> None:
     if running is not None:
         batch_end.cancel(case.unit, running, f"cancelled by {case.who}")
         decision_points.republish_decisions(case.unit, running)
+    if case.study.state is StudyState.REVIEWING:  # an audit was cancelled
+        decision_points.create_decision_point(case.unit, case.study)
     if case.study.state is StudyState.COLLECTING and go_back(case.unit, case.study) is not None:
         decision_points.create_decision_point(case.unit, case.study)
 
@@ -185,7 +212,9 @@ def _end(case: DecisionContext) -> None:
 _ACTIONS: dict[StudyEvent, Callable[[DecisionContext], BatchRow | None]] = {
     StudyEvent.BUILD_PREVIEW: _build_preview,
     StudyEvent.REFINE: _refine,
+    StudyEvent.AUDIT: _audit,
     StudyEvent.APPROVE: _approve,
+    StudyEvent.RESUME: _resume,
     StudyEvent.CANCEL: _end,
     StudyEvent.STOP: _end,
 }

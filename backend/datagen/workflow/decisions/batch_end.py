@@ -1,8 +1,8 @@
-"""The end of a batch (a round or run), and its effect on the batch's shards, its study and its decisions.
+"""The end of a batch, and its effect on the batch's shards, its study and its decisions.
 
 A batch is running until one of three functions ends it. ``finish`` ends it once all of its samples are tasks in Label
 Studio. ``fail`` ends it with the first shard that is given up. ``cancel`` ends it by a decision. No other code ends a
-batch.
+batch. ``pause``, by an alarm of the spot checks, and ``resume`` end none.
 """
 
 from __future__ import annotations
@@ -15,14 +15,23 @@ from sqlalchemy.orm import Session
 from datagen.domain.lifecycle import StudyEvent, next_transition
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
-from datagen.workflow.decisions.spec_versions import UNFINISHED, sharded_until
+from datagen.workflow.decisions.spec_versions import (
+    UNFINISHED,
+    add_shards,
+    resume_shards,
+    shard_job_kind,
+    sharded_until,
+)
 from datagen.workflow.decisions.transitions import go_back
 from datagen.workflow.services import LOCK, UnitOfWork
 
 _EVENTS = {
     (BatchKind.ROUND, WorkState.DONE): StudyEvent.ROUND_READY,
     (BatchKind.ROUND, WorkState.FAILED): StudyEvent.ROUND_FAILED,
+    (BatchKind.AUDIT, WorkState.DONE): StudyEvent.AUDIT_READY,
+    (BatchKind.AUDIT, WorkState.FAILED): StudyEvent.AUDIT_FAILED,
     (BatchKind.RUN, WorkState.DONE): StudyEvent.RUN_FINISHED,
     (BatchKind.RUN, WorkState.FAILED): StudyEvent.RUN_FAILED,
 }
@@ -76,6 +85,40 @@ def cancel(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
     unit.session.refresh(batch, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
     batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
     _cancel_shards(unit, batch, UNFINISHED)
+    if batch.kind != BatchKind.RUN:
+        return
+    of_run = (BatchRow.study_id == batch.study_id, BatchRow.kind == BatchKind.SPOT, BatchRow.number == batch.number)
+    for checks in unit.session.scalars(select(BatchRow).where(*of_run)):
+        checks.state = WorkState.CANCELLED
+        unit.add_to_outbox(batch.study_id, OutboxKind.REVIEW_TASKS, checks.id)
+
+
+def pause(unit: UnitOfWork, run: BatchRow, reason: str) -> None:
+    """Pause a running run whose study is locked, and create the decision point at which it is resumed or ended.
+
+    A shard that a worker renders at this moment is finished, and kept.
+    """
+    unit.session.refresh(run, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
+    if run.state != WorkState.RUNNING:
+        return
+    study = unit.session.get_one(StudyRow, run.study_id)
+    study.state = next_transition(study.state, StudyEvent.ALARM).study
+    run.state, run.problem, run.status_text = WorkState.PAUSED, reason[:1000], ""
+    _cancel_shards(unit, run, [WorkState.PENDING])
+    decision_points.republish_decisions(unit, run)
+    decision_points.create_decision_point(unit, study, run)
+
+
+def resume(unit: UnitOfWork, run: BatchRow, shard_size: int) -> None:
+    """Resume a paused run, whose study's state the decision changes; it ends here if all of it is published already."""
+    unit.session.refresh(run, with_for_update=LOCK)
+    run.warnings = [*run.warnings, run.problem]
+    run.state, run.problem = WorkState.RUNNING, ""
+    resume_shards(unit, run)
+    add_shards(unit, run, shard_size, shard_job_kind(str(unit.session.get_one(SpecRow, run.spec_id).body["engine"])))
+    unit.session.flush()
+    if not finish(unit, run):
+        decision_points.republish_decisions(unit, run)
 
 
 def _cancel_shards(unit: UnitOfWork, batch: BatchRow, states: Sequence[WorkState]) -> None:
@@ -94,6 +137,10 @@ def _conclude(unit: UnitOfWork, batch: BatchRow, state: WorkState) -> None:
     if step.spec is not None:
         unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
     decision_points.republish_decisions(unit, batch)
+    if (batch.kind, state) == (BatchKind.AUDIT, WorkState.FAILED):
+        point = decision_points.create_decision_point(unit, study)  # it shows the round again
+        point.problem = f"audit {batch.number} could not be made: {batch.problem}"[:1000]
+        return
     earlier = go_back(unit, study) if step.back else None
     if earlier is None:
         decision_points.create_decision_point(unit, study, batch)

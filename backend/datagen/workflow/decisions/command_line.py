@@ -10,7 +10,9 @@ from datagen.domain.lifecycle import StudyEvent
 _COMMANDS = {
     StudyEvent.BUILD_PREVIEW: "preview",
     StudyEvent.REFINE: "refine",
+    StudyEvent.AUDIT: "audit-samples",
     StudyEvent.APPROVE: "approve",
+    StudyEvent.RESUME: "resume",
     StudyEvent.CANCEL: "cancel",
     StudyEvent.STOP: "stop",
 }
@@ -25,7 +27,7 @@ def command_of(study: str, wish: Decision, *, confirm: bool = False) -> str:
         study: the study's name.
         wish: the decision. Its count and name are left out unless it is *approve*, because the form has a count for
             every action. A note of more than ``_LONGEST_NOTE`` characters is left out, too.
-        confirm: add the option that confirms the decision; only *refine* and *approve* accept it.
+        confirm: add the option that confirms the decision; only *refine*, *audit* and *approve* accept it.
     """
     options: list[str] = []
     if wish.action is StudyEvent.APPROVE:
@@ -33,6 +35,8 @@ def command_of(study: str, wish: Decision, *, confirm: bool = False) -> str:
             options += ["--count", str(wish.count)]
         if wish.name:
             options += ["--name", wish.name]
+    if wish.action is StudyEvent.AUDIT and wish.audit_count is not None:
+        options += ["--count", str(wish.audit_count)]
     if 0 < len(wish.note) <= _LONGEST_NOTE:
         options += ["--note", wish.note]
     if confirm:

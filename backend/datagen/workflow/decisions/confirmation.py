@@ -16,13 +16,14 @@ from datagen.domain.lifecycle import StudyEvent, StudyState, next_transition
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotConfirmed, StoreError
+from datagen.learning.acceptance import confidence_after, percent
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions.command_line import command_of
 from datagen.workflow.decisions.spec_versions import current_spec
-from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.reviews import audits, verdict_sync
 from datagen.workflow.services import Services
 from datagen.workflow.study_options import options_of
 
@@ -81,9 +82,50 @@ def _nothing_judged(services: Services, study: StudyRow, wish: Decision) -> str 
     newest = _newest_round(services, study.id)
     if newest is None or newest.verdicts:
         return None
+    if newest.disputed:
+        return (
+            f"On every judged image of preview round {newest.number} the verdicts disagree, and by this study's rule "
+            f"none of them counts, so “refine” would only make {newest.count:,} new samples with the same settings. "
+            "Settle some of them in the project Previews first, then refine."
+        )
     return (
         f"No image of preview round {newest.number} is judged yet, so “refine” would only make {newest.count:,} new "
         "samples with the same settings. Judge some images in the project Previews first, then refine."
+    )
+
+
+def _nothing_to_measure(services: Services, study: StudyRow, wish: Decision) -> str | None:
+    """Check for an audit of a version whose newest round has no verdict: it may be far from good."""
+    if wish.action is not StudyEvent.AUDIT:
+        return None
+    newest = _newest_round(services, study.id)
+    if newest is None or newest.verdicts:
+        return None
+    return (
+        f"No image of preview round {newest.number} is judged yet. An audit measures a version and improves nothing: "
+        "judge some images in the project Previews first, and refine until most are good."
+    )
+
+
+def _further_audit(services: Services, study: StudyRow, wish: Decision) -> str | None:
+    """Check for a further audit of a version: it lowers the confidence, and samples may be left unjudged."""
+    if wish.action is not StudyEvent.AUDIT:
+        return None
+    with services.database.read() as session:
+        spec = current_spec(session, study.id)
+        audited = audits.acceptance_of(session, spec.id, begun=False) if spec is not None else None
+    if audited is None:
+        return None
+    left = audited.samples - audited.judged
+    unjudged = (
+        f" {counted(left, 'sample')} of it {by_number(left, 'waits', 'wait')} for a verdict, and "
+        f"{by_number(left, 'counts', 'count')} as bad until then."
+        if left
+        else ""
+    )
+    return (
+        f"This version was audited already.{unjudged} A further audit is a second chance, so what both promise "
+        f"together holds at {percent(confidence_after(audited.audits + 1))} confidence."
     )
 
 
@@ -99,6 +141,8 @@ def _little_judged(services: Services, study: StudyRow, wish: Decision) -> str |
     if enough and newest.good >= (options.min_good or 0) * newest.verdicts:
         return None
     basis = f"This approval stands on {newest.judged} of {counted(newest.count, 'preview')} judged"
+    if newest.disputed:
+        basis += f" ({newest.disputed} more {by_number(newest.disputed, 'is', 'are')} disputed, so that none counts)"
     return f"{basis}, {newest.good} of {counted(newest.verdicts, 'verdict')} good." if newest.verdicts else f"{basis}."
 
 
@@ -109,8 +153,9 @@ class _JudgedRound:
     number: int
     #: number of samples
     count: int
-    #: number of samples with a verdict
+    #: number of samples with a verdict that counts, and of those with other verdicts only, which disagree
     judged: int
+    disputed: int
     verdicts: int
     good: int
 
@@ -131,10 +176,17 @@ def _newest_round(services: Services, study_id: int) -> _JudgedRound | None:
             .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
             .where(SampleRow.batch_id == newest.id, verdict_sync.effective_verdicts())
         ).all()
+        given = session.scalars(
+            select(VerdictRow.sample_id)
+            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+            .where(SampleRow.batch_id == newest.id, verdict_sync.verdicts_in_time())
+        ).all()
+    judged = {sample_id for sample_id, _ in verdicts}
     return _JudgedRound(
         number=newest.number,
         count=newest.count,
-        judged=len({sample_id for sample_id, _ in verdicts}),
+        judged=len(judged),
+        disputed=len(set(given) - judged),
         verdicts=len(verdicts),
         good=sum(1 for _, opinion in verdicts if opinion == Opinion.GOOD),
     )
@@ -181,4 +233,10 @@ def _format_hours(hours: float) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-_CHECKS: Sequence[Callable[[Services, StudyRow, Decision], str | None]] = (_nothing_judged, _little_judged, _large_run)
+_CHECKS: Sequence[Callable[[Services, StudyRow, Decision], str | None]] = (
+    _nothing_judged,
+    _nothing_to_measure,
+    _further_audit,
+    _little_judged,
+    _large_run,
+)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.spec import Json, Spec
-from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import needs_gpu
@@ -22,6 +22,8 @@ from datagen.workflow.services import LOCK, JobKind, UnitOfWork
 #: one. The number is larger than the number of workers, and small enough to write, list and cancel the shards in
 #: milliseconds.
 AHEAD = 200
+#: Largest number of a batch's shards that are enqueued at once. The recovery scan enqueues the others.
+MAX_QUEUED = 1000
 #: States of a shard that is still to be rendered.
 UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 
@@ -146,6 +148,23 @@ def add_shards(unit: UnitOfWork, batch: BatchRow, shard_size: int, job_kind: Job
         unit.enqueue_after_commit(job_kind, shard.id)
 
 
+def resume_shards(unit: UnitOfWork, batch: BatchRow) -> None:
+    """Make the failed and cancelled shards of a batch pending again; finished ones are kept."""
+    session = unit.session
+    unfinished = (ShardRow.batch_id == batch.id, ShardRow.state.in_([WorkState.FAILED, WorkState.CANCELLED]))
+    shard_ids = session.scalars(select(ShardRow.id).where(*unfinished).order_by(ShardRow.id)).all()
+    pending_values = {"state": WorkState.PENDING, "token": None, "due_at": now(), "error": "", "rendered_count": 0}
+    session.execute(
+        update(ShardRow)
+        .where(*unfinished)
+        .values(**pending_values, attempts=0, waits=0, waiting_since=None)
+        .execution_options(synchronize_session=False)
+    )
+    job_kind = shard_job_kind(str(session.get_one(SpecRow, batch.spec_id).body["engine"]))
+    for shard_id in shard_ids[:MAX_QUEUED]:
+        unit.enqueue_after_commit(job_kind, shard_id)
+
+
 def sharded_until(session: Session, batch: BatchRow) -> int:
     """Return the index of the first sample of a batch that is in no shard yet."""
     last = select(ShardRow.stop).where(ShardRow.batch_id == batch.id).order_by(ShardRow.start.desc()).limit(1)
@@ -163,7 +182,6 @@ def lock_batch(unit: UnitOfWork, batch_id: int) -> BatchRow:
 
 
 def running_batch(session: Session, study_id: int) -> BatchRow | None:
-    """Return the running batch of a study, which has at most one; None if no batch is running."""
-    return session.scalar(
-        select(BatchRow).where(BatchRow.study_id == study_id, BatchRow.state == WorkState.RUNNING).limit(1)
-    )
+    """Return the running or paused batch of a study, which has at most one; None if there is none."""
+    under_way = BatchRow.state.in_([WorkState.RUNNING, WorkState.PAUSED])
+    return session.scalar(select(BatchRow).where(BatchRow.study_id == study_id, under_way).limit(1))

@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs, ProjectKind
-from datagen.domain.lifecycle import StudyEvent, StudyState
+from datagen.domain.lifecycle import StudyEvent, StudyState, next_transition
 from datagen.domain.wording import by_number, counted
 from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refused
 from datagen.label_studio.api.models import Annotation, Task
 from datagen.label_studio.mapping.form_answers import decision as read_decision
-from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
+from datagen.learning.acceptance import sentence_of
+from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.store.tables.studies import StudyRow
@@ -222,6 +223,7 @@ def decide(services: Services, command: DecisionCommand) -> None:
             who=command.who,
             inputs=inputs,
             shard_size=services.shard_size,
+            audit_size=services.audit_size,
             engine_parameters=services.engine_parameters,
             prepared=prepared,
         )
@@ -239,12 +241,14 @@ def decide(services: Services, command: DecisionCommand) -> None:
 
 
 def _audit_entry(wish: Decision, started: BatchRow | None) -> str:
-    """Return a decision as one line: its action, the round or run that it started, and its note."""
+    """Return a decision as one line: its action, what it started, what it stated, and its note."""
     entry = str(wish.action)
     if started is not None:
         default_name = f"{started.kind} {started.number}"
         named = "" if started.name == default_name else f" “{started.name}”"
         entry += f" ({default_name}{named}, {counted(started.count, 'image')})"
+    if wish.action is StudyEvent.APPROVE and started is not None and started.promise is not None:
+        entry += f", stated: {sentence_of(started.promise)}"
     return f"{entry}, note: {' '.join(wish.note.split())}" if wish.note.strip() else entry
 
 
@@ -309,11 +313,17 @@ def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> In
 
     Raises:
         NotReady: inputs are missing or still being read.
-        Refused: the number of images is missing or out of range.
+        Refused: a number is missing or out of range, or the state of the study does not allow *build preview*.
     """
     if wish.action is StudyEvent.APPROVE:
         wish.checked_count(services.max_run_images)
+    if wish.action is StudyEvent.AUDIT:
+        wish.checked_audit_count(services.audit_size)
     if wish.action is StudyEvent.BUILD_PREVIEW:
+        with services.database.read() as session:
+            study = session.get(StudyRow, study_id)
+        if study is not None:
+            next_transition(study.state, wish.action)  # the inputs are not read for a decision that is refused
         inputs = refresh(services, study_id, force=True)
         if inputs.unread:
             unread = f"{counted(inputs.unread, 'input image')} {by_number(inputs.unread, 'is', 'are')}"
@@ -321,11 +331,11 @@ def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> In
         if missing := inputs.missing():
             raise NotReady("a preview cannot be built yet. Missing: " + "; ".join(missing) + ".")
         return inputs
-    if wish.action in (StudyEvent.REFINE, StudyEvent.APPROVE):
+    if wish.action in (StudyEvent.REFINE, StudyEvent.AUDIT, StudyEvent.APPROVE):
         with services.database.read() as session:
             spec = spec_versions.current_spec(session, study_id)
             of_spec = BatchRow.spec_id == (spec.id if spec else None)
-            rounds = session.scalars(select(BatchRow.id).where(of_spec, BatchRow.kind == BatchKind.ROUND)).all()
+            rounds = session.scalars(select(BatchRow.id).where(of_spec, BatchRow.kind.in_(REVIEWED_KINDS))).all()
         for batch_id in rounds:
             verdict_sync.sync_round(services, batch_id)
     return Inputs()
@@ -338,7 +348,7 @@ def _check_engine(services: Services, study_id: int, wish: Decision) -> None:
         EngineError: the engine does not exist, or a parameter is set that belongs to no engine.
         Refused: a problem prevents rendering; the message names it and the remedy.
     """
-    if wish.action not in (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.APPROVE):
+    if wish.action not in (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.AUDIT, StudyEvent.APPROVE):
         return
     with services.database.read() as session:
         study = session.get(StudyRow, study_id)

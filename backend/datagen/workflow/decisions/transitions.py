@@ -17,6 +17,12 @@ from datagen.workflow.decisions import spec_versions
 from datagen.workflow.reviews import review_tasks, verdict_sync
 from datagen.workflow.services import UnitOfWork
 
+_RETRIES = {
+    BatchKind.ROUND: StudyEvent.RETRY_ROUND,
+    BatchKind.AUDIT: StudyEvent.RETRY_AUDIT,
+    BatchKind.RUN: StudyEvent.RETRY_RUN,
+}
+
 
 def advance(unit: UnitOfWork, study: StudyRow, event: StudyEvent, who: str) -> SpecRow | None:
     """Apply the transition of a decision to the study and its newest version, and return that version.
@@ -43,7 +49,7 @@ def revive(unit: UnitOfWork, study: StudyRow, batch: BatchRow, who: str) -> None
         Refused: the study's state does not permit it: the study is stopped, or other work is in progress.
     """
     is_round = batch.kind == BatchKind.ROUND
-    step = next_transition(study.state, StudyEvent.RETRY_ROUND if is_round else StudyEvent.RETRY_RUN)
+    step = next_transition(study.state, _RETRIES[batch.kind])
     version = unit.session.get_one(SpecRow, batch.spec_id)
     earlier = spec_versions.current_spec(unit.session, study.id)
     study.state = step.study

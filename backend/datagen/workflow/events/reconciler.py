@@ -29,6 +29,7 @@ from datagen.store.tables.inputs import InputRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import submit
+from datagen.workflow.generation import spot_checks
 from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.inputs.input_requests import request_reading
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
@@ -175,6 +176,8 @@ def _check(services: Services, project: ProjectRow, counts: Counts, moment: date
                 verdict_sync.sync(services, project.project_id, updated_since=since)
             if reread:
                 verdict_sync.sync_open_rounds(services, project.study_id)
+            if is_new or reread:
+                spot_checks.watch(services, project.study_id)
         case ProjectKind.DECISIONS:
             if is_new:
                 submit.handle_answered_tasks(services, project.project_id, updated_since=since)

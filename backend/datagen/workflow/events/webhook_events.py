@@ -24,6 +24,7 @@ from datagen.store.tables.studies import ProjectRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import submit
 from datagen.workflow.events.verdict_events import TASK_ACTIONS, TASKS_DELETED, read_verdicts
+from datagen.workflow.generation import spot_checks
 from datagen.workflow.inputs import input_requests
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.reviews import verdict_sync
@@ -76,6 +77,13 @@ def _handle_event(services: Services, row: InboxRow) -> Write[InboxRow] | None:
     if row.action == START_TRAINING:
         start_training(services, row, project_row.study_id)
         return None
+    write = _handle_by_project(services, row, project_row)
+    if project_row.kind is ProjectKind.PREVIEWS:
+        spot_checks.watch(services, project_row.study_id)
+    return write
+
+
+def _handle_by_project(services: Services, row: InboxRow, project_row: ProjectRow) -> Write[InboxRow]:
     match project_row.kind:
         case ProjectKind.CONCEPTS | ProjectKind.CANVASES | ProjectKind.BACKGROUNDS:
             with services.unit() as unit:

@@ -27,7 +27,7 @@ from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered, load_engine
 from datagen.workflow import decision_points, sample_mapping
 from datagen.workflow.decisions import batch_end, spec_versions
-from datagen.workflow.generation import batch_status, run_warnings
+from datagen.workflow.generation import batch_status, run_warnings, spot_checks
 from datagen.workflow.generation.contact_sheet import RUN_CELLS, contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.progress import ProgressReporter, reporting_progress
@@ -136,11 +136,11 @@ class RenderJob(LeasedJob[ShardRow]):
     def _sheet(self, row: ShardRow, batch: BatchRow, samples: Sequence[SampleRow]) -> str | None:
         """Store the contact sheet of a batch if this is its first shard, and return the sheet's digest; else None.
 
-        The first shard of a round contains all of its samples. The sheet of a run shows the run's first images.
+        The first shard of a round or an audit contains all of its samples. The sheet of a run shows its first images.
         """
         if row.start != batch.first:
             return None
-        shown_samples = samples if batch.kind == BatchKind.ROUND else samples[:RUN_CELLS]
+        shown_samples = samples if batch.kind.is_reviewed else samples[:RUN_CELLS]
         return contact_sheet(
             self._services.images,
             self._fitted_engines.pictures,
@@ -164,6 +164,8 @@ class RenderJob(LeasedJob[ShardRow]):
         if batch.state == WorkState.RUNNING:
             spec_versions.add_shards(unit, batch, self._services.shard_size, rendered.job_kind)
         unit.session.flush()
+        if batch.kind == BatchKind.RUN and batch.state == WorkState.RUNNING:
+            spot_checks.add(unit, batch, row, rendered.samples, self._services.spot_checks)
         if rendered.sheet is not None:
             batch.sheet = rendered.sheet
         if batch_end.is_rendered(unit.session, batch):

@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.sample import Sample
@@ -90,12 +91,13 @@ def _publish_samples(services: Services, shard_id: int) -> None:
         shard = session.get_one(ShardRow, shard_id)
         batch = shard.batch
         spec, study = batch.spec, batch.study
-        project_kind = ProjectKind.PREVIEWS if batch.kind == BatchKind.ROUND else ProjectKind.DATASET
+        project_kind = ProjectKind.PREVIEWS if batch.kind.is_reviewed else ProjectKind.DATASET
         project_id = _project(services, study.id, project_kind)
         rows = session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)).all()
         if shard.published_at is not None:  # a published sample without a task: a person deleted the task
             rows = [row for row in rows if row.task_id is not None]
-    drafts = [_draft(services, study, spec, batch, row, project_kind) for row in rows]
+        round_number = _shown_round(session, batch)
+    drafts = [_draft(services, study, spec, batch, row, round_number) for row in rows]
     name = batch_name(batch) if project_kind is ProjectKind.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
     task_ids = _ensure_tasks(services, project_id, name, drafts, replace_incomplete=project_kind is ProjectKind.DATASET)
     with services.unit() as unit:
@@ -110,8 +112,9 @@ def _publish_samples(services: Services, shard_id: int) -> None:
         if batch_end.finish(unit, batch):
             return
         decision_points.republish_decisions(unit, batch)
-        if batch.kind == BatchKind.ROUND and batch.state != WorkState.RUNNING:
-            # the round ended before its tasks were created, so they are still open
+        has_ended = batch.kind != BatchKind.SPOT or batch.state == WorkState.CANCELLED
+        if batch.kind.is_reviewed and batch.state != WorkState.RUNNING and has_ended:
+            # it ended before its tasks were created, so they are still open
             unit.add_to_outbox(study.id, OutboxKind.REVIEW_TASKS, batch.id)
 
 
@@ -136,16 +139,30 @@ def _ensure_tasks(
     return task_ids
 
 
+def _shown_round(session: Session, batch: BatchRow) -> int | None:
+    """Return the round to which the review tasks of a batch belong in the lists; None for a run.
+
+    The samples of an audit, and spot checks, are shown as further ones of the version's newest round, whose tab then
+    has them: reviewers are not to judge them otherwise.
+    """
+    if batch.kind in (BatchKind.ROUND, BatchKind.RUN):
+        return batch.number if batch.kind == BatchKind.ROUND else None
+    return session.scalar(
+        select(func.max(BatchRow.number)).where(BatchRow.spec_id == batch.spec_id, BatchRow.kind == BatchKind.ROUND)
+    )
+
+
 def _draft(
-    services: Services, study: StudyRow, spec: SpecRow, batch: BatchRow, row: SampleRow, project_kind: ProjectKind
+    services: Services, study: StudyRow, spec: SpecRow, batch: BatchRow, row: SampleRow, round_number: int | None
 ) -> TaskDraft:
     sample = sample_of(row)
+    project_kind = ProjectKind.PREVIEWS if round_number is not None else ProjectKind.DATASET
     data = {
         "image": services.links.make(sample.image.digest),
         **_columns(batch, sample),
         "study": study.name,
         "version": str(spec.version),
-        batch.kind.value: str(batch.number),
+        **({"run": str(batch.number)} if round_number is None else {"round": str(round_number)}),
         "index": str(shown_number(batch, row.index)),
         "background": sample.provenance.background.name,
     }
@@ -161,7 +178,7 @@ def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
 
     Most of them are shown in the task list, not in the form.
     """
-    if batch.kind == BatchKind.ROUND:
+    if batch.kind.is_reviewed:
         number = f"image {shown_number(batch, sample.provenance.index)}"
         return {"round_size": str(batch.count), "number": number, **review_tasks.EMPTY_COLUMNS}
     return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}

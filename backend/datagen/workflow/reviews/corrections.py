@@ -1,28 +1,29 @@
 """Outlines that reviewers corrected on previews, and the examples that those previews were made from.
 
-A correction changes no label. To change the labels, a person draws the outline of the example, and builds a new preview
-round. The decision page and the notes of the child version therefore name the example whose outline to draw.
+An engine that uses corrections cuts the examples of the next version out along them, and tells so. For other engines
+the decision page and the notes of the child version name the example whose outline to draw. The labels of the samples
+on which the outlines were corrected do not change: samples never do.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datagen.domain.geometry import Box, bounds
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.trace import ConceptChoice
 from datagen.domain.wording import by_number, counted
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.inputs import InputRow
 from datagen.store.tables.reviews import VerdictRow
+from datagen.synthesis.engine import uses_corrections
 from datagen.workflow import decision_points
 from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.reviews.corrected_instances import corrected_instances, instance_of
 from datagen.workflow.sample_mapping import sample_of, shown_number
 
 #: Format of an example's key: the beginning of its photo's digest, and the index of its box.
@@ -64,12 +65,17 @@ class Corrections:
     images: tuple[ReviewedImage, ...]
     #: the examples whose outlines were corrected; empty if the engine does not record them
     examples: tuple[Example, ...]
+    #: number of the outlines that overlap no synthesized object
+    without_object: int
+    #: whether *refine* uses them
+    are_used: bool
+    engine: str
 
 
 def corrections_of(session: Session, batch: BatchRow) -> Corrections | None:
     """Return the corrections on a round; None if there are none."""
     rows = session.execute(
-        select(SampleRow.id, SampleRow.index, SampleRow.task_id, VerdictRow.outlines)
+        select(SampleRow.id, SampleRow.index, SampleRow.task_id, VerdictRow.outlines, VerdictRow.kept_outlines)
         .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
         .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
         .order_by(SampleRow.index, VerdictRow.annotation_id)
@@ -80,28 +86,43 @@ def corrections_of(session: Session, batch: BatchRow) -> Corrections | None:
     previews = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
     images = [
         ReviewedImage(number=shown_number(batch, index), task_id=task_id, project_id=previews)
-        for _, index, task_id, _ in corrected
+        for _, index, task_id, *_ in corrected
     ]
-    choices = [
-        choice
-        for sample_id, _, _, outlines in corrected
-        for outline in outlines
-        if (choice := _concept_of(session.get_one(SampleRow, sample_id), _bounds_of(outline))) is not None
-    ]
+    choices: list[ConceptChoice] = []
+    without_object = 0
+    for sample_id, _, _, outlines, kept in corrected:
+        sample = sample_of(session.get_one(SampleRow, sample_id))
+        without_object += sum(1 for outline in outlines if instance_of(sample, outline) is None)
+        traces = sample.provenance.trace.instances
+        for instance in corrected_instances(sample, outlines, kept):
+            choice = traces[instance.instance].concept if instance.instance < len(traces) else None
+            choices += [choice] if choice is not None else []
+    engine = str(batch.spec.body["engine"])
     return Corrections(
         outlines=sum(len(row.outlines) for row in corrected),
         images=tuple(dict.fromkeys(images)),
         examples=tuple(_example(session, batch.study_id, choice) for choice in dict.fromkeys(choices)),
+        without_object=without_object,
+        are_used=uses_corrections(engine),
+        engine=engine,
     )
 
 
 def sentence(corrections: Corrections) -> str:
-    """Return the corrections, and what to do with them, as sentences."""
+    """Return what the notes of the engine's refinement do not tell about corrections, as sentences; empty if nothing.
+
+    They tell about every corrected object if the engine uses corrections.
+    """
+    if corrections.are_used:
+        count = corrections.without_object
+        overlap = f"{counted(count, 'corrected outline')} {by_number(count, 'overlaps', 'overlap')}"
+        return f"{overlap} no synthesized object, and {by_number(count, 'is', 'are')} not used." if count else ""
     numbers = [str(image.number) for image in corrections.images]
     return (
         f"{counted(corrections.outlines, 'outline')} {by_number(corrections.outlines, 'was', 'were')} corrected "
-        f"({by_number(len(numbers), 'image', 'images')} {_listed(numbers)}). Corrections do not change labels yet: "
-        f"draw {by_number(corrections.outlines, 'that outline', 'those outlines')} on "
+        f"({by_number(len(numbers), 'image', 'images')} {_listed(numbers)}). The engine "
+        f"“{corrections.engine}” does not use corrections: draw "
+        f"{by_number(corrections.outlines, 'that outline', 'those outlines')} on "
         f"{_examples_text(corrections.examples)} in the project Concepts, and build a preview."
     )
 
@@ -114,39 +135,6 @@ def _examples_text(examples: Sequence[Example]) -> str:
 
 def _listed(items: Sequence[str], comma: str = ", ") -> str:
     return comma.join(items[:-1]) + (" and " if len(items) > 1 else "") + items[-1]
-
-
-def _concept_of(row: SampleRow, drawn: Box) -> ConceptChoice | None:
-    """Return the example that a corrected instance was made from; None if the engine does not record it.
-
-    The instance is the one whose box overlaps ``drawn`` most, or lies nearest to it. ``drawn`` is the bounding box of
-    the corrected outline.
-    """
-    sample = sample_of(row)
-    traces = sample.provenance.trace.instances
-    candidates = [
-        (-_overlap(instance.box, drawn), _distance(instance.box, drawn), number)
-        for number, instance in enumerate(sample.instances)
-        if number < len(traces)
-    ]
-    return traces[min(candidates)[2]].concept if candidates else None
-
-
-def _bounds_of(outline: Mapping[str, Any]) -> Box:
-    """Return the bounding box of an outline in ``VerdictRow.outlines``."""
-    return bounds([(x, y) for x, y in outline["points"]])
-
-
-def _overlap(one: Box, other: Box) -> float:
-    width = min(one.right, other.right) - max(one.x, other.x)
-    height = min(one.bottom, other.bottom) - max(one.y, other.y)
-    return max(width, 0.0) * max(height, 0.0)
-
-
-def _distance(one: Box, other: Box) -> float:
-    across = (one.x + one.right - other.x - other.right) / 2
-    down = (one.y + one.bottom - other.y - other.bottom) / 2
-    return across**2 + down**2
 
 
 def _example(session: Session, study_id: int, choice: ConceptChoice) -> Example:

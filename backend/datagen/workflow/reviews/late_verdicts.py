@@ -24,16 +24,17 @@ from datagen.store.tables.reviews import DecisionRow, VerdictRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateVerdicts:
-    """The late verdicts on one round."""
+    """The late verdicts on one round or audit."""
 
-    round_number: int
-    #: the state of the round's version
+    #: the kind and the number of the round or audit
+    batch: str
+    #: the state of its version
     state: SpecState
     count: int
 
 
 def late(session: Session, decision: DecisionRow) -> list[LateVerdicts]:
-    """Return the late verdicts that a decision page shows, counted by round; the oldest round is first.
+    """Return the late verdicts that a decision page shows, counted by round or audit; the oldest is first.
 
     A page shows those on its own round, and those that arrived while its decision was the next one to make.
     """
@@ -41,20 +42,20 @@ def late(session: Session, decision: DecisionRow) -> list[LateVerdicts]:
         select(DecisionRow).where(DecisionRow.study_id == decision.study_id, DecisionRow.number == decision.number - 1)
     )
     rows = session.execute(
-        select(BatchRow.id, BatchRow.number, SpecRow.state, VerdictRow.updated_at)
+        select(BatchRow.id, BatchRow.kind, BatchRow.number, SpecRow.state, VerdictRow.updated_at)
         .select_from(VerdictRow)
         .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
         .join(BatchRow, BatchRow.id == SampleRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
         .where(BatchRow.study_id == decision.study_id, or_(VerdictRow.late, VerdictRow.changed_late))
-        .order_by(BatchRow.number)
+        .order_by(BatchRow.id)
     )
     counts = Counter(
-        (number, state)
-        for batch_id, number, state, arrived_at in rows
+        (f"{kind} {number}", state)
+        for batch_id, kind, number, state, arrived_at in rows
         if batch_id == decision.batch_id or _is_news(batch_id, arrived_at, previous, decision)
     )
-    return [LateVerdicts(round_number=number, state=state, count=count) for (number, state), count in counts.items()]
+    return [LateVerdicts(batch=batch, state=state, count=count) for (batch, state), count in counts.items()]
 
 
 def _is_news(batch_id: int, arrived_at: str, previous: DecisionRow | None, decision: DecisionRow) -> bool:

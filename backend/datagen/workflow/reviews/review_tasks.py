@@ -21,12 +21,13 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.mapping.form_answers import is_closing, verdict
-from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.reviews.verdict_rows import takes_verdicts
 from datagen.workflow.sample_mapping import shown_number
 from datagen.workflow.services import Services, UnitOfWork
 
@@ -35,6 +36,8 @@ from datagen.workflow.services import Services, UnitOfWork
 EMPTY_COLUMNS: Mapping[str, str] = {"status": "to review", "verdict": "", "reasons": "", "comment": ""}
 #: The end of the status of a closed task. The heading of the task shows the status.
 _TOO_LATE = "a verdict no longer counts"
+#: The status of a sample on which verdicts disagree that have to agree.
+_DISPUTED = "good and bad, so none counts"
 #: Longest comment in the task list, in characters. The annotation contains the full comment.
 _LONGEST_COMMENT = 200
 #: State of a version → the status of its review tasks, which says why its rounds accept no more verdicts.
@@ -45,6 +48,8 @@ _CLOSED_BECAUSE = {
     SpecState.STOPPED: "closed: stopped",
     SpecState.FAILED: "closed: failed",
 }
+#: The status of the samples of an audit that ended while its version is under review, and of ended spot checks.
+_ENDED = "closed: cancelled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +65,9 @@ class _Round:
 
 
 def request(unit: UnitOfWork, spec: SpecRow) -> None:
-    """Add outbox rows, so that the review tasks of a version's rounds are updated after this transaction."""
+    """Add outbox rows, so that the review tasks of a version's rounds and audits are updated after this transaction."""
     rounds = unit.session.scalars(
-        select(BatchRow.id).where(BatchRow.spec_id == spec.id, BatchRow.kind == BatchKind.ROUND)
+        select(BatchRow.id).where(BatchRow.spec_id == spec.id, BatchRow.kind.in_(REVIEWED_KINDS))
     )
     for batch_id in rounds:
         unit.add_to_outbox(spec.study_id, OutboxKind.REVIEW_TASKS, batch_id)
@@ -107,7 +112,9 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     if project_id is None:
         return None
     state = session.get_one(SpecRow, batch.spec_id).state
-    closed_because = None if verdict_sync.takes_verdicts(state) else _CLOSED_BECAUSE[state]
+    closed_because = None
+    if not takes_verdicts(state, batch.kind, batch.state):
+        closed_because = _ENDED if batch.kind == BatchKind.SPOT else _CLOSED_BECAUSE.get(state, _ENDED)
     verdicts: dict[str, list[VerdictRow]] = {}
     numbers: dict[str, int] = {}
     rows = session.execute(
@@ -119,12 +126,15 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     for key, index, row in rows:
         numbers[key] = shown_number(batch, index)
         verdicts.setdefault(key, []).extend([row] if row is not None else [])
-    effective = set(
-        session.scalars(
-            select(VerdictRow.annotation_id)
-            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-            .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
+    in_time, effective = (
+        set(
+            session.scalars(
+                select(VerdictRow.annotation_id)
+                .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
+                .where(SampleRow.batch_id == batch.id, condition)
+            )
         )
+        for condition in (verdict_sync.verdicts_in_time(), verdict_sync.effective_verdicts())
     )
     return _Round(
         project_id=project_id,
@@ -136,25 +146,30 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
                 "index": str(numbers[key]),
                 "number": f"image {numbers[key]}",
                 "round_size": str(batch.count),
-                **_columns(sample_verdicts, effective, closed_because),
+                **_columns(sample_verdicts, in_time, effective, closed_because),
             }
             for key, sample_verdicts in verdicts.items()
         },
     )
 
 
-def _columns(verdicts: Sequence[VerdictRow], effective: set[int], closed_because: str | None) -> dict[str, str]:
+def _columns(
+    verdicts: Sequence[VerdictRow], in_time_ids: set[int], effective_ids: set[int], closed_because: str | None
+) -> dict[str, str]:
     """Return the columns of one sample in the task list.
 
     Args:
-        verdicts: all verdicts on the sample. If no verdict counts, the late ones are shown and marked as late.
-        effective: the annotation ids of the verdicts that count.
+        verdicts: all verdicts on the sample. If none is in time, the late ones are shown and marked as late.
+        in_time_ids: the annotation ids of the verdicts that are in time.
+        effective_ids: the annotation ids of the verdicts that count.
         closed_because: why the round accepts no more verdicts; None while it accepts some.
     """
-    in_time = [row for row in verdicts if row.annotation_id in effective]
+    in_time = [row for row in verdicts if row.annotation_id in in_time_ids]
     late = [row for row in verdicts if row.late]
     if any(row.changed_late for row in in_time):
         status = "reviewed; changed too late, counts as it was"
+    elif in_time and not any(row.annotation_id in effective_ids for row in in_time):
+        status = f"reviewed; {_DISPUTED}; {closed_because}" if closed_because else f"reviewed; {_DISPUTED}"
     elif in_time:
         status = f"reviewed; {closed_because}" if closed_because else "reviewed"
     elif late:

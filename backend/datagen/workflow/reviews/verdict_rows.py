@@ -19,8 +19,8 @@ from datagen.domain.geometry import Polygon
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task, stamp
 from datagen.label_studio.mapping.form_answers import verdict
-from datagen.label_studio.mapping.regions import redrawn_outlines
-from datagen.store.tables.base import OutboxKind, WorkState, now
+from datagen.label_studio.mapping.regions import outlines_left, redrawn_outlines
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import VerdictRow
@@ -30,8 +30,8 @@ from datagen.workflow.services import Services, UnitOfWork
 
 log = structlog.get_logger()
 
-#: The states of a version in which its rounds accept verdicts. A verdict that is given in any other state is late, and
-#: does not count.
+#: The states of a version in which its rounds and audits accept verdicts. A verdict that is given in any other state is
+#: late, and does not count.
 OPEN = (SpecState.RENDERING, SpecState.REVIEW)
 #: Value of ``VerdictRow.task_id`` if the task was lost with its project. Task ids of Label Studio begin at 1.
 NOWHERE = 0
@@ -102,6 +102,16 @@ def keep(services: Services, study_id: int, read: TasksRead) -> list[int]:
     return outdated
 
 
+def takes_verdicts(spec_state: SpecState, kind: BatchKind, batch_state: WorkState) -> bool:
+    """Return whether verdicts on a batch of that kind and state, of a version in that state, count.
+
+    The samples of an audit that was cancelled or failed may be in Label Studio, although its version is under review.
+    Spot checks are those of an accepted version.
+    """
+    has_ended = batch_state in (WorkState.CANCELLED, WorkState.FAILED)
+    return not has_ended and (kind == BatchKind.SPOT or spec_state in OPEN)
+
+
 def full_samples(session: Session, batch_id: int) -> list[int]:
     """Return the indices of a round's samples that have ``MAX_VERDICTS`` verdicts or more."""
     on_own = or_(VerdictRow.task_id.is_(None), VerdictRow.task_id == SampleRow.task_id)
@@ -167,20 +177,26 @@ def _read(task: Task, shown: _ShownLabels | None) -> _Reading:
                 "opinion": answer.opinion,
                 "reasons": sorted(answer.reasons),
                 "comment": answer.comment[:4000],
-                "outlines": _redrawn(annotation.result, shown) if shown is not None else [],
+                **_outlines(annotation.result, shown),
                 "reviewer": annotation.completed_by,
                 "updated_at": annotation.updated_at,
+                "given_at": annotation.updated_at,
                 "copy_of": annotation.copied_from,
             }
     return _Reading(task.id, task.is_finished, verdicts)
 
 
-def _redrawn(result: Sequence[Any], shown: _ShownLabels) -> list[dict[str, Any]]:
-    """Return the outlines in a result that differ from those shown, in the form of ``VerdictRow.outlines``."""
-    drawn = redrawn_outlines(result, shown.width, shown.height, shown.labels, shown.outlines)
-    return [
-        {"label": label, "points": [[round(x, 2), round(y, 2)] for x, y in outline.points]} for label, outline in drawn
-    ]
+def _outlines(result: Sequence[Any], shown: _ShownLabels | None) -> dict[str, Any]:
+    """Return the outlines that differ from those shown, and which of those are left, as ``VerdictRow`` stores them."""
+    drawn, left = [], []
+    if shown is not None:
+        size_and_labels = (shown.width, shown.height, shown.labels, shown.outlines)
+        drawn = [
+            {"label": label, "points": [[round(x, 2), round(y, 2)] for x, y in outline.points]}
+            for label, outline in redrawn_outlines(result, *size_and_labels)
+        ]
+        left = list(outlines_left(result, *size_and_labels)) if drawn else []
+    return {"outlines": drawn, "kept_outlines": left}
 
 
 def _keep_samples(
@@ -217,8 +233,10 @@ def _keep_samples(
         for batch_id in sorted({row.batch_id for row in changed}):
             republish_decisions(unit, unit.session.get_one(BatchRow, batch_id))
             unit.add_to_outbox(study_id, OutboxKind.REVIEW_TASKS, batch_id)
-        if any(sample.late for sample in loaded):
-            republish_open_decision(unit, study_id)  # its page shows that these verdicts do not count
+        audited = any(sample.row.batch.kind == BatchKind.AUDIT for sample in loaded)
+        if audited or any(sample.late for sample in loaded):
+            # its page shows what all audits promise, and that late verdicts do not count
+            republish_open_decision(unit, study_id)
     return outdated
 
 
@@ -239,7 +257,7 @@ def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdic
         rows[row.sample_id].append(row)
     columns = (SampleRow.batch_id, SampleRow.shard_id, SampleRow.task_id, SampleRow.verdict_change)
     samples = session.execute(
-        select(SampleRow, SpecRow.state, ShardRow.published_at)
+        select(SampleRow, SpecRow.state, BatchRow.kind, BatchRow.state, ShardRow.published_at)
         .options(load_only(*columns))
         .join(BatchRow, BatchRow.id == SampleRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
@@ -247,10 +265,9 @@ def _load(session: Session, sample_ids: Sequence[int]) -> Iterator[_SampleVerdic
         .where(SampleRow.id.in_(sample_ids))
         .order_by(SampleRow.id)
     ).all()
-    for sample, state, published_at in samples:
-        yield _SampleVerdicts(
-            session, sample, rows[sample.id], late=state not in OPEN, published=published_at is not None
-        )
+    for sample, spec_state, kind, batch_state, published_at in samples:
+        is_late = not takes_verdicts(spec_state, kind, batch_state)
+        yield _SampleVerdicts(session, sample, rows[sample.id], late=is_late, published=published_at is not None)
 
 
 class _SampleVerdicts:

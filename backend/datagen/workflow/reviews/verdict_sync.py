@@ -20,22 +20,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from datagen.domain.inputs import ProjectKind
-from datagen.domain.lifecycle import SpecState
-from datagen.domain.verdict import Opinion, Reason, Verdict
-from datagen.store.tables.base import BatchKind, OutboxKind
+from datagen.domain.verdict import Opinion, Reason, Verdict, VerdictRule
+from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.synthesis.engine import ReviewedSample
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
+from datagen.workflow.reviews.corrected_instances import corrected_instances
 from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, TasksRead, keep
-from datagen.workflow.sample_mapping import trace_of
+from datagen.workflow.sample_mapping import sample_of, trace_of
 from datagen.workflow.services import Services, UnitOfWork
+from datagen.workflow.study_options import DEFAULTS
 
 
 def sync_tasks(services: Services, project_id: int, task_ids: Sequence[int]) -> None:
@@ -70,7 +71,7 @@ def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> 
             select(SampleRow.batch_id, SampleRow.task_id, VerdictRow.task_id)
             .outerjoin(VerdictRow, VerdictRow.sample_id == SampleRow.id)
             .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-            .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+            .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS))
         )
         rounds = {batch_id for batch_id, *row_task_ids in rows if deleted.intersection(row_task_ids)}
     for batch_id in sorted(rounds):
@@ -78,15 +79,21 @@ def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> 
 
 
 def sync_open_rounds(services: Services, study_id: int) -> None:
-    """Read every review task of the study's rounds that still accept verdicts, and write their verdicts."""
+    """Read every review task of the batches that still accept verdicts, and write their verdicts."""
     with services.database.read() as session:
         rounds = session.scalars(
             select(BatchRow.id)
             .join(SpecRow, SpecRow.id == BatchRow.spec_id)
-            .where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND, SpecRow.state.in_(OPEN))
+            .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS), _accepts_verdicts())
         ).all()
     for batch_id in rounds:
         sync_round(services, batch_id)
+
+
+def _accepts_verdicts() -> ColumnElement[bool]:
+    """Return the condition for batches of which ``takes_verdicts`` is true, and some that ended."""
+    is_checked = and_(BatchRow.kind == BatchKind.SPOT, BatchRow.state == WorkState.DONE)
+    return or_(SpecRow.state.in_(OPEN), is_checked)
 
 
 def sync_round(services: Services, batch_id: int) -> None:
@@ -143,14 +150,9 @@ def sync(services: Services, project_id: int, **which: Any) -> None:
         which = {"ids": outdated}
 
 
-def takes_verdicts(state: SpecState) -> bool:
-    """Return whether verdicts on a version in that state count."""
-    return state in OPEN
-
-
 def open_again(session: Session, spec_id: int) -> None:
     """Make the late verdicts on a version count. The version accepts verdicts again, because its decision failed."""
-    rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind == BatchKind.ROUND)
+    rounds = select(BatchRow.id).where(BatchRow.spec_id == spec_id, BatchRow.kind.in_(REVIEWED_KINDS))
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(late=False, changed_late=False))
 
@@ -161,7 +163,7 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
     The verdicts on the old tasks continue to count, because no person deleted them.
     """
     session = unit.session
-    rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
+    rounds = select(BatchRow.id).where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS))
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(rounds))
     session.execute(update(VerdictRow).where(VerdictRow.sample_id.in_(samples)).values(task_id=NOWHERE))
     session.execute(update(SampleRow).where(SampleRow.batch_id.in_(rounds)).values(task_id=None))
@@ -174,7 +176,8 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
     for shard in shards:
         shard.published_at = None
         unit.add_to_outbox(study_id, OutboxKind.SAMPLES, shard.id)
-        unit.add_to_outbox(study_id, OutboxKind.TABS, shard.batch_id)
+        if shard.batch.kind == BatchKind.ROUND:
+            unit.add_to_outbox(study_id, OutboxKind.TABS, shard.batch_id)
 
 
 def batch_name(batch: BatchRow) -> str:
@@ -182,26 +185,56 @@ def batch_name(batch: BatchRow) -> str:
     return f"{batch.kind}-{batch.study_id}-{batch.number}"
 
 
-def effective_verdicts() -> ColumnElement[bool]:
-    """Return the condition for verdicts that count.
-
-    A verdict counts if it is not late, and if it is the first of an original annotation and its copies.
+def verdicts_in_time(row: type[VerdictRow] = VerdictRow) -> ColumnElement[bool]:
+    """Return the condition for verdicts that are not late, and are the first of an original and its copies.
 
     Each subquery uses an index. Without it, the time would be quadratic in the number of a sample's verdicts.
+
+    Args:
+        row: ``VerdictRow``, or an alias of it.
     """
     original, copy = aliased(VerdictRow), aliased(VerdictRow)
     of_original = exists().where(
-        original.sample_id == VerdictRow.sample_id,
-        original.annotation_id == VerdictRow.copy_of,
+        original.sample_id == row.sample_id,
+        original.annotation_id == row.copy_of,
         original.late.is_(False),
     )
     of_earlier_copy = exists().where(
-        copy.sample_id == VerdictRow.sample_id,
-        copy.copy_of == VerdictRow.copy_of,
-        copy.annotation_id < VerdictRow.annotation_id,
+        copy.sample_id == row.sample_id,
+        copy.copy_of == row.copy_of,
+        copy.annotation_id < row.annotation_id,
         copy.late.is_(False),
     )
-    return and_(VerdictRow.late.is_(False), ~of_original, ~of_earlier_copy)
+    return and_(row.late.is_(False), ~of_original, ~of_earlier_copy)
+
+
+def effective_verdicts() -> ColumnElement[bool]:
+    """Return the condition for verdicts that count: they are in time, and the study's ``VerdictRule`` counts them."""
+    other = aliased(VerdictRow)
+    is_newer = or_(
+        other.given_at > VerdictRow.given_at,
+        and_(other.given_at == VerdictRow.given_at, other.annotation_id > VerdictRow.annotation_id),
+    )
+    rule = func.coalesce(
+        select(StudyRow.verdict_rule)
+        .join(BatchRow, BatchRow.study_id == StudyRow.id)
+        .join(SampleRow, SampleRow.batch_id == BatchRow.id)
+        .where(SampleRow.id == VerdictRow.sample_id)
+        .correlate(VerdictRow)
+        .scalar_subquery(),
+        DEFAULTS.verdict_rule,
+    )
+    #: for each rule, the other verdict on the sample that keeps a verdict from counting
+    against: dict[VerdictRule, ColumnElement[bool]] = {
+        VerdictRule.NEWEST: is_newer,
+        VerdictRule.FIRST: other.annotation_id < VerdictRow.annotation_id,
+        VerdictRule.ALL_AGREE: other.opinion != VerdictRow.opinion,
+    }
+    counts = [rule == VerdictRule.EACH]
+    for chosen, is_against in against.items():
+        others = exists().where(other.sample_id == VerdictRow.sample_id, verdicts_in_time(other), is_against)
+        counts.append(and_(rule == chosen, ~others))
+    return and_(verdicts_in_time(), or_(*counts))
 
 
 def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
@@ -212,11 +245,14 @@ def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
         .where(SampleRow.batch_id == batch_id, effective_verdicts())
         .order_by(SampleRow.index, VerdictRow.annotation_id)
     ).all()
-    samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == batch_id))
-    traces = {sample.id: trace_of(sample) for sample in samples}
+    samples = {row.id: row for row in session.scalars(select(SampleRow).where(SampleRow.batch_id == batch_id))}
+    traces = {sample_id: trace_of(row) for sample_id, row in samples.items()}
     return [
         ReviewedSample(
             trace=traces[sample_id],
+            corrected=corrected_instances(sample_of(samples[sample_id]), row.outlines, row.kept_outlines)
+            if row.outlines
+            else (),
             verdict=Verdict(
                 opinion=Opinion(row.opinion), reasons=frozenset(map(Reason, row.reasons)), comment=row.comment
             ),

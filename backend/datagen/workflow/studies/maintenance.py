@@ -15,7 +15,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import by_number, counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store import leases
-from datagen.store.tables.base import BatchKind, LeasedRow, OutboxKind, WorkState, now
+from datagen.store.tables.base import BatchKind, LeasedRow, OutboxKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, ProposalRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
@@ -26,9 +26,6 @@ from datagen.workflow.decisions import spec_versions, transitions
 from datagen.workflow.decisions.spec_versions import running_batch
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study
-
-#: Largest number of a batch's shards that are enqueued at once. The recovery scan enqueues the others.
-MAX_QUEUED = 1000
 
 log = structlog.get_logger()
 
@@ -129,18 +126,7 @@ def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
             "taken up again; go on at the newest decision task"
         )
     transitions.revive(unit, study, failed, who)
-    unfinished = (ShardRow.batch_id == failed.id, ShardRow.state.in_([WorkState.FAILED, WorkState.CANCELLED]))
-    unfinished_ids = session.scalars(select(ShardRow.id).where(*unfinished).order_by(ShardRow.id)).all()
-    pending_values = {"state": WorkState.PENDING, "token": None, "due_at": now(), "error": "", "rendered_count": 0}
-    session.execute(
-        update(ShardRow)
-        .where(*unfinished)
-        .values(**pending_values, attempts=0, waits=0, waiting_since=None)
-        .execution_options(synchronize_session=False)
-    )
-    job_kind = spec_versions.shard_job_kind(str(session.get_one(SpecRow, failed.spec_id).body["engine"]))
-    for shard_id in unfinished_ids[:MAX_QUEUED]:
-        unit.enqueue_after_commit(job_kind, shard_id)
+    spec_versions.resume_shards(unit, failed)
     done = (ShardRow.batch_id == failed.id, ShardRow.state == WorkState.DONE)
     kept_count = session.scalar(select(func.count()).where(*done)) or 0
     batch_name = f"{failed.kind} {failed.number}"
@@ -168,8 +154,11 @@ def mend_links(services: Services, name: str) -> MendedLinks:
         for decision_id in decisions:
             unit.add_to_outbox(study_id, OutboxKind.DECISION, decision_id)
         done.decisions = len(decisions)
+        previews = project_of(unit.session, study_id, ProjectKind.PREVIEWS)
         projects = {
-            BatchKind.ROUND: project_of(unit.session, study_id, ProjectKind.PREVIEWS),
+            BatchKind.ROUND: previews,
+            BatchKind.AUDIT: previews,
+            BatchKind.SPOT: previews,
             BatchKind.RUN: project_of(unit.session, study_id, ProjectKind.DATASET),
         }
     for kind, project_id in projects.items():

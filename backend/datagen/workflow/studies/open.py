@@ -109,7 +109,10 @@ def open_study(
             unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
             engine_before, study.engine = study.engine, engine
         if options is not None:
+            rule_before = study_options.options_of(study).verdict_rule
             study_options.keep(study, options)
+            if (rule := study_options.options_of(study).verdict_rule) != rule_before:
+                unit.note(study, "datagen provision", f"verdicts count by the rule “{rule}”, before “{rule_before}”")
         previews_before = decision_points.project_of(unit.session, study.id, ProjectKind.PREVIEWS)
         unit.session.execute(
             delete(ProjectRow).where(

@@ -28,6 +28,7 @@ CONTROLS = {
     },
     ProjectKind.DECISIONS: {
         "action": "Choices",
+        "audit_count": "Number",
         "count": "Number",
         "name": "TextArea",
         "note": "TextArea",

@@ -18,6 +18,7 @@ from jinja2 import UndefinedError
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.workflow.decision_tasks.decision_template import render
 from datagen.workflow.decision_tasks.decision_view import DecisionView, LateVerdicts
+from datagen.workflow.decision_tasks.reviewers_view import DisputedImage
 from datagen.workflow.reviews.corrections import ReviewedImage
 
 HOSTILE = "<b>&\"'"
@@ -189,8 +190,10 @@ def test_numbers_of_many_images_end_with_and_more() -> None:
     shown = filled_view(0).round
     assert shown is not None
     assert shown.review is not None
-    disputed = tuple(ReviewedImage(number=n, task_id=n + 100, project_id=7) for n in range(1, 14))
-    shown = replace(shown, review=replace(shown.review, disputed=disputed))
+    images = (ReviewedImage(number=n, task_id=n + 100, project_id=7) for n in range(1, 14))
+    disputed = tuple(DisputedImage(image=image, opinions=()) for image in images)
+    reviewers = replace(shown.review.reviewers, disputed=disputed, images=13, verdicts=26)
+    shown = replace(shown, review=replace(shown.review, reviewers=reviewers))
     view = replace(empty_view(), round=shown)
     assert '<a href="/projects/7/data?task=105" target="_blank">5</a>, ' in render(view)
     text = text_of(view)
@@ -198,7 +201,7 @@ def test_numbers_of_many_images_end_with_and_more() -> None:
 
 
 def test_one_late_verdict_is_named_in_the_singular() -> None:
-    late = LateVerdicts(round_number=2, count=1, outcome="it was refined")
+    late = LateVerdicts(batch="round 2", count=1, outcome="it was refined")
     assert "1 verdict on round 2 came or changed after it was refined; it is kept, and does not count." in text_of(
         replace(empty_view(), late=(late,))
     )

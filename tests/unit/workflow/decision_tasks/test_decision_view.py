@@ -12,7 +12,9 @@ from sqlalchemy import select, update
 
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, ProjectKind, Role
 from datagen.domain.lifecycle import StudyEvent, StudyState
+from datagen.domain.verdict import VerdictRule
 from datagen.imaging.png_encoder import encode_png
+from datagen.learning.agreement import MIN_COMMON
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.messages import OutboxRow
@@ -29,7 +31,8 @@ from datagen.workflow.decision_tasks.decision_view import (
     view_of,
 )
 from datagen.workflow.decision_tasks.inputs_view import RoleCount, UnlabelledImages
-from datagen.workflow.decision_tasks.round_view import Comment, ReasonCount, Review
+from datagen.workflow.decision_tasks.reviewers_view import Comment, Reviewers
+from datagen.workflow.decision_tasks.round_view import ReasonCount, Review
 from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.contact_sheet import MAX_CELLS
 from datagen.workflow.reviews.corrections import ReviewedImage
@@ -239,14 +242,22 @@ def test_change_that_label_studio_refused_is_shown_with_its_reason(study: Study)
 def test_round_without_verdicts_waits_for_all_of_them(study: Study) -> None:
     shown = view(study)
     assert shown.round is not None
-    assert (shown.round.number, shown.round.version, shown.round.count) == (1, 1, ROUND)
+    assert (str(shown.round.name), shown.round.version, shown.round.count) == ("preview round 1", 1, ROUND)
     assert (shown.round.good, shown.round.bad, shown.round.judged, shown.round.problem) == (0, 0, 0, "")
     assert shown.round.review == Review(
         is_open=True,
         left=ROUND,
         deleted=0,
         project_id=study.projects[ProjectKind.PREVIEWS],
-        disputed=(),
+        reviewers=Reviewers(
+            verdicts=0,
+            images=0,
+            rule=VerdictRule.EACH,
+            disputed=(),
+            pairs=(),
+            other_pairs=0,
+            min_common=MIN_COMMON,
+        ),
         wrong=(),
         noted=(),
         full=(),
@@ -276,10 +287,12 @@ def test_verdicts_are_counted_with_their_reasons_and_comments(study: Study) -> N
     review = shown.round.review
     assert review is not None
     first = ReviewedImage(number=1, task_id=tasks[0].id, project_id=study.projects[ProjectKind.PREVIEWS])
-    assert (review.left, review.disputed) == (0, (first,))
+    assert (review.left, [disputed.image for disputed in review.reviewers.disputed]) == (0, [first])
     assert review.wrong == (ReasonCount(reason="too small", count=2), ReasonCount(reason="edges show", count=1))
     assert review.noted == (ReasonCount(reason="too strong", count=1),)
-    assert shown.round.details.comments == (Comment(image=first, text="a halo"),)
+    assert shown.round.details.comments == (
+        Comment(image=first, reviewer=study.studio.email, text="a halo", counts=True),
+    )
     assert title_of(shown).endswith(f"2 good, 2 bad on 3 of {ROUND}")
 
 
@@ -322,7 +335,7 @@ def test_late_verdicts_are_shown_with_the_decision_that_preceded_them(study: Stu
     study.decide(StudyEvent.REFINE)
     study.studio.client.annotate(tasks[0].id, verdict_result("good"))
     study.studio.settle()
-    late = LateVerdicts(round_number=1, count=1, outcome="it was refined")
+    late = LateVerdicts(batch="round 1", count=1, outcome="it was refined")
     decided, newest = view(study, 1), view(study)
     assert decided.late == newest.late == (late,)
     assert decided.round is not None

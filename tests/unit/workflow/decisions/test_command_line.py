@@ -23,8 +23,8 @@ from studio import Study
 #: Names of studies that a shell or the command line could take for something else.
 NAMES = ["plates", "Brushed plates", "O'Brien's $HOME `x`", "-n", "--count"]
 #: What the form holds: Label Studio sends the number of images with every action.
-FORM = {"count": 200, "name": "night shift", "note": "looks “good”; it's --fine"}
-CONFIRMABLE = (StudyEvent.REFINE, StudyEvent.APPROVE)
+FORM = {"count": 200, "audit_count": 30, "name": "night shift", "note": "looks “good”; it's --fine"}
+CONFIRMABLE = (StudyEvent.REFINE, StudyEvent.AUDIT, StudyEvent.APPROVE)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,11 +32,10 @@ CONFIRMABLE = (StudyEvent.REFINE, StudyEvent.APPROVE)
 def test_command_of_every_action_is_accepted_with_what_the_form_held(action: StudyEvent, name: str) -> None:
     wish = Decision(action=action, **FORM)
     command, given = parsed(command_of(name, wish, confirm=action in CONFIRMABLE))
-    assert command == str(action).replace("build ", "")
+    assert command == {"build preview": "preview", "audit": "audit-samples", "go on": "resume"}.get(action, action)
     assert (given["name"], given["note"]) == (name, FORM["note"])
-    assert (given.get("count"), given.get("run_name")) == (
-        (200, "night shift") if action is StudyEvent.APPROVE else (None, None)
-    )
+    expected = {StudyEvent.AUDIT: (30, None), StudyEvent.APPROVE: (200, "night shift")}
+    assert (given.get("count"), given.get("run_name")) == expected.get(action, (None, None))
     assert given.get("confirm", True)
 
 
@@ -46,8 +45,9 @@ def test_offered_confirmation_keeps_count_name_and_note(studio: FakeStudio, stud
         with pytest.raises(NotConfirmed) as refused:
             study.act(action, **FORM, confirmed=False)
         command, given = parsed(str(refused.value).partition("or run: ")[2])
-        assert (command, given["name"], given["note"], given["confirm"]) == (action, study.name, FORM["note"], True)
-        assert given.get("count", 200) == 200
+        assert command == ("audit-samples" if action is StudyEvent.AUDIT else action)
+        assert (given["name"], given["note"], given["confirm"]) == (study.name, FORM["note"], True)
+        assert given.get("count", 200) == (30 if action is StudyEvent.AUDIT else 200)
         assert given.get("run_name", "night shift") == "night shift"
 
 

@@ -32,10 +32,16 @@ ALLOWED = {
     ("previewing", "stop"): ("stopped", ["stopped"], ["round 1 cancelled"]),
     ("reviewing", "build preview"): ("previewing", ["superseded", "rendering"], ["round 1 done", "round 2 running"]),
     ("reviewing", "refine"): ("previewing", ["refined", "rendering"], ["round 1 done", "round 2 running"]),
+    ("reviewing", "audit"): ("auditing", ["review"], ["round 1 done", "audit 1 running"]),
+    ("auditing", "cancel"): ("reviewing", ["review"], ["round 1 done", "audit 1 cancelled"]),
+    ("auditing", "stop"): ("stopped", ["stopped"], ["round 1 done", "audit 1 cancelled"]),
     ("reviewing", "approve"): ("generating", ["accepted"], ["round 1 done", "run 1 running"]),
     ("reviewing", "stop"): ("stopped", ["stopped"], ["round 1 done"]),
     ("generating", "cancel"): ("accepted", ["accepted"], ["round 1 done", "run 1 cancelled"]),
     ("generating", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 cancelled"]),
+    ("paused", "go on"): ("generating", ["accepted"], ["round 1 done", "run 1 running"]),
+    ("paused", "cancel"): ("accepted", ["accepted"], ["round 1 done", "run 1 cancelled"]),
+    ("paused", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 cancelled"]),
     ("accepted", "build preview"): (
         "previewing",
         ["accepted", "rendering"],
@@ -50,13 +56,15 @@ ALLOWED = {
     ("accepted", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 done"]),
     ("stopped", "build preview"): ("previewing", ["stopped", "rendering"], ["round 1 done", "round 2 running"]),
 }
-DECISIONS = ("build preview", "refine", "approve", "cancel", "stop")
+DECISIONS = ("build preview", "refine", "audit", "approve", "go on", "cancel", "stop")
 #: Why every other decision is refused.
 WHY_NOT = {
     "collecting": "no preview round has been made yet. Choose “build preview” first.",
     "previewing": "a preview round is being made. Wait for it, or cancel it.",
-    "reviewing": "a preview round waits for review. Choose “refine”, “approve”, “build preview” or “stop”.",
+    "reviewing": "a preview round waits for review. Choose “refine”, “audit”, “approve”, “build preview” or “stop”.",
+    "auditing": "an audit is being made. Wait for it, or cancel it.",
     "generating": "a generation run is under way. Wait for it, or cancel it.",
+    "paused": "spot checks paused the generation run. Choose “go on”, “cancel” or “stop”.",
     "accepted": "nothing is under way. Choose “approve” for another run, “refine” or “build preview”.",
     "stopped": "the study is stopped. Choose “build preview” to open it again.",
 }
@@ -79,7 +87,7 @@ def prepared(in_state: Callable[[StudyState, Path], Prepared], tmp_path: Path) -
 
 
 def form(decision: str) -> dict[str, Any]:
-    return {"count": 4} if decision == "approve" else {}
+    return {"approve": {"count": 4}, "audit": {"audit_count": 4}}.get(decision, {})
 
 
 def jobs(studio: FakeStudio) -> set[JobRequest]:
@@ -123,12 +131,12 @@ def test_allowed_decision_moves_the_study_and_is_recorded(
     assert study.audit()[-1].startswith(f"tester: {decision}")
     answered = [point for point in study.points() if point.id in open_before]
     assert [(point.action, point.answered_by) for point in answered] == [(decision, "tester")] * len(open_before)
+    ends = {"previewing": "reviewing", "auditing": "reviewing", "generating": "accepted"}
     # while work is under way, nothing waits for a person
     waits = [point.id for point in study.points() if point.action is None]
-    assert len(waits) == (0 if expected_state in ("previewing", "generating") else 1)
+    assert len(waits) == (0 if expected_state in ends else 1)
 
     studio.settle()
-    ends = {"previewing": "reviewing", "generating": "accepted"}
     assert str(study.row().state) == ends.get(expected_state, expected_state)
     assert len([point for point in study.points() if point.action is None]) == 1
 
@@ -236,7 +244,7 @@ def test_run_that_fails_leaves_its_version_accepted_and_can_be_retried(prepared:
 @pytest.mark.parametrize("state", list(WHY_NOT))
 def test_study_is_deleted_with_its_projects_in_any_state(prepared: Callable[[str], Prepared], state: str) -> None:
     studio, study = prepared(state)
-    if state in ("previewing", "generating"):
+    if state in ("previewing", "auditing", "generating", "paused"):
         with pytest.raises(Refused, match="cancel"):
             delete_study(studio.services, study.name, "ann", with_projects=True)
         study.act(StudyEvent.CANCEL)

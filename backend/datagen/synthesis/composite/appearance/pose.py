@@ -86,6 +86,8 @@ class Posed:
     opacity: Floats | float
     backdrop: Bools | None = None
     beyond: Bools | None = None
+    #: x and y that pose and shift map to: pixel (0, 0) of the exemplar's window lies at this pixel of the posed window
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 def learn_pose(exemplars: Sequence[Exemplar]) -> PosePrior:
@@ -187,17 +189,22 @@ class Cutout:
             self.edge = np.stack([exemplar.edge.backdrop, exemplar.edge.beyond], axis=2).astype(np.float32)
 
 
+def linear_map(pose: Pose) -> npt.NDArray[np.float64]:
+    """Return the matrix [2, 2] that maps differences of x and y in the photo to those in the posed cut-out."""
+    angle = np.deg2rad(pose.degrees)
+    cos, sin = round(float(np.cos(angle)), 12) * pose.scale, round(float(np.sin(angle)), 12) * pose.scale
+    side = -1.0 if pose.mirrored else 1.0
+    wide, high = side * pose.stretch**0.5, pose.stretch**-0.5
+    return np.array([[cos * wide, -sin * high], [sin * wide, cos * high]])
+
+
 def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | None:
     """Return the cut-out in that pose; None if the mask has no pixel at that size.
 
     If ``crisp``, use nearest-neighbour sampling and full opacity, because a two-level picture has no intermediate
     tones.
     """
-    angle = np.deg2rad(pose.degrees)
-    cos, sin = round(float(np.cos(angle)), 12) * pose.scale, round(float(np.sin(angle)), 12) * pose.scale
-    side = -1.0 if pose.mirrored else 1.0
-    wide, high = side * pose.stretch**0.5, pose.stretch**-0.5
-    linear = np.array([[cos * wide, -sin * high], [sin * wide, cos * high]])
+    linear = linear_map(pose)
     spread = linear @ cutout.corners
     low, end = np.floor(spread.min(axis=1)) - 1, np.ceil(spread.max(axis=1)) + 2
     width, height = (int(v) for v in end - low)
@@ -220,8 +227,9 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
     ]
     patch, clean = (turned[0][:, :, : cutout.channels], turned[-1][:, :, -cutout.channels :])
     opacity: Floats | float = turned[-1][:, :, -cutout.channels - 1, None] if cutout.mixed and not crisp else 1.0
+    shift = (float(matrix[0, 2]), float(matrix[1, 2]))
     if cutout.edge is None:
-        return Posed(patch=patch, clean=clean, mask=mask, opacity=opacity)
+        return Posed(patch=patch, clean=clean, mask=mask, opacity=opacity, shift=shift)
     edge = cv2.warpAffine(cutout.edge, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE) >= 0.5
     return Posed(
         patch=patch,
@@ -230,6 +238,7 @@ def apply_pose(cutout: Cutout, pose: Pose, *, crisp: bool = False) -> Posed | No
         opacity=opacity,
         backdrop=edge[:, :, 0] & ~mask,
         beyond=edge[:, :, 1] & ~mask,
+        shift=shift,
     )
 
 
@@ -249,6 +258,7 @@ def cropped_at_border(posed: Posed, cut: CutSides) -> Posed:
         opacity=posed.opacity if isinstance(posed.opacity, float) else posed.opacity[window],
         backdrop=None if posed.backdrop is None else posed.backdrop[window],
         beyond=None if posed.beyond is None else posed.beyond[window],
+        shift=(posed.shift[0] - left, posed.shift[1] - top),
     )
 
 

@@ -20,6 +20,7 @@ from datagen.synthesis.composite.extraction.background_inpainting import Clean, 
 from datagen.synthesis.composite.extraction.carrier_edge import CarrierEdge, is_notch, notch_edge, split_at_edge
 from datagen.synthesis.composite.extraction.cut_sides import WHOLE, CutSides, cut_sides
 from datagen.synthesis.composite.extraction.matting import (
+    CLOSED_FORM,
     Matte,
     agreed,
     drawn_matte,
@@ -333,12 +334,13 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
         if sum(is_two_level(candidate.patch[~candidate.hole]) for candidate in of_label) > len(of_label) / 2:
             two_level.add(label)
         mattes_of = agreed([candidate.ranked for candidate in of_label], [candidate.hole for candidate in of_label])
+        # the closed form ends where the difference does: the width of an edge is not measured from there
+        thresholded = [next(matte for matte in box if matte.method != CLOSED_FORM) for box in mattes_of]
         shares = [
-            candidate_mattes[0].mask.sum() / candidate.hole.sum()
-            for candidate, candidate_mattes in zip(of_label, mattes_of, strict=True)
+            matte.mask.sum() / candidate.hole.sum() for candidate, matte in zip(of_label, thresholded, strict=True)
         ]
-        edges = [candidate_mattes[0].edge for candidate_mattes in mattes_of]
-        roundnesses = [roundness(candidate_mattes[0].mask) for candidate_mattes in mattes_of]
+        edges = [matte.edge for matte in thresholded]
+        roundnesses = [roundness(matte.mask) for matte in thresholded]
         if (
             float(np.median(edges)) >= SOFT_EDGE_PX
             and float(np.median(shares)) >= _COMPACT_SHARE

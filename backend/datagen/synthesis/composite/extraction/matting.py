@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, membrane
+from datagen.synthesis.composite.extraction.closed_form import closed_form
 from datagen.synthesis.composite.extraction.colour_segmentation import concept_probability, hue_difference
 from datagen.synthesis.composite.extraction.line_segmentation import hysteresis, line_matte, round_the
 from datagen.synthesis.intensity import Bools, Floats, spread
@@ -50,9 +51,17 @@ _CLEAR = 5.0
 #: Longest side in pixels of a window that GrabCut segments directly. In a larger window, its models are fitted to the
 #: reduced window, and then the whole window is segmented once, because reduction loses thin parts.
 _GRABCUT_PX = 110
+#: Method of the closed-form matte.
+CLOSED_FORM = "closed form"
 #: Factor of the two-level matte's score. On a picture of two tones this matte is exact to the pixel, and the others are
 #: smoothed.
 _EXACT = 3.0
+#: Factor of the closed form's score for a solid concept: this matte ends where the concept's tones end, the others at a
+#: threshold.
+_WHOLE = 2.0
+#: Minimum thickness of a solid concept, and of one that the closed form is tried for: the core of a thinner one does
+#: not reach into all its parts.
+_SOLID, _NOT_THIN = 0.6, 0.4
 #: Probability of the concept's tones above which a part starts, and above which it continues.
 _PROBABLY = (0.8, 0.5)
 #: A pixel differs completely if its difference is above this share of the 95th percentile in the box.
@@ -109,13 +118,22 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
     if hue is not None and hue.difference[colour].mean() / hue.noise > difference[colour].mean() / noise:
         # a concept of clear hue is told from stones and shadows by its hue alone, and needs no clean fill
         difference, noise, worst = hue.difference, hue.noise, hue.worst
+    box = _Box(
+        hole=hole,
+        difference=difference,
+        smooth=cv2.GaussianBlur(difference, (0, 0), 0.8),
+        change=tones - clean.tones,
+        noise=noise,
+        worst=worst,
+        probability=probability,
+        foreign=_foreign(probability, hole, others),
+    )
     residual = _residual(difference, noise, worst, hole)
     hint = _ellipse(hole, 0.75) if residual is None else residual
     # a line fills little of its box: if much differs, lines are not searched
     filled = residual is not None and residual.sum() > _LINE_FILLS * hole.sum()
-    line = None if filled else line_matte(tones, clean.tones, hole)
     masks = {
-        "line": line,
+        "line": None if filled else line_matte(tones, clean.tones, hole),
         "residual": residual,
         "grabcut": _grabcut(tones, hole, hint),
         "colour": colour,
@@ -124,40 +142,72 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
         "two-level": _two_level(tones, clean.tones, hole),
         "template difference": _template_difference(tones, clean, hole) if clean.method == "template" else None,
     }
-    foreign = _foreign(probability, hole, others)
-    smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
-    ranked = []
-    for name, raw in masks.items():
-        if raw is None:
-            continue
-        plain = smooth < _HOLE_DIFFERENCE * float(np.median(smooth[raw]))
-        if probability is not None:
-            plain |= probability < 0.5
-        mask = raw if name == "two-level" else _solid(raw & ~foreign, plain)
-        if mask is None:
-            continue
-        grown = mask if name == "two-level" else _grown(mask, difference, worst, hole)
-        if name not in ("line", "two-level"):  # these have no noisy edges, and they have thin parts
-            rounded = _solid(_rounded(grown), plain)
-            grown = grown if rounded is None else rounded
-        if MIN_SHARE <= grown.sum() / hole.sum() <= MAX_SHARE:
-            # the contrast is measured without the fringe: a softer edge has less contrast at its end
-            clear = min(_contrast(difference, mask, noise), _CLEAR)
-            score = clear * _fits(mask, hole) * (_EXACT if name == "two-level" else 1.0)
-            ranked.append(
-                Matte(
-                    method=name,
-                    mask=grown,
-                    score=score,
-                    edge=_edge_width(_same_way(tones - clean.tones, mask), mask, hole),
-                )
-            )
-    if not ranked:
+    found = [matte for name, mask in masks.items() if (matte := _finished(name, mask, box)) is not None]
+    if not found:
         return (Matte(method="box", mask=_ellipse(hole), score=0.0, doubt=1.0),)
-    explained = [_explained(smooth, matte.mask, hole) for matte in ranked]
+    ranked = _rated(found, box)
+    best = ranked[0]
+    thickness = _thickness(best.mask)
+    if best.method == "two-level" or thickness < _NOT_THIN:
+        return ranked
+    matte = _finished(CLOSED_FORM, closed_form(tones, hole, best.mask), box)
+    if matte is None:
+        return ranked
+    return _rated([*found, replace(matte, score=matte.score * (_WHOLE if thickness >= _SOLID else 1.0))], box)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Box:
+    """What is measured in a box's window [h, w] before its mattes are rated."""
+
+    #: true inside the box
+    hole: Bools
+    #: the concept's difference from its surroundings, and the same without pixel noise
+    difference: Floats
+    smooth: Floats
+    #: the tones minus the clean tones, [h, w, c]
+    change: Floats
+    #: level of the difference's noise, and the largest error of the clean fill
+    noise: float
+    worst: float
+    #: probability of the concept's tones; None if the tones tell nothing
+    probability: Floats | None
+    #: true for pixels of another box's concept
+    foreign: Bools
+
+
+def _finished(name: str, raw: Bools | None, box: _Box) -> Matte | None:
+    """Return a method's matte, cleaned and scored; None if it is empty, a speck, or the whole box."""
+    if raw is None or not raw.any():
+        return None
+    plain = box.smooth < _HOLE_DIFFERENCE * float(np.median(box.smooth[raw]))
+    if box.probability is not None:
+        plain |= box.probability < 0.5
+    mask = raw if name == "two-level" else _solid(raw & ~box.foreign, plain)
+    if mask is None:
+        return None
+    grown = mask if name == "two-level" else _grown(mask, box.difference, box.worst, box.hole)
+    if name not in ("line", "two-level"):  # these have no noisy edges, and they have thin parts
+        rounded = _solid(_rounded(grown), plain)
+        grown = grown if rounded is None else rounded
+    if not MIN_SHARE <= grown.sum() / box.hole.sum() <= MAX_SHARE:
+        return None
+    # the contrast is measured without the fringe: a softer edge has less contrast at its end
+    clear = min(_contrast(box.difference, mask, box.noise), _CLEAR)
+    return Matte(
+        method=name,
+        mask=grown,
+        score=clear * _fits(mask, box.hole) * (_EXACT if name == "two-level" else 1.0),
+        edge=_edge_width(_same_way(box.change, mask), mask, box.hole),
+    )
+
+
+def _rated(found: Sequence[Matte], box: _Box) -> tuple[Matte, ...]:
+    """Return the mattes of a box, best first, with score and doubt by the differences and by the other mattes."""
+    explained = [_explained(box.smooth, matte.mask, box.hole) for matte in found]
     agreements = [
-        [_iou(matte.mask, other.mask) for other in ranked if other is not matte] or [share]
-        for matte, share in zip(ranked, explained, strict=True)
+        [_iou(matte.mask, other.mask) for other in found if other is not matte] or [share]
+        for matte, share in zip(found, explained, strict=True)
     ]
     rated = [
         replace(
@@ -165,7 +215,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
             score=matte.score * (_EVIDENCE + share) * (_EVIDENCE + float(np.mean(agreement))),
             doubt=1 - (share if matte.method == "two-level" else 0.5 * (share + float(np.mean(agreement)))),
         )
-        for matte, share, agreement in zip(ranked, explained, agreements, strict=True)
+        for matte, share, agreement in zip(found, explained, agreements, strict=True)
     ]
     return tuple(sorted(rated, key=lambda matte: (-matte.score, matte.method)))
 
@@ -354,8 +404,7 @@ def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
     """
     smooth: Floats = cv2.GaussianBlur(difference, (0, 0), 0.8)
     radius = float(np.sqrt(mask.sum() / np.pi))
-    half_width = float(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5).max())
-    peak = _FRINGE_PEAK if half_width > _THIN * radius else _FRINGE_PEAK_THIN
+    peak = _FRINGE_PEAK if _thickness(mask) > _THIN else _FRINGE_PEAK_THIN
     visible = (smooth > max(peak * float(np.quantile(smooth[mask], 0.75)), _FRINGE_WORST * worst)) & hole
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     fringe = 0
@@ -367,6 +416,12 @@ def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
     if fringe < _FRINGE_PX:
         return mask
     return mask | (visible & (distance <= fringe))
+
+
+def _thickness(mask: Bools) -> float:
+    """Return the mask's largest half width as a share of the radius of a disc of its area: 1 for a disc."""
+    half_width = float(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5).max())
+    return half_width / float(np.sqrt(mask.sum() / np.pi))
 
 
 def _rounded(mask: Bools) -> Bools:

@@ -16,6 +16,7 @@ from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.synthesis.composite.parameters import RANGES, CompositeParameters
 from datagen.synthesis.composite.refinement.adjustments import ADJUSTMENTS, Tally, adjusted, too_few
+from datagen.synthesis.composite.refinement.corrected_mattes import use_corrections, without_settled
 from datagen.synthesis.composite.refinement.mattes import choose_next_mattes
 from datagen.synthesis.composite.refinement.weights import reweigh
 from datagen.synthesis.engine import Refinement, ReviewedSample
@@ -41,13 +42,14 @@ def refine(
     """
     before = CompositeParameters.from_json(parameters)
     after = before.model_copy(update={"variety": (before.variety + 1) % int(RANGES["variety"][1])})
+    after, outline_notes, corrected = use_corrections(after, judged)
     bad = [sample for sample in judged if sample.verdict.opinion is Opinion.BAD]
     if not judged:
         return Refinement(
             parameters=after.to_json(),
             notes=(_NOTHING_JUDGED,),
         )
-    noted = _noted_on_good(judged)
+    noted = [*outline_notes, *_noted_on_good(judged)]
     if not bad:
         after, notes = reweigh(after, judged)
         every = f"All {counted(len(judged), 'verdict')} are good" if len(judged) > 1 else "The one verdict is good"
@@ -61,13 +63,14 @@ def refine(
         after, new_notes = adjusted(after, adjustment, tally, ignored)
         notes += new_notes
     notes += too_few(tally)
-    after, new_notes = choose_next_mattes(after, judged)
+    unsettled = without_settled(judged, corrected)
+    after, new_notes = choose_next_mattes(after, unsettled)
     notes += new_notes
-    after, new_notes = reweigh(after, judged)
+    after, new_notes = reweigh(after, unsettled)
     notes += new_notes
     if notes and after.model_copy(update={"variety": before.variety}) == before:
         notes.insert(0, "No setting changed, and the new round shows new samples.")
-    if not notes:
+    if not notes and not outline_notes:
         notes.append(
             f"{len(bad)} of {counted(len(judged), 'verdict')} {by_number(len(bad), 'is', 'are')} bad, but without a "
             "reason that changes a setting: the next round shows new samples with the same settings. Choose what is "

@@ -1,0 +1,68 @@
+"""Agreement of reviewers who judged the same samples: the share of equal opinions, and Cohen's kappa.
+
+Both are exact fractions. Kappa compares the share with the one that two people would reach who give the same opinions
+as often, but independently (Cohen 1960): 1 if they always agree, 0 if they agree as often as by chance, and negative
+if they agree less often.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from typing import TypeVar
+
+#: Common samples from which a pair's agreement says anything: with fewer, one verdict moves kappa by .4 and more.
+MIN_COMMON = 5
+#: Reviewers that are compared, those with the most samples: the number of pairs grows with the square.
+MAX_REVIEWERS = 20
+
+Sample = TypeVar("Sample", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairAgreement:
+    """The agreement of two reviewers on the samples that both judged."""
+
+    first: str
+    second: str
+    #: number of samples that both judged, at least 1, and of those on which their opinions are equal
+    common: int
+    agreed: int
+    #: None if it is undefined: both gave one opinion only, the same one
+    kappa: Fraction | None
+
+    @property
+    def share(self) -> Fraction:
+        """The share of common samples on which their opinions are equal."""
+        return Fraction(self.agreed, self.common)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether they have enough samples in common for the figures to say anything."""
+        return self.common >= MIN_COMMON
+
+
+def pair_agreements(opinions: Mapping[str, Mapping[Sample, str]]) -> tuple[PairAgreement, ...]:
+    """Return the agreement of every two reviewers with a common sample, the most common samples first.
+
+    Args:
+        opinions: for each reviewer, their opinion on each sample that they judged.
+    """
+    most_active = sorted(opinions, key=lambda reviewer: (-len(opinions[reviewer]), reviewer))[:MAX_REVIEWERS]
+    pairs = [
+        _agreement(first, second, [(opinions[first][sample], opinions[second][sample]) for sample in common])
+        for first, second in combinations(sorted(most_active), 2)
+        if (common := opinions[first].keys() & opinions[second].keys())
+    ]
+    return tuple(sorted(pairs, key=lambda pair: (-pair.common, pair.first, pair.second)))
+
+
+def _agreement(first: str, second: str, both: list[tuple[str, str]]) -> PairAgreement:
+    common, agreed = len(both), sum(1 for one, other in both if one == other)
+    of_first, of_second = Counter(one for one, _ in both), Counter(other for _, other in both)
+    by_chance = Fraction(sum(count * of_second[opinion] for opinion, count in of_first.items()), common**2)
+    kappa = None if by_chance == 1 else (Fraction(agreed, common) - by_chance) / (1 - by_chance)
+    return PairAgreement(first=first, second=second, common=common, agreed=agreed, kappa=kappa)

@@ -1,0 +1,64 @@
+"""The verdicts on a version's audits, as counts of samples.
+
+A sample is good if at least one verdict on it counts and all that count are good. A sample that is not judged, or whose
+review task a person deleted, is not good: whoever audits cannot choose which samples count.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from datagen.domain.verdict import Opinion
+from datagen.learning.acceptance import AuditedAcceptance
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.reviews import VerdictRow
+from datagen.workflow.reviews import verdict_sync
+
+
+def acceptance_of(session: Session, spec_id: int, *, begun: bool = True) -> AuditedAcceptance | None:
+    """Return the audited acceptance of a version; None if it was not audited.
+
+    Args:
+        begun: leave out audits without any verdict, about which nobody knows anything yet.
+    """
+    of_version = (BatchRow.spec_id == spec_id, BatchRow.kind == BatchKind.AUDIT, BatchRow.state == WorkState.DONE)
+    sizes = dict(session.execute(select(BatchRow.id, BatchRow.count).where(*of_version)).all())
+    judged = session.execute(
+        select(SampleRow.batch_id, VerdictRow.sample_id, VerdictRow.opinion)
+        .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
+        .where(SampleRow.batch_id.in_(sizes), verdict_sync.effective_verdicts())
+    ).all()
+    opinions: dict[int, set[Opinion]] = {}
+    for _, sample_id, opinion in judged:
+        opinions.setdefault(sample_id, set()).add(opinion)
+    counted_ids = {batch_id for batch_id, *_ in judged} if begun else set(sizes)
+    if not counted_ids:
+        return None
+    return AuditedAcceptance(
+        audits=len(counted_ids),
+        samples=sum(sizes[batch_id] for batch_id in counted_ids),
+        judged=len(opinions),
+        good=sum(1 for given in opinions.values() if given == {Opinion.GOOD}),
+    )
+
+
+def round_verdicts(session: Session, spec_id: int) -> tuple[int, int]:
+    """Return the numbers of good and of all verdicts that count on a version's newest round; 0, 0 while any is open."""
+    newest = session.scalar(
+        select(BatchRow)
+        .where(BatchRow.spec_id == spec_id, BatchRow.kind == BatchKind.ROUND, BatchRow.state == WorkState.DONE)
+        .order_by(BatchRow.number.desc())
+        .limit(1)
+    )
+    if newest is None:
+        return 0, 0
+    rows = session.execute(
+        select(SampleRow.id, VerdictRow.opinion)
+        .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
+        .where(SampleRow.batch_id == newest.id, verdict_sync.effective_verdicts())
+    ).all()
+    if len({sample_id for sample_id, _ in rows}) < newest.count:
+        return 0, 0
+    return sum(1 for _, opinion in rows if opinion == Opinion.GOOD), len(rows)
