@@ -120,7 +120,7 @@ def _fitted(spec: Spec, pictures: Any) -> Any:
     return load_engine(spec.engine).fit(spec, pictures, lambda _fraction, _what: None)
 
 
-def _study(pack: Pack, megapixels: float) -> tuple[Spec, _Encoded]:
+def study_of_size(pack: Pack, megapixels: float) -> tuple[Spec, _Encoded]:
     """Return the spec of a pack with its backgrounds in another size, and the pictures."""
     store = _Encoded(pack)
     plain = pack.backgrounds()
@@ -143,7 +143,7 @@ def _grown(picture: Picture, megapixels: float) -> Picture:
 
 
 def _measure(pack: Pack, megapixels: float) -> dict[str, float]:
-    spec, store = _study(pack, megapixels)
+    spec, store = study_of_size(pack, megapixels)
     fitted = _fitted(spec, store)
     list(fitted.render(range(len(spec.backgrounds))))
     found = [candidates(concept, pack.pictures.load(concept.image))[0] for concept in pack.spec.concepts]
@@ -204,7 +204,7 @@ def _clone(picture: npt.NDArray[Any], exemplar: Exemplar, chance: np.random.Gene
 
 def _memory(pack: Pack, megapixels: float) -> dict[str, float]:
     """Render a few samples at a size. The caller measures the memory of the process."""
-    spec, store = _study(pack, megapixels)
+    spec, store = study_of_size(pack, megapixels)
     fitted = _fitted(spec, store)
     for sample in fitted.render(range(4)):
         encode_png(sample.image)

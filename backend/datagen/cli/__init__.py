@@ -92,6 +92,8 @@ for command in (
     _needs_data(deciding.stop),
     _needs_data(studies.audit),
     _needs_data(studies.export),
+    studies.reproduce,
+    _needs_data(studies.card),
     _needs_data(studies.retry),
     _needs_data(studies.discard),
     _needs_data(studies.mend_links),

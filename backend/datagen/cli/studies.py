@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +15,10 @@ from datagen.cli.console import AsJson, Study, err, print_json, report_errors, s
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.verdict import VerdictRule
 from datagen.domain.wording import by_number, counted
-from datagen.entrypoints.bootstrap import join_as, server_access_of, services, settings
+from datagen.entrypoints.bootstrap import engine_settings_of, join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
 from datagen.errors import InputProblem
+from datagen.export.splitting import Apart
 
 if TYPE_CHECKING:
     from datagen.workflow.inputs.import_files import Added
@@ -239,30 +242,139 @@ def audit(
             show_table(("at", "who", "what"), [[line["at"], line["who"], line["what"]] for line in lines])
 
 
+def _print_formats(wanted: bool) -> None:
+    if wanted:
+        from datagen.export.writer import format_class, format_names
+
+        with report_errors():
+            show_table(
+                ("format", "what it holds", "opened by"),
+                [(name, format_class(name).sentence, format_class(name).opened_by) for name in format_names()],
+            )
+        raise typer.Exit
+
+
 def export(
     name: Study,
-    to: Annotated[Path, typer.Option("--out", help="The zip file to write.")],
+    to: Annotated[Path, typer.Option("--out", help="The zip file (*.zip) or the folder to write.")],
     run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option(
-            "--format",
-            help="coco, yolo (boxes) or yolo-segment (polygons), voc or semantic; may be repeated, but yolo and "
-            "yolo-segment need an export each: both write labels/, where Ultralytics looks.",
-        ),
+        typer.Option("--format", help="A format, coco by default; may be repeated. To list them: --formats."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="In Label Studio JSON, write predictions in place of annotations.")
+    ] = False,
+    split: Annotated[
+        str | None, typer.Option(help="Percentages of train, val and (if three) test, for example 80,20 or 70,15,15.")
+    ] = None,
+    apart: Annotated[Apart, typer.Option(help="What two splits may not have in common.")] = Apart.BOTH,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file or folder if it exists.")] = False,
+    _formats: Annotated[
+        bool, typer.Option("--formats", help="List the formats.", is_eager=True, callback=_print_formats)
+    ] = False,
 ) -> None:
-    """Write the generated images with masks and labels as a zip."""
+    """Write the generated images with masks and labels as a zip or a folder."""
+    from datagen.export.archive import ExportOptions
+    from datagen.export.splitting import shares_of
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
     with report_errors():
-        if to.is_file() and not overwrite:
+        if (to.is_file() or (to.is_dir() and any(to.iterdir()))) and not overwrite:
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
         for remark in unfinished_runs(services(), name, run):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
-        summary = export_study(services(), name, to, run_number=run, formats=tuple(formats or ("coco",)))
+        options = ExportOptions(formats=tuple(formats or ("coco",)), predictions=predictions)
+        shares = shares_of(split) if split is not None else None
+        summary = export_study(services(), name, to, run_number=run, shares=shares, apart=apart, options=options)
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
+
+
+def reproduce(
+    item: Annotated[str, typer.Argument(help="A sample's key, an image file, or the name of an exported image.")],
+    export_: Annotated[
+        Path | None, typer.Option("--from", help="Take the sample from this export, without the installation's rows.")
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(help="Take the input photos from this folder; by default from the installation's store."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render a sample again, compare it, and say where it comes from; exits with 1 if it has other pixels."""
+    from datagen.imaging.decoder_sandbox import DecoderSandbox
+    from datagen.workflow.generation.picture_cache import StoredPictures
+    from datagen.workflow.studies.reproduce import FolderPictures
+    from datagen.workflow.studies.reproduce import reproduce as render_again
+    from datagen.workflow.studies.sample_records import exported_record, stored_record, wanted_sample
+
+    with report_errors():
+        chosen = settings()
+        if inputs is not None and not inputs.is_dir():
+            raise InputProblem(f"{inputs} is no folder; --inputs names the folder of the input photos")
+        if export_ is None or inputs is None:
+            chosen.check_database_exists()
+        wanted = wanted_sample(item, chosen.max_image_bytes)
+        record = exported_record(export_, wanted) if export_ is not None else stored_record(services(), wanted)
+        decoder = DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels)
+        with err.status("Rendering it again …"):  # shown only on a terminal
+            found = render_again(
+                record,
+                wanted,
+                pictures=(
+                    FolderPictures(inputs, decoder, chosen.max_image_bytes)
+                    if inputs is not None
+                    else StoredPictures(services().images, decoder)
+                ),
+                decoder=decoder,
+                engine_settings=engine_settings_of(chosen),
+            )
+        if as_json:
+            compared = [{"what": each.what, "match": each.match.name.lower()} for each in found.comparisons]
+            print_json({"sample": found.name, "same": found.is_same, "compared": compared, "origin": found.origin})
+        else:
+            for comparison in found.comparisons:
+                show(str(comparison))
+            for line in found.origin:
+                show(f"  {line}")
+    if not found.is_same:
+        raise typer.Exit(1)
+
+
+def card(
+    name: Study,
+    licence: Annotated[str, typer.Option(help="The dataset's licence, as an identifier of the hub.")] = "unknown",
+    to: Annotated[Path | None, typer.Option("--out", help="Write the Markdown here; by default it is printed.")] = None,
+    croissant: Annotated[
+        Path | None, typer.Option(help="Also write Croissant JSON-LD here; needs --export, whose files it names.")
+    ] = None,
+    export_: Annotated[Path | None, typer.Option("--export", help="The export that the card goes with.")] = None,
+) -> None:
+    """Write the dataset card of a study's runs: what they hold, from what, and how they were reviewed."""
+    from datagen.export.card import croissant as as_croissant
+    from datagen.export.card import markdown
+    from datagen.workflow.studies.card import card_facts, checksum_of
+
+    if (croissant is None) != (export_ is None):
+        raise typer.BadParameter("--croissant and --export belong together")
+    with report_errors():
+        facts = card_facts(services(), name, licence)
+        if to is None:
+            sys.stdout.write(markdown(facts))
+        else:
+            _write_text(to, markdown(facts))
+        if croissant is not None and export_ is not None:
+            archive = "" if export_.is_dir() else export_.name
+            body = as_croissant(facts, archive=archive, sha256=checksum_of(export_))
+            _write_text(croissant, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as refusal:
+        raise InputProblem(f"{path} cannot be written: {refusal}; choose another place") from refusal
+    show(f"{path}: written")
 
 
 def discard(

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import shapely
 from shapely.geometry import MultiPolygon, box
 from shapely.geometry import Polygon as ShapelyPolygon
 
 from datagen.domain.crossings import check_crossings
+from datagen.domain.ring_splitting import split_rings
 from datagen.domain.wording import counted
 from datagen.errors import BadRegion
 
@@ -166,7 +168,13 @@ def clip_polygon(points: Sequence[Point], width: int, height: int) -> tuple[Poly
     if len(points) > MAX_CORNERS:
         points = _thinned(points, max(width, height))
     check_crossings(points)
-    drawn = shapely.make_valid(ShapelyPolygon(points))
+    rings = split_rings(points)
+    if len(rings) > MAX_PARTS + MAX_HOLES:
+        raise BadRegion(
+            f"it joins {counted(len(rings), 'outline')}, at most {MAX_PARTS + MAX_HOLES} are accepted; draw it in fewer"
+        )
+    valid = [shapely.make_valid(ShapelyPolygon(ring)) for ring in rings]
+    drawn = reduce(shapely.symmetric_difference, valid, ShapelyPolygon())
     if drawn.area <= 0:
         raise BadRegion("the polygon has no area: its corners lie on one line; draw it again")
     inside = drawn.intersection(box(0, 0, width, height))

@@ -6,6 +6,7 @@ The check compares values; it reads no files and corrects nothing. A disagreemen
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,9 +17,7 @@ from datagen.domain.geometry import Box, Polygon
 from datagen.domain.sample import Sample
 from datagen.errors import StoreError
 from datagen.export import holes
-
-#: [h, w] uint8: 0 outside, i + 1 inside instance i.
-Mask = npt.NDArray[np.uint8]
+from datagen.export.writer import Mask
 
 #: Largest number of instances that an 8-bit mask can distinguish.
 MAX_INSTANCES = 255
@@ -34,8 +33,18 @@ OUTLINE_SLACK_PX = 1
 _FRACTION_BITS = 8
 
 
-def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> tuple[int, ...]:
-    """Check that a sample's labels agree with its mask, and return the area of each instance in pixels.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certified:
+    """What the check of a sample measured, of each instance."""
+
+    #: pixels
+    areas: tuple[int, ...]
+    #: the rings of the holes; see ``holes.rings``
+    rings: tuple[tuple[Polygon, ...], ...]
+
+
+def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> Certified:
+    """Check that a sample's labels agree with its mask, and return each instance's area and holes.
 
     Args:
         sample: the sample with its labels.
@@ -57,6 +66,7 @@ def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> 
         raise _disagreement(name, f"its mask marks an instance {highest}, its labels name {count}")
     windows = ndimage.find_objects(mask, max_label=count)
     areas = []
+    rings = []
     for i, (instance, window) in enumerate(zip(sample.instances, windows, strict=True)):
         instance_name = f"instance {i + 1} ({instance.label})"
         if instance.label not in labels:
@@ -70,13 +80,15 @@ def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> 
                 name, f"{instance_name} has the box {_format_box(instance.box)}, its pixels {_format_box(mask_box)}"
             )
         inside = mask[window] == i + 1
-        if not _outlined(inside, instance.outlines, columns.start, rows.start):
+        instance_rings = holes.rings(inside, columns.start, rows.start)
+        if not _outlined(inside, (*instance.outlines, *instance_rings), columns.start, rows.start):
             raise _disagreement(
                 name,
                 f"the outline of {instance_name} runs more than {OUTLINE_SLACK_PX} pixel from the edge of its pixels",
             )
         areas.append(int(np.count_nonzero(inside)))
-    return tuple(areas)
+        rings.append(instance_rings)
+    return Certified(areas=tuple(areas), rings=tuple(rings))
 
 
 def _close(first: Box, second: Box) -> bool:
@@ -86,24 +98,24 @@ def _close(first: Box, second: Box) -> bool:
     return all(abs(a - b) <= BOX_SLACK_PX for a, b in sides)
 
 
-def _outlined(inside: npt.NDArray[np.bool_], outlines: tuple[Polygon, ...], left: int, top: int) -> bool:
+def _outlined(inside: npt.NDArray[np.bool_], lines: tuple[Polygon, ...], left: int, top: int) -> bool:
     """Return whether an instance's outlines cover its pixels within ``OUTLINE_SLACK_PX``.
 
-    Outlines cannot have holes, so the rings of the holes (see ``holes``) are added to them, as in COCO and YOLO.
-    Outlines and rings are filled together by the even-odd rule. The result must have the same holes as ``inside``.
+    Outlines cannot have holes, so ``lines`` contains the rings of the holes too (see ``holes``), as the formats with
+    polygons do. They are filled together by the even-odd rule. The result must have the same holes as ``inside``.
 
     Args:
         inside: the instance's pixels, [h, w] bool.
-        outlines: the instance's outlines, in pixels of the image.
+        lines: the instance's outlines and the rings of its holes, in pixels of the image.
         left, top: the position of the top left corner of ``inside`` in the image, in pixels.
     """
     pad = OUTLINE_SLACK_PX + 1
     mask_pixels = np.pad(inside, pad).astype(np.uint8)
     outline_pixels = np.zeros_like(mask_pixels)
     polygons = []
-    for outline in (*outlines, *holes.rings(inside, left, top)):
+    for line in lines:
         # fillPoly's origin is the centre of the first pixel, that of outlines its corner
-        points = np.asarray(outline.points, np.float64) + np.array([pad - left - 0.5, pad - top - 0.5])
+        points = np.asarray(line.points, np.float64) + np.array([pad - left - 0.5, pad - top - 0.5])
         polygons.append(np.clip(np.rint(points * 2**_FRACTION_BITS), -(2**30), 2**30).astype(np.int32))
     if polygons:
         cv2.fillPoly(outline_pixels, polygons, 1, shift=_FRACTION_BITS)

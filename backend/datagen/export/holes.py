@@ -28,6 +28,8 @@ def rings(inside: npt.NDArray[np.bool_], left: int = 0, top: int = 0) -> tuple[P
         inside: the instance's pixels, [h, w] bool.
         left, top: the position of the top left corner of ``inside`` in the image, in pixels.
     """
+    if cv2.connectedComponents(np.pad(~inside, 1, constant_values=True).view(np.uint8), connectivity=4)[0] <= 2:
+        return ()  # one component outside, besides the number of the pixels inside: there is no hole
     count, parts, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=8)
     polygons = []
     for number in range(1, count):

@@ -7,22 +7,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from datagen.domain.geometry import Polygon
 from datagen.domain.sample import Sample
 
 
-def line(sample: Sample, *, files: Mapping[str, str], areas: Sequence[int], about: Mapping[str, Any]) -> str:
+def line(
+    sample: Sample,
+    *,
+    files: Mapping[str, str],
+    areas: Sequence[int],
+    rings: Sequence[Sequence[Polygon]],
+    provenance: Mapping[str, Any],
+    split: str = "",
+) -> str:
     """Return one line, without the newline.
 
     Args:
         sample: the sample.
         files: the sample's paths in the set by kind: image, mask, …
         areas: the areas of the sample's instances in pixels.
-        about: the description of the export. The line contains that entry of its ``runs`` which rendered the sample.
+        rings: the rings of their holes, which are part of the line because outlines do not include them.
+        provenance: where the pixels come from; see ``provenance``.
+        split: the sample's split; "" in an export without splits.
     """
-    provenance = sample.provenance
     body = {
         "files": dict(files),
         "sha256": {"image": sample.image.digest, "mask": sample.mask.digest},
+        **({"split": split} if split else {}),
         "width": sample.image.width,
         "height": sample.image.height,
         "instances": [
@@ -32,21 +43,28 @@ def line(sample: Sample, *, files: Mapping[str, str], areas: Sequence[int], abou
                 "area": area,
                 "mask_value": i + 1,
                 "outlines": [outline.points for outline in instance.outlines],
+                **({"holes": [ring.points for ring in holes]} if holes else {}),
             }
-            for i, (instance, area) in enumerate(zip(sample.instances, areas, strict=True))
+            for i, (instance, area, holes) in enumerate(zip(sample.instances, areas, rings, strict=True))
         ],
-        "provenance": {
-            "spec_digest": provenance.spec_digest,
-            "index": provenance.index,
-            "seed": provenance.seed,
-            "engine": provenance.engine,
-            "engine_version": provenance.engine_version,
-            "background": asdict(provenance.background),
-            "steps": provenance.trace.to_json(),
-            **_run(sample, about),
-        },
+        "provenance": dict(provenance),
     }
     return json.dumps(body, ensure_ascii=False)
+
+
+def provenance(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the pixels of a sample come from, and the one of the ``runs`` of ``about`` that rendered it."""
+    source = sample.provenance
+    return {
+        "spec_digest": source.spec_digest,
+        "index": source.index,
+        "seed": source.seed,
+        "engine": source.engine,
+        "engine_version": source.engine_version,
+        "background": asdict(source.background),
+        "steps": source.trace.to_json(),
+        **_run(sample, about),
+    }
 
 
 def _run(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:

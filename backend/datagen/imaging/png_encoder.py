@@ -21,19 +21,21 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 3: 2}
 #: Filter types of PNG. The bytes of a row are stored unchanged (none), or as differences from the row above (up).
 _NONE, _UP = 0, 2
+#: What precedes an XMP packet in its chunk: the keyword, not compressed, no language, no translated keyword.
+_XMP_HEAD = b"XML:com.adobe.xmp\0\0\0\0\0"
 
 
-def encode_png(image: npt.NDArray[Any]) -> bytes:
-    """Return a lossless PNG of an image [h, w] (grey) or [h, w, 3] (RGB), uint8 or uint16.
+def encode_png(image: npt.NDArray[Any], *, xmp: bytes = b"") -> bytes:
+    """Return a lossless PNG of an image [h, w] (grey) or [h, w, 3] (RGB), uint8 or uint16, with an XMP packet if given.
 
-    Equal pixels give equal bytes on machines with the same CPU features, because ISA-L has code for several.
+    Equal pixels and packets give equal bytes on machines with the same CPU features: ISA-L has code for several.
 
     Raises:
         ValueError: the array has another shape or type. This is an error of the caller, not of a user's file.
     """
     if image.dtype not in (np.uint8, np.uint16) or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(f"no PNG of {image.dtype}{list(image.shape)}: give [h, w] or [h, w, 3], uint8 or uint16")
-    return _png(image, _UP)
+    return _png(image, _UP, xmp)
 
 
 def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:
@@ -49,13 +51,14 @@ def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:
     return _png(mask, _NONE)
 
 
-def _png(pixels: npt.NDArray[Any], filter_type: int) -> bytes:
+def _png(pixels: npt.NDArray[Any], filter_type: int, xmp: bytes = b"") -> bytes:
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     depth = 8 * pixels.dtype.itemsize
     header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0)
     body = isal_zlib.compress(_filtered(pixels, filter_type), _LEVEL)
-    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", body), *_chunk(b"IEND", b"")))
+    text = _chunk(b"iTXt", _XMP_HEAD + xmp) if xmp else ()
+    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *text, *_chunk(b"IDAT", body), *_chunk(b"IEND", b"")))
 
 
 def _filtered(pixels: npt.NDArray[Any], filter_type: int) -> npt.NDArray[np.uint8]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
 from datagen.domain.sample import Instance, Provenance
+from datagen.domain.source_type import SourceType
 from datagen.domain.spec import Json, Spec
 from datagen.domain.trace import Trace
 from datagen.domain.verdict import Verdict
@@ -175,6 +176,8 @@ class Engine(ABC):
     version: ClassVar[str]
     #: the kind of worker that renders this engine's shards
     device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
+    #: how its images come about, which the files of samples state
+    source_type: ClassVar[SourceType] = SourceType.COMPOSITE
     #: the engine's parameters, structured as in its specs; None: the engine accepts every parameter, under its name
     parameters_model: ClassVar[type[EngineParameters] | None] = None
     #: what verdicts can teach the engine: draws that the traces of its instances contain. An engine with any has a

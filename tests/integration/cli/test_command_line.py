@@ -92,14 +92,16 @@ def test_run_without_images_is_not_exported(studio: Studio, study: Study, tmp_pa
     assert left_in(tmp_path) == []
 
 
-def test_folder_as_the_name_of_the_export_is_refused(studio: Studio, study: Study, tmp_path: Path) -> None:
+def test_folder_with_other_files_is_never_replaced(studio: Studio, study: Study, tmp_path: Path) -> None:
     run = generated(studio, study)
-    result = datagen(
-        studio.environment, tmp_path, "export", study.name, "--run", str(run.number), "--out", str(tmp_path)
-    )
-    assert result.returncode == 1
-    assert "is a folder; name the file to write, e.g. " in result.stderr
-    assert left_in(tmp_path) == []
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years of work")
+    arguments = ("export", study.name, "--run", str(run.number), "--out", "home")
+    for more, sentence in (((), "home exists already"), (("--overwrite",), "home is a folder with other files")):
+        result = datagen(studio.environment, tmp_path, *arguments, *more)
+        assert result.returncode == 1
+        assert sentence in result.stderr
+        assert left_in(tmp_path / "home") == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 
 from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import Refused
+from datagen.export.archive import ExportOptions
 from datagen.queue.jobs import GPU
 from datagen.queue.live_workers import live_workers
 from datagen.store.tables.base import BatchKind
@@ -114,7 +115,7 @@ def test_an_engine_of_another_package_goes_the_whole_way(gpu_worker: Studio, tmp
     assert (str(run.state), len(study.samples_of(run))) == ("done", 4)
 
     archive = tmp_path / "stripes.zip"
-    export_study(gpu_worker.services, study.name, archive, formats=("coco", "semantic"))
+    export_study(gpu_worker.services, study.name, archive, options=ExportOptions(formats=("coco", "semantic")))
     with zipfile.ZipFile(archive) as zipped:
         lines = zipped.read("manifest.jsonl").decode().splitlines()
     for line in map(json.loads, lines):

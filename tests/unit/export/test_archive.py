@@ -26,7 +26,8 @@ import datagen
 from datagen.domain.sample import Sample
 from datagen.domain.trace import Trace
 from datagen.errors import InputProblem, StoreError
-from datagen.export.archive import READ_AHEAD, write_zip
+from datagen.export.archive import READ_AHEAD, ExportOptions, write_dataset
+from datagen.export.writer import format_class, format_names
 
 ABOUT = {"study": "Plates", "runs": [{"number": 1, "spec_digest": "5bec" * 16, "approved_by": "a@example.com"}]}
 
@@ -38,12 +39,16 @@ def samples(shelf: Any, mask: npt.NDArray[np.uint8]) -> list[Sample]:
 
 @pytest.fixture
 def write(shelf: Any, labels: tuple[str, ...], tmp_path: Path) -> Any:
-    def write(samples: Any, **changes: Any) -> Any:
-        return write_zip(
-            tmp_path / "set.zip", samples, **({"labels": labels, "read": shelf.read, "about": ABOUT} | changes)
-        )
+    def write(samples: Any, *, formats: tuple[str, ...] = ("coco",), to: str = "set.zip", **changes: Any) -> Any:
+        given = {"labels": labels, "read": shelf.read, "about": ABOUT} | changes
+        return write_dataset(tmp_path / to, samples, options=ExportOptions(formats=formats), **given)
 
     return write
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def left_behind(tmp_path: Path) -> list[str]:
@@ -87,7 +92,11 @@ def test_coco_names_files_that_are_there(samples: list[Sample], write: Any, tmp_
         ("yolo-segment", {"labels/5bec5bec_0000000.txt", "data.yaml"}),
         ("voc", {"Annotations/5bec5bec_0000000.xml"}),
         ("semantic", {"semantic/5bec5bec_0000000.png"}),
+        ("yolo-obb", {"labels/5bec5bec_0000000.txt", "data.yaml"}),
         ("coco", {"coco.json"}),
+        ("label-studio", {"label_studio.json", "label_config.xml"}),
+        ("label-studio-brush", {"label_studio.json", "label_config.xml"}),
+        ("imagefolder", {"images/metadata.jsonl"}),
     ],
 )
 def test_each_format_has_its_files_and_no_others(
@@ -101,17 +110,93 @@ def test_each_format_has_its_files_and_no_others(
             assert path.split("/")[0] in archive.read("README.txt").decode()
 
 
-def test_all_formats_that_go_together(samples: list[Sample], write: Any, tmp_path: Path) -> None:
-    write(samples, formats=("coco", "yolo", "voc", "semantic"))
+@pytest.mark.parametrize("name", ["parquet", "webdataset"])
+def test_format_that_holds_the_images_has_no_second_copy_of_them(
+    samples: list[Sample], write: Any, tmp_path: Path, name: str
+) -> None:
+    write(samples, formats=(name,))
     with zipfile.ZipFile(tmp_path / "set.zip") as archive:
-        assert len(archive.namelist()) == 5 * 40 + 4
+        (shard,) = (path for path in archive.namelist() if path.startswith(f"{name}/train-00000."))
+        assert set(archive.namelist()) == {shard, "manifest.jsonl", "README.txt"}
+        line = json.loads(archive.read("manifest.jsonl").splitlines()[0])
+        assert line["files"] == {"shard": shard}
+        assert "\nimages/" not in archive.read("README.txt").decode()
+
+
+def test_all_formats_together(samples: list[Sample], write: Any, tmp_path: Path) -> None:
+    """Formats with files of the same names get a folder each, with the images."""
+    write(samples, formats=tuple(format_names()))
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        names = archive.namelist()
+        assert len(names) == len(set(names))
+        stem = "5bec5bec_0000007"
+        for variant in ("yolo", "yolo-segment", "yolo-obb"):
+            assert f"{variant}/data.yaml" in names
+            assert f"{variant}/labels/{stem}.txt" in names
+            assert archive.read(f"{variant}/images/{stem}.png") == archive.read(f"images/{stem}.png")
+        assert {"label-studio/label_studio.json", "label-studio-brush/label_studio.json"} <= set(names)
+        assert {"coco.json", "Annotations/5bec5bec_0000007.xml", "images/metadata.jsonl"} <= set(names)
+        text = archive.read("README.txt").decode()
+    for name in format_names():
+        assert format_class(name).limits in text
+
+
+@pytest.mark.parametrize("to", ["set.zip", "set"])
+def test_every_format_gives_the_same_bytes_for_the_same_samples(
+    samples: list[Sample], write: Any, tmp_path: Path, to: str
+) -> None:
+    for place in ("a", "b"):
+        write(samples, formats=tuple(format_names()), to=f"{place}/{to}")
+    first, second = (files_in(tmp_path / place) for place in ("a", "b"))
+    assert first == second
+
+
+class TestFolder:
+    """The same files as in a zip, and the same care."""
+
+    def test_folder_has_the_files_of_the_zip(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
+        formats = tuple(format_names())
+        write(samples, formats=formats)
+        write(samples, formats=formats, to="set")
+        files = files_in(tmp_path / "set")
+        with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+            assert files == {name: archive.read(name) for name in archive.namelist()}
+
+    def test_failure_leaves_the_former_folder_and_no_draft(
+        self, samples: list[Sample], write: Any, shelf: Any, tmp_path: Path
+    ) -> None:
+        write(samples[:2], to="set")
+        before = sorted(path.name for path in (tmp_path / "set").rglob("*"))
+        del shelf.objects[samples[25].image.digest]
+        with pytest.raises(StoreError, match="is not in the store"):
+            write(samples, formats=("coco", "parquet", "webdataset"), to="set")
+        assert left_behind(tmp_path) == ["set"]
+        assert sorted(path.name for path in (tmp_path / "set").rglob("*")) == before
+
+    def test_former_export_is_replaced(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
+        write(samples[:3], to="set")
+        write(samples[3:5], to="set")
+        assert len(list((tmp_path / "set" / "images").iterdir())) == 2
+        assert left_behind(tmp_path) == ["set"]
+
+    def test_folder_with_other_files_is_not_replaced(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set" / "thesis.tex").write_text("years of work")
+        with pytest.raises(StoreError, match="set is a folder with other files, no export; name a new folder"):
+            write(samples, to="set")
+        assert (tmp_path / "set" / "thesis.tex").read_text() == "years of work"
+
+    def test_file_is_not_replaced_by_a_folder(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
+        (tmp_path / "set").write_text("a file")
+        with pytest.raises(StoreError, match="set is a file; name a folder"):
+            write(samples, to="set")
 
 
 def test_the_readme_inside_says_what_each_format_cannot_hold(samples: list[Sample], write: Any, tmp_path: Path) -> None:
     write(samples[:1], formats=("coco", "yolo-segment", "voc", "semantic"))
     with zipfile.ZipFile(tmp_path / "set.zip") as archive:
         text = archive.read("README.txt").decode()
-    for part in ("run-length mask", "even-odd rule", "boxes alone, in whole pixels", "at most 255 labels"):
+    for part in ("run-length mask", "even-odd rule", "Boxes alone, in whole pixels", "at most 255 labels"):
         assert part in text
 
 
@@ -136,7 +221,7 @@ def test_no_samples_give_an_empty_set(write: Any, tmp_path: Path) -> None:
 
 
 def test_missing_folders_are_made(samples: list[Sample], write: Any, tmp_path: Path) -> None:
-    write_zip(tmp_path / "a" / "b.zip", [], labels=("x",), read=lambda digest: b"", about={})
+    write_dataset(tmp_path / "a" / "b.zip", [], labels=("x",), read=lambda digest: b"", about={})
     assert (tmp_path / "a" / "b.zip").exists()
 
 
@@ -184,17 +269,17 @@ class TestNothingHalf:
             write([*samples, samples[3]])
 
     def test_an_unknown_format(self, samples: list[Sample], write: Any) -> None:
-        with pytest.raises(InputProblem, match="'kitti' is no export format; there are: coco, yolo"):
+        with pytest.raises(InputProblem, match="'kitti' is no export format; there are: coco, imagefolder"):
             write(samples, formats=("coco", "kitti"))
 
     def test_the_256th_label_of_a_semantic_mask(self, samples: list[Sample], write: Any) -> None:
         many = tuple(f"label {number}" for number in range(256))
-        with pytest.raises(InputProblem, match="a semantic mask of eight bits holds 255 labels, the study has 256"):
+        with pytest.raises(InputProblem, match="the format semantic holds 255 labels, the study has 256; leave it out"):
             write(samples, formats=("semantic",), labels=many)
 
-    def test_two_formats_for_one_folder(self, samples: list[Sample], write: Any) -> None:
-        with pytest.raises(InputProblem, match="would share the folder labels/"):
-            write(samples, formats=("yolo", "yolo-segment"))
+    def test_a_format_that_is_requested_twice(self, samples: list[Sample], write: Any) -> None:
+        with pytest.raises(InputProblem, match="the format coco is requested twice; name it once"):
+            write(samples, formats=("coco", "voc", "coco"))
 
     def test_an_interruption(self, samples: list[Sample], write: Any) -> None:
         def interrupted() -> Iterator[Sample]:
@@ -238,7 +323,7 @@ def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: t
 
     tracemalloc.start()
     try:
-        write_zip(tmp_path / "set.zip", many(), labels=labels, read=read, about=ABOUT)
+        write_dataset(tmp_path / "set.zip", many(), labels=labels, read=read, about=ABOUT)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

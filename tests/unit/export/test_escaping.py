@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 import yaml
 
-from datagen.export.archive import write_zip
+from datagen.export.archive import ExportOptions, write_dataset
 
 LABELS = ("<b>\"&'", "../../etc/passwd", "a: [b, *c] #d", "</name><name>", "中 ü", "- null")
 
@@ -24,7 +24,8 @@ def exported(shelf: Any, mask: npt.NDArray[np.uint8], tmp_path: Path) -> Iterato
     samples = [shelf.sample(mask, pair, index=n) for n, pair in enumerate(zip(LABELS[::2], LABELS[1::2], strict=True))]
     about: dict[str, Any] = {"study": LABELS[0], "note": "\x1b[2J\n" + LABELS[3]}
     path = tmp_path / "out.zip"
-    write_zip(path, samples, labels=LABELS, read=shelf.read, about=about, formats=("coco", "yolo", "voc"))
+    options = ExportOptions(formats=("coco", "yolo", "voc", "label-studio", "imagefolder"))
+    write_dataset(path, samples, labels=LABELS, read=shelf.read, about=about, options=options)
     with zipfile.ZipFile(path) as archive:
         yield archive
 

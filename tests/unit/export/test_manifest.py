@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
+from datagen.domain.geometry import Polygon
 from datagen.domain.sample import Sample
-from datagen.export.manifest import line
+from datagen.export.manifest import line, provenance
 
 SPEC = "5bec" * 16
+RING = Polygon(((41.5, 24.5), (48.5, 24.5), (48.5, 31.5)))
 
 
 def written(sample: Sample, about: dict[str, Any]) -> dict[str, Any]:
-    text = line(sample, files={"image": "images/a.png", "mask": "masks/a.png"}, areas=(54, 180), about=about)
+    files = {"image": "images/a.png", "mask": "masks/a.png"}
+    text = line(sample, files=files, areas=(54, 180), rings=((), (RING,)), provenance=provenance(sample, about))
     assert "\n" not in text
     body: dict[str, Any] = json.loads(text)
     return body
@@ -35,6 +38,8 @@ def test_files_checksums_and_labels(sample: Sample) -> None:
         ("scratch", 54, 1),
         ("dent", 180, 2),
     ]
+    assert "holes" not in body["instances"][0]
+    assert body["instances"][1]["holes"] == [[list(point) for point in RING.points]]
     assert body["instances"][0]["outlines"] == [[list(p) for p in o.points] for o in sample.instances[0].outlines]
 
 

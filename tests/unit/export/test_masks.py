@@ -1,17 +1,13 @@
-"""Masks: stored values are read back, by instance or by label."""
+"""Stored masks are read back."""
 
 from __future__ import annotations
-
-import io
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
 
-from datagen.domain.sample import Sample
 from datagen.errors import StoreError
-from datagen.export.masks import instance_mask, semantic_png
+from datagen.export.masks import instance_mask
 from datagen.imaging.png_encoder import encode_png
 
 
@@ -27,8 +23,3 @@ def test_an_instance_mask_is_read_as_stored(mask: npt.NDArray[np.uint8]) -> None
 def test_invalid_mask_is_named(data: bytes) -> None:
     with pytest.raises(StoreError, match="the mask of sample s-7 is not a grey PNG with 8 bits"):
         instance_mask(data, "s-7")
-
-
-def test_two_instances_of_one_label_have_its_number(sample: Sample, mask: npt.NDArray[np.uint8]) -> None:
-    pixels = np.asarray(Image.open(io.BytesIO(semantic_png(sample, mask, ("dent", "other", "scratch")))))
-    np.testing.assert_array_equal(pixels, np.array([0, 3, 1], np.uint8)[mask])

@@ -49,7 +49,7 @@ def polygon_region(id_: str, control: str, label: str, polygon: Polygon, width: 
     """The region of a polygon on an image of ``width`` by ``height`` pixels; the polygon is in pixels."""
     points = [[_percent(x, width), _percent(y, height)] for x, y in polygon.points]
     value = {"points": points, "closed": True, "polygonlabels": [label]}
-    return _region(id_, control, "polygonlabels", value, width, height)
+    return region(id_, control, "polygonlabels", value, width, height)
 
 
 def box_region(id_: str, control: str, label: str, box: Box, width: int, height: int) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def box_region(id_: str, control: str, label: str, box: Box, width: int, height:
         "rotation": 0,
         "rectanglelabels": [label],
     }
-    return _region(id_, control, "rectanglelabels", value, width, height)
+    return region(id_, control, "rectanglelabels", value, width, height)
 
 
 def regions_prediction(regions: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -76,7 +76,8 @@ def form_prediction(count: int) -> dict[str, Any]:
     return {"model_version": MODEL_VERSION, "result": [number]}
 
 
-def _region(id_: str, control: str, kind: str, value: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+def region(id_: str, control: str, kind: str, value: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    """A region of any kind on an image of ``width`` by ``height`` pixels."""
     return {
         "id": id_,
         "from_name": control,

@@ -16,6 +16,7 @@ import numpy as np
 
 from datagen.domain.inputs import CanvasImage, ImageRef
 from datagen.domain.sample import Provenance
+from datagen.domain.source_type import SourceType
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.wording import by_number, counted
 from datagen.errors import EngineError
@@ -65,6 +66,7 @@ class CompositeEngine(Engine):
 
     name = NAME
     version = VERSION
+    source_type = SourceType.COMPOSITE_CAPTURE
     parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
     learnable = LEARNABLE
     uses_corrections: ClassVar[bool] = True

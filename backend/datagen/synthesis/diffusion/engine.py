@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from datagen.domain.inputs import CanvasImage, ImageRef
+from datagen.domain.source_type import SourceType
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
 from datagen.synthesis.composite.draws import LEARNABLE
@@ -34,6 +35,7 @@ class DiffusionEngine(Engine):
     name = NAME
     version = VERSION
     device = "gpu"
+    source_type = SourceType.COMPOSITE_WITH_TRAINED_MEDIA
     parameters_model: ClassVar[type[EngineParameters]] = DiffusionSpecParameters
     learnable = LEARNABLE
 

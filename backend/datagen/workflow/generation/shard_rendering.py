@@ -21,7 +21,6 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, CannotRender, EngineError, StoreError
-from datagen.imaging.png_encoder import encode_mask, encode_png
 from datagen.store import leases
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
@@ -32,6 +31,7 @@ from datagen.workflow.generation import batch_status, run_warnings, spot_checks
 from datagen.workflow.generation.contact_sheet import RUN_CELLS, contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.progress import ProgressReporter, reporting_progress
+from datagen.workflow.generation.sample_files import encode_sample
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.outages import Outage, shown
 from datagen.workflow.parameter_routing import remedy
@@ -261,9 +261,10 @@ def _render(
 def _store(services: Services, rendered: Rendered) -> Sample:
     height, width = rendered.mask.shape
     name = f"{rendered.provenance.index:07d}.png"
+    image, mask = map(services.images.put, encode_sample(rendered))
     return Sample(
-        image=ImageRef(digest=services.images.put(encode_png(rendered.image)), width=width, height=height, name=name),
-        mask=ImageRef(digest=services.images.put(encode_mask(rendered.mask)), width=width, height=height, name=name),
+        image=ImageRef(digest=image, width=width, height=height, name=name),
+        mask=ImageRef(digest=mask, width=width, height=height, name=name),
         instances=rendered.instances,
         provenance=rendered.provenance,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from datagen.domain.sample import Sample
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotReady
-from datagen.export.archive import Summary, write_zip
+from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_dataset
+from datagen.export.splitting import Apart, split
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
@@ -20,6 +21,7 @@ from datagen.store.tables.studies import StudyRow
 from datagen.workflow.backoff import patiently
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
+from datagen.workflow.studies.descriptions import describe_run, describe_specs
 
 #: Number of rows that are read in one transaction. It bounds the memory for a million samples.
 ROWS_AT_A_TIME = 500
@@ -28,11 +30,21 @@ MAX_NAMED = 12
 
 
 def export_study(
-    services: Services, name: str, path: Path, *, run_number: int | None = None, formats: tuple[str, ...] = ("coco",)
+    services: Services,
+    name: str,
+    path: Path,
+    *,
+    run_number: int | None = None,
+    shares: Mapping[str, float] | None = None,
+    apart: Apart = Apart.BOTH,
+    options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
-    """Write the samples of all runs of a study, or of one run, to ``path``.
+    """Write the samples of all runs of a study, or of one run, to ``path``: a zip if it ends with .zip, else a folder.
+
+    ``shares`` are the shares of the splits, by name; without them there are none.
 
     Raises:
+        InputProblem: a format is unknown, requested twice, or cannot hold the study; or there is no such split.
         NotReady: there is no such run, or no image is generated yet.
         StoreError: an object is missing or damaged, or a label disagrees with its mask; no file is left behind.
     """
@@ -47,28 +59,21 @@ def export_study(
         if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
             which = f"run {run_number} of {name!r}" if run_number is not None else f"the runs of {name!r}"
             raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(name)}")
-        description = {
-            "study": study.name,
-            "runs": [
-                {
-                    "number": run.number,
-                    "first_index": run.first,
-                    "name": run.name,
-                    "images_asked_for": run.count,
-                    "state": str(run.state),
-                    "warnings": run.warnings,
-                    "spec_version": run.spec.version,
-                    "spec_digest": run.spec.digest,
-                    "approved_by": run.requested_by,
-                    "approved_at": run.requested_at.isoformat(),
-                    "note": run.note,
-                }
-                for run in runs
-            ],
-        }
-    samples = _samples(services.database, [run.id for run in runs])
-    return write_zip(
-        path, samples, labels=study.labels, read=patiently(services.images.get), about=description, formats=formats
+        description = {"study": study.name, "runs": [describe_run(run) for run in runs]}
+        specs = [
+            {**spec, "study": study.name} for spec in describe_specs(session, dict.fromkeys(run.spec for run in runs))
+        ]
+        run_ids = [run.id for run in runs]
+    samples = samples_of_runs(services.database, run_ids)
+    return write_dataset(
+        path,
+        samples,
+        labels=study.labels,
+        read=patiently(services.images.get),
+        about=description,
+        specs=specs,
+        split=split(samples_of_runs(services.database, run_ids), shares, apart) if shares else None,
+        options=options,
     )
 
 
@@ -109,7 +114,7 @@ def _no_such_run(session: Session, study: StudyRow, number: int | None) -> NotRe
     return NotReady(f"{study.name!r} has no run {number}; there are: {known_runs}{more}")
 
 
-def _samples(database: Database, run_ids: list[int]) -> Iterator[Sample]:
+def samples_of_runs(database: Database, run_ids: list[int]) -> Iterator[Sample]:
     """Yield every sample of these runs, in the order of run and index. Each transaction reads ``ROWS_AT_A_TIME``."""
     for run_id in run_ids:
         last_index = -1

@@ -14,7 +14,7 @@ from typing import Any
 from datagen.domain.inputs import Role
 from datagen.domain.wording import counted
 from datagen.errors import InputProblem
-from datagen.workflow.inputs.importing import csv_tasks, voc_files, yolo_folders
+from datagen.workflow.inputs.importing import csv_tasks, manifest_lines, voc_files, yolo_folders
 from datagen.workflow.inputs.importing.coco_files import looks_like_coco, read_coco
 from datagen.workflow.inputs.importing.items import Item, Reading, clean_name, examples
 from datagen.workflow.inputs.importing.label_studio_tasks import (
@@ -43,7 +43,8 @@ _YOLO_NOTES_KEYS = frozenset({"categories", "info"})
 class _Export:
     """An export that was detected and parsed."""
 
-    #: “tasks”, “annotation” (of a target storage), “coco”, or “other” for JSON of an unknown format
+    #: “tasks”, “annotation” (of a target storage), “coco”, “manifest” (of an export of Datagen), or “other” for JSON of
+    #: an unknown format
     kind: str
     path: Path
     called: str
@@ -64,7 +65,7 @@ def read_file(path: Path, called: str, role: Role, reading: Reading) -> None:
     elif suffix == ".xml":
         voc_files.read_voc([(path, path.name)], role, reading)
     elif suffix in (".yaml", ".yml"):
-        files = list(files_below(path.parent))
+        files = manifest_lines.without_masks(list(files_below(path.parent)), path.parent)
         yolo_folders.read_yolo(files, _pictures(files), path.parent, reading)
     else:
         export = _open_export(path, called, role)
@@ -82,7 +83,7 @@ def read_folder(folder: Path, called: str, role: Role, reading: Reading, *, zipp
         InputProblem: the folder contains several exports, or nothing usable.
     """
     left_out = LeftOut()
-    files = list(files_below(folder, left_out=left_out))
+    files = manifest_lines.without_masks(list(files_below(folder, left_out=left_out)), folder)
     links = _report_left_out(left_out, folder, reading)
     exports = _exports(files, folder, called if zipped else "", role, reading)
     role_exports = [export for export in exports if export.path.stem.lower() == role]
@@ -135,6 +136,9 @@ def _choose(exports: Sequence[_Export], called: str, role: Role, folder: Path) -
     Raises:
         InputProblem: the exports cannot be combined.
     """
+    manifests = [export for export in exports if export.kind == "manifest"]
+    if len(manifests) == 1:  # of an export of Datagen, whose other formats hold the same labels
+        return manifests
     kinds = {export.kind for export in exports}
     if len(exports) == 1 or kinds in ({"coco"}, {"annotation"}):
         return exports
@@ -201,7 +205,10 @@ def _open_export(path: Path, called: str, role: Role) -> _Export | None:
         return _table(text, path, called)
     if suffix in _LINES or _is_lines(text):
         return _Export(
-            kind="tasks", path=path, called=called, read=lambda reading: _read_lines(text, path, called, reading)
+            kind="manifest" if _is_manifest(text) else "tasks",
+            path=path,
+            called=called,
+            read=lambda reading: _read_lines(text, path, called, role, reading),
         )
     value = parse_json(text, called)
     if looks_like_coco(value):
@@ -244,7 +251,15 @@ def _is_lines(text: str) -> bool:
         return False
 
 
-def _read_lines(text: str, path: Path, called: str, reading: Reading) -> None:
+def _is_manifest(text: str) -> bool:
+    """Return whether the first line of a text is one of a manifest."""
+    try:
+        return manifest_lines.is_manifest_line(parse_json(text.lstrip().partition("\n")[0], ""))
+    except InputProblem:
+        return False
+
+
+def _read_lines(text: str, path: Path, called: str, role: Role, reading: Reading) -> None:
     values: list[Any] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -253,7 +268,10 @@ def _read_lines(text: str, path: Path, called: str, reading: Reading) -> None:
             values.append(parse_json(line, f"line {number}"))
         except InputProblem:
             reading.report(f"{path.name}, line {number}", "it is not JSON; export the file again, or mend the line")
-    read_tasks(values, called, reading)
+    if _is_manifest(text):
+        manifest_lines.read_manifest(values, path.name, role, reading)
+    else:
+        read_tasks(values, called, reading)
 
 
 def _pictures(files: Sequence[Path]) -> list[Path]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
+import supervision
+
 from datagen.domain.sample import Sample
-from datagen.export.voc import annotation
+from datagen.export.formats.voc import annotation
 
 
 def test_corners_are_the_first_and_the_last_pixel_counted_from_one(sample: Sample) -> None:
@@ -27,3 +32,13 @@ def test_the_image_is_named_with_its_size(sample: Sample) -> None:
 def test_a_label_is_escaped(sample: Sample) -> None:
     odd = replace(sample, instances=(replace(sample.instances[0], label="<b> & “ö”"),))
     assert ET.fromstring(annotation(odd, "images/a.png", channels=3)).findtext("object/name") == "<b> & “ö”"
+
+
+def test_supervision_reads_the_boxes(difficult: list[Sample], export_to: Callable[..., Path]) -> None:
+    folder = export_to(difficult, "voc")
+    read = supervision.DetectionDataset.from_pascal_voc(str(folder / "images"), str(folder / "Annotations"))
+    by_name = {Path(path).stem: found for path, _, found in read}
+    for sample in difficult:
+        boxes = np.array([(i.box.x, i.box.y, i.box.right, i.box.bottom) for i in sample.instances])
+        # supervision's corners are counted from 0, and the last one is inside the box
+        np.testing.assert_allclose(by_name[sample.provenance.file_stem].xyxy, boxes, atol=1)

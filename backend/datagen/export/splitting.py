@@ -1,0 +1,129 @@
+"""Splits of a set that have no background and no concept in common.
+
+Samples that share a background or a concept belong together, directly or through others. Such a group lies in one split
+as a whole: a model would otherwise be validated on what it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from datagen.domain.sample import Sample
+from datagen.domain.wording import counted
+from datagen.errors import InputProblem
+
+#: The splits, in the order of their shares.
+NAMES = ("train", "val", "test")
+
+
+class Apart(StrEnum):
+    """What two splits may not have in common."""
+
+    BOTH = "both"  #: backgrounds and concepts
+    BACKGROUND = "background"
+    CONCEPT = "concept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The split of every sample."""
+
+    #: name → the number of samples, in the order of the shares
+    counts: Mapping[str, int]
+    #: returns a sample's split
+    of: Callable[[Sample], str]
+
+
+def shares_of(percentages: str) -> dict[str, float]:
+    """Read shares such as “80,20” or “70,15,15”: of train, val and test, in percent.
+
+    Raises:
+        InputProblem: there are not two or three positive numbers that make 100 together.
+    """
+    try:
+        numbers = [float(word) for word in percentages.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3) or not min(numbers) > 0 or not abs(sum(numbers) - 100) < 1e-6:
+        raise InputProblem(
+            f"“{percentages}” is no split: give the percentages of train and val, or of train, val and test, "
+            "which make 100 together, for example 80,20"
+        )
+    return dict(zip(NAMES, (number / 100 for number in numbers), strict=False))
+
+
+def split(samples: Iterable[Sample], shares: Mapping[str, float], apart: Apart = Apart.BOTH) -> Split:
+    """Assign every sample to a split; a group goes, the largest first, to the split that lacks most samples.
+
+    Only backgrounds and concepts are kept in memory. The same samples give the same splits.
+
+    Raises:
+        InputProblem: there are fewer groups than splits; the sentence names what joins the samples.
+    """
+    groups = _Groups()
+    sizes: Counter[str] = Counter()
+    for sample in samples:
+        keys = _keys(sample, apart)
+        groups.join(keys)
+        sizes[keys[0]] += 1
+    totals: Counter[str] = Counter()
+    for key, size in sizes.items():
+        totals[groups.root(key)] += size
+    if len(totals) < len(shares):
+        joined = {Apart.BOTH: "backgrounds and concepts"}.get(apart, f"{apart}s")
+        advice = (
+            "split by one of the two: --apart background, or --apart concept" if apart is Apart.BOTH else "do not split"
+        )
+        raise InputProblem(
+            f"the set cannot be split into {' and '.join(shares)} without common {joined}: its images form "
+            f"{counted(len(totals), 'group')} that share them; {advice}"
+        )
+    # roots depend on the order of the samples; the smallest key of a group does not
+    names: dict[str, str] = {}
+    for key in sorted(sizes):
+        names.setdefault(groups.root(key), key)
+    whole = totals.total()
+    counts = dict.fromkeys(shares, 0)
+    placed: dict[str, str] = {}
+    for root in sorted(totals, key=lambda root: (-totals[root], names[root])):
+        empty = [name for name in shares if not counts[name]]
+        # the last groups fill the splits that would stay empty
+        choices = empty if len(totals) - len(placed) <= len(empty) else list(shares)
+        name = max(choices, key=lambda name: shares[name] * whole - counts[name])
+        placed[root] = name
+        counts[name] += totals[root]
+    return Split(counts=counts, of=lambda sample: placed[groups.root(_keys(sample, apart)[0])])
+
+
+def _keys(sample: Sample, apart: Apart) -> list[str]:
+    """Return the keys of what a sample may not share with another split; the first is its own if it has none."""
+    keys = []
+    if apart is not Apart.CONCEPT:
+        keys.append(f"background {sample.provenance.background.digest}")
+    if apart is not Apart.BACKGROUND:
+        concepts = (instance.concept for instance in sample.provenance.trace.instances)
+        keys += [f"concept {concept.key}" for concept in concepts if concept is not None]
+    return keys or [f"sample {sample.provenance.file_stem}"]
+
+
+class _Groups:
+    """Disjoint sets of keys (union by root, with path halving)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def root(self, key: str) -> str:
+        parent = self._parent
+        parent.setdefault(key, key)
+        while parent[key] != key:
+            parent[key] = parent[parent[key]]
+            key = parent[key]
+        return key
+
+    def join(self, keys: list[str]) -> None:
+        first = self.root(keys[0])
+        for key in keys[1:]:
+            self._parent[self.root(key)] = first

@@ -1,0 +1,183 @@
+"""The interface of an export format, and the registry of the installed ones.
+
+Formats are plug-ins: an entry point in the group ``datagen.export_formats`` names a subclass of ``ExportWriter``. The
+help of the command line, the README.txt of an export and the documentation are made from the classes' attributes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from datagen.domain.geometry import Polygon
+from datagen.domain.sample import Sample
+from datagen.errors import InputProblem
+from datagen.export.sinks import Sink
+
+#: [h, w] uint8: 0 outside, i + 1 inside instance i.
+Mask = npt.NDArray[np.uint8]
+
+#: The split of samples in an export without splits.
+NO_SPLIT = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedSample:
+    """A sample whose labels agree with its mask, with all that a format may need."""
+
+    sample: Sample
+    #: the name of its files without suffix; unique in the export
+    name: str
+    #: the path of its image from the folder that the format's paths begin at
+    image_path: str
+    #: the bytes of the image file, and of the instance mask (PNG)
+    image: bytes
+    mask_png: bytes
+    mask: Mask
+    #: the area of each instance in pixels
+    areas: Sequence[int]
+    #: the rings of each instance's holes, which its outlines do not include
+    rings: Sequence[Sequence[Polygon]]
+    #: JSON values on where its pixels come from; see ``manifest.provenance``
+    provenance: Mapping[str, Any]
+    #: “train”, “val” or “test”; ``NO_SPLIT`` in an export without splits
+    split: str = NO_SPLIT
+
+    @property
+    def image_suffix(self) -> str:
+        """The suffix of the image file, with its dot."""
+        return self.image_path[self.image_path.rindex(".") :]
+
+    def inside(self, number: int) -> npt.NDArray[np.bool_]:
+        """Return the pixels [h, w] of instance ``number``, counted from 0."""
+        return np.equal(self.mask, number + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportContext:
+    """What a format is told before the first sample."""
+
+    #: where files go; use it through ``path``
+    sink: Sink
+    #: the study's labels, in order
+    labels: tuple[str, ...]
+    #: JSON values that describe the export
+    about: Mapping[str, Any]
+    #: the folder of this format, with a slash at the end; "" if no other requested format has files of the same names
+    folder: str = ""
+    #: the splits of the export, in order
+    splits: tuple[str, ...] = (NO_SPLIT,)
+    #: whether labels are predictions where a format tells them from annotations
+    predictions: bool = False
+
+    def path(self, name: str) -> str:
+        """Return the path in the export of a file of this format."""
+        return self.folder + name
+
+
+class ExportWriter(ABC):
+    """Base class of export formats: created once an export, then ``add`` for each sample in order, then ``finish``."""
+
+    #: the name of the entry point, by which an export asks for the format
+    name: ClassVar[str]
+    #: one sentence on what the format holds
+    sentence: ClassVar[str]
+    #: one sentence on what the format cannot hold
+    limits: ClassVar[str]
+    #: the format's files (a folder ends with a slash) and a description of each; formats with a path in common get a
+    #: folder each when they are requested together
+    paths: ClassVar[tuple[tuple[str, str], ...]]
+    #: programs and libraries that open the format
+    opened_by: ClassVar[str]
+    #: whether the format's files hold images and masks; an export of such formats alone has no images/ and masks/
+    holds_images: ClassVar[bool] = False
+    #: the largest number of labels; None: no limit
+    max_labels: ClassVar[int | None] = None
+    #: the extra of this package that the format needs; "" if none
+    extra: ClassVar[str] = ""
+
+    def __init__(self, context: ExportContext) -> None:
+        self.context = context
+
+    @classmethod
+    def check(cls, labels: Sequence[str]) -> None:
+        """Check, before anything is written, that a study with these labels can be exported.
+
+        Raises:
+            InputProblem: it cannot; the sentence names the fix.
+        """
+        if cls.max_labels is not None and len(labels) > cls.max_labels:
+            raise InputProblem(
+                f"the format {cls.name} holds {cls.max_labels} labels, the study has {len(labels)}; "
+                "leave it out: masks/ and coco.json hold every label"
+            )
+
+    @abstractmethod
+    def add(self, sample: ExportedSample) -> Mapping[str, str]:
+        """Write one sample; return the paths in the export of the files of this sample alone, by kind."""
+
+    def finish(self) -> None:  # noqa: B027 - a format may have nothing left to write
+        """Write what needs all samples; called once, also in an export without samples."""
+
+    def discard(self) -> None:  # noqa: B027 - a format may have nothing to release
+        """Release what is open after a failure, in place of ``finish``; the destination removes the files itself."""
+
+
+def format_names() -> list[str]:
+    """Return the names of all installed formats, sorted."""
+    return sorted(_installed())
+
+
+def format_class(name: str) -> type[ExportWriter]:
+    """Load the class of the format of that name.
+
+    Raises:
+        InputProblem: no installed package provides it, or the entry point is not an ``ExportWriter``.
+    """
+    installed = _installed()
+    if name not in installed:
+        raise InputProblem(f"{name!r} is no export format; there are: {', '.join(sorted(installed)) or 'none'}")
+    try:
+        loaded: object = installed[name].load()
+    except ImportError as missing:
+        raise InputProblem(f"the export format {name!r} cannot be loaded: {missing}") from missing
+    if not (isinstance(loaded, type) and issubclass(loaded, ExportWriter)):
+        raise InputProblem(
+            f"the export format {name!r} is not derived from datagen.export.writer.ExportWriter; "
+            "install a release of its package for this version, or remove it"
+        )
+    return loaded
+
+
+def requested_formats(names: Sequence[str], labels: Sequence[str]) -> list[type[ExportWriter]]:
+    """Return the classes of the requested formats, in order, after checks that need no sample.
+
+    Raises:
+        InputProblem: a format is unknown or requested twice, or cannot hold a study with these labels.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise InputProblem(f"the format {name} is requested twice; name it once")
+    classes = [format_class(name) for name in names]
+    for each in classes:
+        each.check(labels)
+    return classes
+
+
+def format_folders(classes: Sequence[type[ExportWriter]]) -> list[str]:
+    """Return the folder of each format: its name where another requested one has a path in common, else ""."""
+    users: dict[str, int] = {}
+    for each in classes:
+        for path, _ in each.paths:
+            users[path] = users.get(path, 0) + 1
+    return [f"{each.name}/" if any(users[path] > 1 for path, _ in each.paths) else "" for each in classes]
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="datagen.export_formats")}

@@ -1,0 +1,124 @@
+"""Splits share no background and no concept, or a sentence says that it is impossible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import supervision
+from pycocotools.coco import COCO
+
+from datagen.domain.sample import Sample
+from datagen.domain.trace import ConceptChoice, InstanceTrace, Trace
+from datagen.errors import InputProblem
+from datagen.export.splitting import Apart, shares_of, split
+
+
+@pytest.fixture
+def made(shelf: Any) -> Callable[..., list[Sample]]:
+    """A function that makes samples of (background, concepts)."""
+    mask = np.pad(np.ones((4, 4), np.uint8), 8)
+    one = shelf.sample(mask, ("dent",))
+
+    def made(pairs: Sequence[tuple[str, Sequence[str]]]) -> list[Sample]:
+        samples = []
+        for index, (background, concepts) in enumerate(pairs):
+            trace = Trace(instances=tuple(InstanceTrace(concept=ConceptChoice(key=c, name=c)) for c in concepts))
+            origin = one.provenance
+            origin = replace(origin, index=index, background=replace(origin.background, digest=background), trace=trace)
+            samples.append(replace(one, provenance=origin))
+        return samples
+
+    return made
+
+
+def used(samples: Sequence[Sample], of: Callable[[Sample], str]) -> dict[str, tuple[set[str], set[str]]]:
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    for sample in samples:
+        backgrounds, concepts = found.setdefault(of(sample), (set(), set()))
+        backgrounds.add(sample.provenance.background.digest)
+        concepts |= {i.concept.key for i in sample.provenance.trace.instances if i.concept is not None}
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_background_and_no_concept_is_in_two_splits(made: Callable[..., list[Sample]], seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(300):
+        family = int(chance.integers(12))
+        concepts = [f"c{family}-{chance.integers(3)}" for _ in range(chance.integers(0, 3))]
+        pairs.append((f"b{family}-{chance.integers(5)}", concepts))
+    samples = made(pairs)
+    found = split(samples, shares_of("70,15,15"))
+    for (_, first), (_, second) in combinations(used(samples, found.of).items(), 2):
+        assert not first[0] & second[0]
+        assert not first[1] & second[1]
+    assert sum(found.counts.values()) == 300
+    assert found.counts["train"] == pytest.approx(210, abs=40)
+    assert {name: sum(found.of(s) == name for s in samples) for name in found.counts} == dict(found.counts)
+    again = split(samples[::-1], shares_of("70,15,15"))
+    assert [again.of(sample) for sample in samples] == [found.of(sample) for sample in samples]
+
+
+def test_set_of_one_group_is_refused_with_the_way_out(made: Callable[..., list[Sample]]) -> None:
+    samples = made([(f"b{i % 5}", ["c"]) for i in range(20)])
+    with pytest.raises(InputProblem, match=r"common backgrounds and concepts: its images form 1 group .*--apart"):
+        split(samples, shares_of("80,20"))
+    found = split(samples, shares_of("80,20"), Apart.BACKGROUND)
+    assert dict(found.counts) == {"train": 16, "val": 4}
+    with pytest.raises(InputProblem, match=r"without common concepts: .* do not split"):
+        split(samples, shares_of("80,20"), Apart.CONCEPT)
+
+
+def test_every_split_gets_a_group(made: Callable[..., list[Sample]]) -> None:
+    samples = made([("b0", [])] * 1 + [("b1", [])] * 1 + [(f"b{2}", [])] * 98)
+    assert min(split(samples, shares_of("98,1,1")).counts.values()) == 1
+
+
+@pytest.mark.parametrize("wrong", ["", "80", "80,30", "50,50,0", "100,-0", "a,b", "25,25,25,25", "nan,50"])
+def test_other_shares_are_refused(wrong: str) -> None:
+    with pytest.raises(InputProblem, match="is no split: give the percentages of train and val"):
+        shares_of(wrong)
+
+
+FORMATS = ("coco", "yolo", "voc", "imagefolder", "semantic", "parquet", "webdataset", "label-studio")
+
+
+def test_formats_are_read_split_by_split(
+    made: Callable[..., list[Sample]], export_to: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()
+    samples = made([(f"b{i % 5}", []) for i in range(20)])
+    found = split(samples, shares_of("60,20,20"))
+    folder = export_to(samples, *FORMATS, split=found)
+    images = datasets.load_dataset("imagefolder", data_dir=str(folder / "images"))
+    shards = datasets.load_dataset("parquet", data_dir=str(folder / "parquet"))
+    lists = folder / "ImageSets" / "Main"
+    for name, count in found.counts.items():
+        names = {sample.provenance.file_stem for sample in samples if found.of(sample) == name}
+        assert len(names) == count
+        assert {path.stem for path in (folder / "images" / name).glob("*.png")} == names
+        assert {path.stem for path in (folder / "masks" / name).glob("*.png")} == names
+        assert {path.stem for path in (folder / "semantic" / name).glob("*.png")} == names
+        assert {Path(i["file_name"]).stem for i in COCO(str(folder / f"coco_{name}.json")).imgs.values()} == names
+        assert set((lists / f"{name}.txt").read_text().split()) == names
+        yolo = supervision.DetectionDataset.from_yolo(
+            str(folder / "images" / name), str(folder / "labels" / name), str(folder / "data.yaml")
+        )
+        assert len(yolo) == count
+        hub = "validation" if name == "val" else name
+        assert len(images[hub]) == len(shards[hub]) == count
+        assert (folder / "webdataset" / f"{name}-00000.tar").is_file()
+    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    assert [line["split"] for line in lines] == [found.of(sample) for sample in samples]
+    text = (folder / "README.txt").read_text()
+    assert "Images: 20\n  train: 12\n  val: 4\n  test: 4\n" in text

@@ -1,0 +1,111 @@
+"""The dataset card states what was counted, in the forms that other programs read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from datagen.domain.lifecycle import StudyEvent, StudyState
+from datagen.errors import InputProblem, NotReady
+from datagen.export.card import croissant, markdown
+from datagen.store.tables.base import BatchKind
+from datagen.workflow.studies.card import card_facts, checksum_of
+from datagen.workflow.studies.export import export_study
+from fake_studio import FakeStudio
+from studio import Study, verdict_result
+
+
+def head_of(text: str) -> dict[str, Any]:
+    start, head, _ = text.split("---\n", 2)
+    assert start == ""
+    body: dict[str, Any] = yaml.safe_load(head)
+    return body
+
+
+@pytest.fixture
+def approved(studio: FakeStudio, study: Study) -> Study:
+    """A study with three verdicts on its previews, and a run of three images."""
+    study.judge(verdict_result("good"), verdict_result("bad", "too small"), verdict_result("good"))
+    study.act(StudyEvent.APPROVE, count=3)
+    studio.settle()
+    return study
+
+
+def test_card_states_images_inputs_and_review(studio: FakeStudio, approved: Study) -> None:
+    text = markdown(card_facts(studio.services, approved.name, "cc-by-4.0"))
+    head = head_of(text)
+    assert (head["pretty_name"], head["license"]) == (approved.name, "cc-by-4.0")
+    assert head["size_categories"] == ["n<1K"]
+    assert "synthetic" in head["tags"]
+    for line in (
+        "| pit | 3 |",
+        "- 6 concept photos",
+        "- 6 canvas photos",
+        "- 6 background photos",
+        "- 3 images rendered by instant 1",
+        "1 person gave 3 verdicts on 3 previews of these versions: 2 good, 1 bad.",
+        "- too small: 1 time",
+        "Licence: cc-by-4.0. The rights in the input photos are to be observed.",
+    ):
+        assert line in text.splitlines(), line
+    run = approved.batches(BatchKind.RUN)[-1]
+    assert f"| 1 ({run.name}) | 1 | 3 | tester |" in text.replace("\\", "")
+
+
+def test_card_says_that_nobody_judged(studio: FakeStudio, in_state: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other, study = in_state(StudyState.ACCEPTED, tmp_path / "other")
+    text = markdown(card_facts(other.services, study.name))
+    other.services.database.close()
+    assert "Nobody judged the 3 previews of these versions." in text
+    assert "No licence was stated." in text
+    assert head_of(text)["license"] == "unknown"
+
+
+def test_study_without_a_run_has_no_card(studio: FakeStudio, study: Study) -> None:
+    with pytest.raises(NotReady, match="is generated yet; see: datagen status"):
+        card_facts(studio.services, study.name)
+
+
+def test_texts_of_people_have_no_effect_on_the_card(studio: FakeStudio, approved: Study) -> None:
+    facts = replace(
+        card_facts(studio.services, approved.name),
+        study='x: "y"\n---\n# <script>',
+        instances={"a|b": 1, "`c`": 2},
+        limits=["[link](http://a.test)\nsecond line"],
+    )
+    text = markdown(facts)
+    assert head_of(text)["pretty_name"] == facts.study
+    assert "| a\\|b | 1 |" in text
+    assert "<script>" not in text.replace("\\<script\\>", "").split("---\n", 2)[2]
+    assert "- \\[link\\](http://a.test) second line" in text.splitlines()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("to", ["set.zip", "set"])
+def test_croissant_is_valid_and_its_records_are_the_manifest_s(
+    studio: FakeStudio, approved: Study, tmp_path: Path, to: str
+) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    path = tmp_path / to
+    export_study(studio.services, approved.name, path)
+    facts = card_facts(studio.services, approved.name, "https://creativecommons.org/licenses/by/4.0/")
+    body = croissant(facts, archive="set.zip" if path.suffix else "", sha256=checksum_of(path))
+    written = (tmp_path if path.suffix else path) / "croissant.json"
+    written.write_text(json.dumps(body))
+    dataset = mlcroissant.Dataset(jsonld=written)
+    assert not dataset.metadata.issues.errors
+    records = list(dataset.records(record_set="images"))
+    assert len(records) == 3
+    assert {record["images/image"].decode().split("/")[0] for record in records} == {"images"}
+
+
+def test_missing_export_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputProblem, match=r"none\.zip cannot be read: .*; name what datagen export wrote"):
+        checksum_of(tmp_path / "none.zip")

@@ -1,0 +1,230 @@
+"""A sample is rendered again, from rows or from an export alone, and its origin is stated."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datagen.domain.lifecycle import StudyState
+from datagen.domain.source_type import SourceType
+from datagen.errors import InputProblem, Refused
+from datagen.export.archive import ExportOptions
+from datagen.imaging.png_encoder import encode_png
+from datagen.imaging.provenance_mark import read_mark
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import SampleRow
+from datagen.workflow.generation.picture_cache import StoredPictures
+from datagen.workflow.sample_mapping import sample_of
+from datagen.workflow.studies.export import export_study
+from datagen.workflow.studies.reproduce import FolderPictures, Match, Reproduction, reproduce
+from datagen.workflow.studies.sample_records import exported_record, stored_record, wanted_sample
+from fake_studio import LIMITS, FakeStudio
+from instant_engine import InstantEngine
+from studio import Study
+
+
+@pytest.fixture
+def _prepared(in_state: Callable[[StudyState, Path], Any], tmp_path: Path) -> Any:
+    """A study with a finished run."""
+    studio, study = in_state(StudyState.ACCEPTED, tmp_path)
+    yield studio, study
+    studio.services.database.close()
+
+
+@pytest.fixture
+def row(study: Study) -> SampleRow:
+    return study.samples_of(study.batches(BatchKind.RUN)[-1])[0]
+
+
+def again(studio: FakeStudio, item: str, export: Path | None = None, inputs: Path | None = None) -> Reproduction:
+    wanted = wanted_sample(item, LIMITS.image_bytes)
+    services = studio.services
+    return reproduce(
+        exported_record(export, wanted) if export else stored_record(services, wanted),
+        wanted,
+        pictures=(
+            FolderPictures(inputs, services.decoder, LIMITS.image_bytes)
+            if inputs
+            else StoredPictures(services.images, services.decoder)
+        ),
+        decoder=services.decoder,
+        engine_settings=services.engine_settings,
+    )
+
+
+def image_file(studio: FakeStudio, row: SampleRow, path: Path) -> Path:
+    path.write_bytes(studio.services.images.get(row.body["image"]["digest"]))
+    return path
+
+
+def input_folder(studio: FakeStudio, study: Study, folder: Path) -> Path:
+    """The study's inputs as files of any names."""
+    spec = study.specs()[-1].body
+    folder.mkdir()
+    refs = [*(c["image"] for c in spec["concepts"]), *(c["image"] for c in spec["canvases"]), *spec["backgrounds"]]
+    for number, ref in enumerate(refs):
+        (folder / f"photo {number}").write_bytes(studio.services.images.get(ref["digest"]))
+    return folder
+
+
+def test_stored_image_has_the_mark_of_its_sample(studio: FakeStudio, row: SampleRow) -> None:
+    mark = read_mark(studio.services.images.get(row.body["image"]["digest"]))
+    assert mark is not None
+    assert (mark.spec_digest, mark.index) == (row.body["provenance"]["spec_digest"], row.index)
+    assert (mark.engine, mark.engine_version, mark.source_type) == ("instant", "1", SourceType.COMPOSITE)
+
+
+def test_sample_is_found_by_its_key_and_rendered_to_the_same_bytes(
+    studio: FakeStudio, study: Study, row: SampleRow
+) -> None:
+    found = again(studio, row.key)
+    assert [(each.what, each.match) for each in found.comparisons] == [("image", Match.BYTES), ("mask", Match.BYTES)]
+    assert found.is_same
+    text = "\n".join(found.origin)
+    sample = sample_of(row)
+    assert f"image {row.index} of version 1 of “{study.name}”, in run 1" in text
+    assert f"Rendered by instant 1 with seed {sample.provenance.seed}" in text
+    assert f"Background: {sample.provenance.background.name}" in text
+    assert "Asked for by tester at " in text
+    assert "Version 1 by tester at " in text
+    assert "Object 1: pit, 8 by 8 pixels at" in text
+
+
+def test_sample_is_found_by_the_mark_of_its_file_whatever_its_name(
+    studio: FakeStudio, row: SampleRow, tmp_path: Path
+) -> None:
+    found = again(studio, str(image_file(studio, row, tmp_path / "holiday.png")))
+    assert found.name == sample_of(row).provenance.file_stem
+    assert [each.match for each in found.comparisons] == [Match.BYTES] * 3
+
+
+def test_file_that_was_encoded_again_has_the_same_pixels(studio: FakeStudio, row: SampleRow, tmp_path: Path) -> None:
+    """Pillow drops the mark; the name of the export is left."""
+    path = image_file(studio, row, tmp_path / f"{sample_of(row).provenance.file_stem}.png")
+    with Image.open(path) as picture:
+        picture.save(path, optimize=True)
+    assert read_mark(path.read_bytes()) is None
+    found = again(studio, str(path))
+    assert [each.match for each in found.comparisons] == [Match.BYTES, Match.BYTES, Match.PIXELS]
+
+
+def test_changed_file_is_told_by_its_pixels(studio: FakeStudio, row: SampleRow, tmp_path: Path) -> None:
+    data = studio.services.images.get(row.body["image"]["digest"])
+    with Image.open(io.BytesIO(data)) as picture:
+        pixels, xmp = np.array(picture), picture.info["xmp"]
+    pixels[0, 0] ^= 7
+    path = tmp_path / "retouched.png"
+    path.write_bytes(encode_png(pixels, xmp=xmp))
+    found = again(studio, str(path))
+    assert found.is_same
+    assert found.comparisons[2].match is Match.DIFFERENT
+    assert found.comparisons[2].detail.startswith("1 of ")
+
+
+def test_engine_that_renders_otherwise_is_reported(
+    studio: FakeStudio, row: SampleRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = InstantEngine.fit
+
+    def fit(self: InstantEngine, *arguments: Any) -> Any:
+        fitted = original(self, *arguments)
+        render = fitted.render
+
+        def brighter(indices: Any) -> Any:
+            for rendered in render(indices):
+                rendered.image[rendered.mask > 0] += 1
+                yield rendered
+
+        fitted.render = brighter  # type: ignore[method-assign]
+        return fitted
+
+    monkeypatch.setattr(InstantEngine, "fit", fit)
+    found = again(studio, row.key)
+    assert not found.is_same
+    assert str(found.comparisons[0]).startswith("image: other pixels (64 of ")
+
+
+@pytest.mark.parametrize("to", ["set.zip", "set"])
+@pytest.mark.parametrize("formats", [("coco",), ("webdataset",)])
+def test_every_sample_is_rendered_again_from_the_export_and_the_inputs_alone(
+    studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path, to: str, formats: tuple[str, ...]
+) -> None:
+    export_study(studio.services, study.name, tmp_path / to, options=ExportOptions(formats=formats))
+    inputs = input_folder(studio, study, tmp_path / "inputs")
+    rows = study.samples_of(study.batches(BatchKind.RUN)[-1])
+    for each in rows:
+        stem = sample_of(each).provenance.file_stem
+        found = again(studio, f"{stem}.png", tmp_path / to, inputs)
+        assert [comparison.match for comparison in found.comparisons] == [Match.BYTES, Match.BYTES]
+        assert any(study.name in line for line in found.origin)
+
+
+def test_missing_input_is_named(studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path) -> None:
+    export_study(studio.services, study.name, tmp_path / "set")
+    (tmp_path / "inputs").mkdir()
+    sample = sample_of(row)
+    with pytest.raises(InputProblem, match=f"is the input {sample.provenance.background.name} .SHA-256"):
+        again(studio, sample.provenance.file_stem, tmp_path / "set", tmp_path / "inputs")
+
+
+class TestRefusals:
+    def test_unknown_sample(self, studio: FakeStudio) -> None:
+        with pytest.raises(Refused, match="this installation has no sample s9-v9-run9-9; check the name"):
+            again(studio, "s9-v9-run9-9")
+
+    def test_file_without_mark_or_name(self, studio: FakeStudio, tmp_path: Path) -> None:
+        (tmp_path / "photo.png").write_bytes(encode_png(np.zeros((9, 9), np.uint8)))
+        with pytest.raises(InputProblem, match=r"photo\.png has no mark of Datagen, and not the name"):
+            again(studio, str(tmp_path / "photo.png"))
+
+    def test_key_with_an_export(self, studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path) -> None:
+        export_study(studio.services, study.name, tmp_path / "set")
+        with pytest.raises(InputProblem, match=f"does not know the key {row.key}; give an image file"):
+            again(studio, row.key, tmp_path / "set")
+
+    def test_sample_of_another_export(self, studio: FakeStudio, study: Study, tmp_path: Path) -> None:
+        export_study(studio.services, study.name, tmp_path / "set")
+        with pytest.raises(InputProblem, match="has no sample image 3 of spec abcdef01"):
+            again(studio, "abcdef01_0000003", tmp_path / "set")
+
+    def test_folder_that_is_no_export(self, studio: FakeStudio, tmp_path: Path) -> None:
+        with pytest.raises(InputProblem, match=r"has no manifest\.jsonl, so it is no export of Datagen"):
+            again(studio, "abcdef01_0000003", tmp_path)
+
+    def test_spec_that_was_changed(self, studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path) -> None:
+        export_study(studio.services, study.name, tmp_path / "set")
+        path = tmp_path / "set" / "specs.jsonl"
+        spec = json.loads(path.read_text().splitlines()[0])
+        spec["spec"]["seed"] += 1
+        path.write_text(json.dumps(spec) + "\n")
+        with pytest.raises(InputProblem, match=r"the spec of .* is damaged: its checksum is"):
+            again(studio, sample_of(row).provenance.file_stem, tmp_path / "set")
+
+    def test_manifest_that_names_a_file_outside(
+        self, studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path
+    ) -> None:
+        export_study(studio.services, study.name, tmp_path / "set")
+        path = tmp_path / "set" / "manifest.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            line["files"]["image"] = "../rows.sqlite3"
+            line["sha256"]["image"] = "0" * 64
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(InputProblem, match="which lies outside of it"):
+            again(studio, sample_of(row).provenance.file_stem, tmp_path / "set")
+
+
+def test_export_contains_the_specs_and_their_parents(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
+    export_study(studio.services, study.name, tmp_path / "set.zip")
+    with zipfile.ZipFile(tmp_path / "set.zip") as archive:
+        specs = [json.loads(line) for line in archive.read("specs.jsonl").splitlines()]
+    assert [spec["digest"] for spec in specs] == [study.specs()[-1].digest]
+    assert specs[0]["spec"] == study.specs()[-1].body
