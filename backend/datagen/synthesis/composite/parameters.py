@@ -95,6 +95,11 @@ class CompositeParameters(EngineParameters):
         description="outline of a concept that was corrected on a preview, by its key: polygons, each a list of "
         "corners [x, y] in pixels of its photo; an outline drawn in Concepts takes precedence",
     )
+    segmenter: str = Field(
+        "",
+        description="SAM or SAM 2 that proposes one more matte for each box: a hub id with a commit (“owner/name@” and "
+        "40 digits) or a local folder; needs the extra `diffusion`. None by default",
+    )
 
     @model_validator(mode="after")
     def _most_is_not_below_fewest(self) -> Self:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from datagen.domain.inputs import CanvasImage, ImageRef
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
+from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.diffusion.identity import NAME, VERSION
@@ -56,10 +57,15 @@ class DiffusionEngine(Engine):
         return Refinement(parameters={**refined.parameters, **kept}, notes=refined.notes)
 
     def suggester(
-        self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures
+        self,
+        parameters: Mapping[str, Json],
+        canvases: Sequence[CanvasImage],
+        backgrounds: Sequence[ImageRef],
+        pictures: Pictures,
     ) -> Suggester:
         """Return composite's suggester, because composite cuts out the concepts and chooses the places."""
-        return CompositeSuggester(canvases, backgrounds, pictures)
+        _, where = DiffusionParameters.from_spec(parameters)
+        return CompositeSuggester(CompositeParameters.from_json(where), canvases, backgrounds, pictures)
 
     def gpus(self) -> tuple[str, ...]:
         """Return the identifiers of this machine's NVIDIA GPUs for CUDA_VISIBLE_DEVICES.
