@@ -10,7 +10,9 @@ from datagen.domain.inputs import ConceptImage, ConceptRegion, ImageRef
 from datagen.evaluation.metrics import mask_iou
 from datagen.synthesis.composite.extraction.exemplars import candidates, cut_out
 from datagen.synthesis.composite.extraction.matting import SEGMENTED
+from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.suggestions import CompositeSuggester
+from datagen.synthesis.diffusion.training.dataset import examples_of
 from datagen.synthesis.engine import load_engine
 
 BOX = Box(60, 30, 40, 40)
@@ -107,3 +109,49 @@ def test_outlines_suggested_to_annotators_are_those_of_the_model(halves, monkeyp
         found.append(max(x for polygon in suggested.outline for x, _ in polygon.points))
     assert found[0] < 85
     assert found[1] > 90
+
+
+class Discs:
+    """Answers with the disc that a study has in each box, as far as its dark tones go."""
+
+    description = "a model of discs"
+
+    def masks(self, picture, boxes):
+        for box in boxes:
+            rows, columns = np.indices(picture.shape[:2])
+            x, y, radius = box.x + box.width / 2 - 0.5, box.y + box.height / 2 - 0.5, (box.width - 5) / 2
+            yield np.hypot(columns - x, rows - y) <= radius
+
+
+@pytest.fixture
+def grained(study):
+    """The function that makes a study with grain on its discs, which are of more than two tones then."""
+
+    def make(**parameters):
+        spec, shelf = study(concepts=2, canvases=2, backgrounds=2, parameters=parameters)
+        for concept in spec.concepts:
+            picture = shelf.pictures[concept.image.digest]
+            grain = np.random.default_rng(1).normal(0, 9, picture.shape)
+            shelf.pictures[concept.image.digest] = np.clip(picture + grain, 0, 255).astype(np.uint8)
+        return spec, shelf
+
+    return make
+
+
+def test_fit_uses_the_model_that_the_parameters_name_and_reports_it(grained, monkeypatch):
+    named = []
+    monkeypatch.setattr("datagen.synthesis.composite.engine.load_segmenter", lambda name: named.append(name) or Discs())
+    spec, shelf = grained(segmenter="a model")
+    details = load_engine("composite").fit(spec, shelf, lambda _share, _step: None).report.details
+    assert named == ["a model"]
+    assert "A segmentation model proposed one more matte for each box: a model of discs." in details
+    assert "pit: cut out by segmentation model (2)." in details
+
+
+def test_diffusion_learns_from_the_mattes_of_the_model_too(grained, monkeypatch):
+    module = "datagen.synthesis.diffusion.training.dataset"
+    monkeypatch.setattr(f"{module}.load_segmenter", lambda name: Discs() if name else None)
+    spec, shelf = grained()
+    for name, uses in (("", False), ("a model", True)):
+        examples = examples_of(spec, shelf, CompositeParameters(segmenter=name))
+        assert [example.exemplar.method == SEGMENTED for example in examples] == [uses, uses]
