@@ -65,6 +65,31 @@ def build_sam2(folder: Path) -> Path:
     return folder
 
 
+def build_sam2_video(folder: Path) -> Path:
+    """Write a SAM 2 with the parts for videos, which the hub's files of SAM 2 have, and return the folder."""
+    from transformers import Sam2Config, Sam2VideoConfig, Sam2VideoModel
+
+    still = Sam2Config.from_pretrained(build_sam2(folder))
+    config = Sam2VideoConfig(
+        vision_config=still.vision_config,
+        prompt_encoder_config=still.prompt_encoder_config,
+        mask_decoder_config=still.mask_decoder_config,
+        image_size=SIDE,
+        num_maskmem=2,
+        memory_attention_hidden_size=16,
+        memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=16,
+        memory_attention_rope_feat_sizes=[SIDE // 16, SIDE // 16],
+        memory_encoder_hidden_size=16,
+        memory_encoder_output_channels=8,
+        mask_downsampler_embed_dim=16,
+        memory_fuser_embed_dim=16,
+        memory_fuser_intermediate_dim=16,
+    )
+    _save(Sam2VideoModel(config), folder)
+    return folder
+
+
 def _save(model: Any, folder: Path) -> None:
     """Write a model with numbers so large that its masks depend on the picture."""
     import torch

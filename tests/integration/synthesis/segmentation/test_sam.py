@@ -21,7 +21,7 @@ from datagen.synthesis.engine import load_engine  # noqa: E402
 from datagen.synthesis.segmentation import weights as segmentation_weights  # noqa: E402
 from datagen.synthesis.segmentation.loading import load_segmenter, problems  # noqa: E402
 from hub_server import COMMIT, serving  # noqa: E402
-from small_segmenters import SIDE, build_sam, build_sam2  # noqa: E402
+from small_segmenters import SIDE, build_sam, build_sam2, build_sam2_video  # noqa: E402
 
 BOXES = [Box(10, 20, 60, 50), Box(30, 5, 50, 90), Box(0, 0, 140, 90)]
 
@@ -32,9 +32,9 @@ def _offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-@pytest.fixture(scope="module", params=[build_sam, build_sam2])
+@pytest.fixture(scope="module", params=[build_sam, build_sam2, build_sam2_video])
 def either(request, tmp_path_factory):
-    """The folder of a tiny SAM, and of a tiny SAM 2."""
+    """The folder of a tiny SAM, of a tiny SAM 2, and of one with the parts for videos."""
     return request.param(tmp_path_factory.mktemp("either") / "model")
 
 
