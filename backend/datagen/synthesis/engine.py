@@ -118,11 +118,15 @@ class SuggestedOutline:
 class Suggester:
     """Suggests drawings to annotators; this base class suggests none."""
 
+    #: the parameters that the suggestions depend on, as text; if it changes, suggestions are made again
+    basis: str = ""
+
     def outlines(self, concept: ConceptImage) -> tuple[SuggestedOutline, ...]:  # noqa: ARG002 - for overrides
         """Return the suggested outline of each box of a concept photo that has no drawn outline.
 
         Raises:
             BadPicture: a picture does not decode.
+            EngineError: something that the parameters name cannot be used here.
         """
         return ()
 
@@ -228,7 +232,8 @@ class Engine(ABC):
 
     def suggester(
         self,
-        canvases: Sequence[CanvasImage],  # noqa: ARG002 - for overrides
+        parameters: Mapping[str, Json],  # noqa: ARG002 - for overrides
+        canvases: Sequence[CanvasImage],  # noqa: ARG002
         backgrounds: Sequence[ImageRef],  # noqa: ARG002
         pictures: Pictures,  # noqa: ARG002
     ) -> Suggester:
@@ -237,9 +242,13 @@ class Engine(ABC):
         Suggestions are the outlines and areas that the engine would use itself. By default there are none.
 
         Args:
+            parameters: the parameters that the study's next version would have by the settings.
             canvases: the canvases with polygons so far; may be empty.
             backgrounds: the backgrounds so far; may be empty.
             pictures: the source of pixels.
+
+        Raises:
+            EngineError: a parameter is invalid.
         """
         return Suggester()
 

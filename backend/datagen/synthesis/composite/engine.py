@@ -48,9 +48,12 @@ from datagen.synthesis.engine import (
     Refinement,
     Rendered,
     ReviewedSample,
+    sentence,
 )
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.parameter_models import EngineParameters
+from datagen.synthesis.segmentation.loading import load_segmenter, problems
+from datagen.synthesis.segmentation.segmenter import Segmenter
 
 NAME, VERSION = "composite", "3"
 #: A concept replaced at least this often, and in more than half of its images, is named in the report.
@@ -71,10 +74,20 @@ class CompositeEngine(Engine):
     learnable = LEARNABLE
     uses_corrections: ClassVar[bool] = True
 
+    def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
+        """Return what is wrong with the parameters, and what prevents using the segmentation model that they name."""
+        try:
+            own = CompositeParameters.from_json(parameters)
+        except EngineError as wrong:
+            return (sentence(str(wrong)),)
+        return problems(own.segmenter)
+
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedComposite:
         """Fit mattes, areas and blends to the spec's inputs.
 
         Raises:
+            CannotRender: the segmentation model that the parameters name cannot be used here.
+            DeviceFault: the segmentation model's device failed.
             EngineError: a parameter is invalid, no box can be cut out, or no background can hold a concept.
         """
         models = fit_models(spec, pictures, progress)
@@ -85,17 +98,22 @@ class CompositeEngine(Engine):
         return refine(parameters, reviewed)
 
     def suggester(
-        self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures
+        self,
+        parameters: Mapping[str, Json],
+        canvases: Sequence[CanvasImage],
+        backgrounds: Sequence[ImageRef],
+        pictures: Pictures,
     ) -> CompositeSuggester:
         """Return the source of suggestions: cut-outs of boxes, and areas learned from the canvases."""
-        return CompositeSuggester(canvases, backgrounds, pictures)
+        return CompositeSuggester(CompositeParameters.from_json(parameters), canvases, backgrounds, pictures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedModels:
     """The models of a spec's inputs.
 
-    They fit every spec with the same inputs, ``matte_choices``, ``size_factor`` and ``place_strictness``.
+    They fit every spec with the same inputs, ``matte_choices``, ``corrected_outlines``, ``segmenter``, ``size_factor``
+    and ``place_strictness``.
     """
 
     learned: LearnedByLabel
@@ -124,12 +142,15 @@ def fit_models(spec: Spec, pictures: Pictures, progress: Progress) -> FittedMode
     """Fit mattes, areas and blends to a spec's inputs.
 
     Raises:
+        CannotRender: the segmentation model that the parameters name cannot be used here.
+        DeviceFault: the segmentation model's device failed.
         EngineError: a parameter is invalid, no box can be cut out, or no background can hold a concept.
     """
     parameters = CompositeParameters.from_json(spec.parameters)
+    segmenter = load_segmenter(parameters.segmenter)
     progress(0.0, "learning where the concept may appear")
     models, backdrops, area_report = _areas(spec, pictures)
-    exemplars, exemplar_report = _exemplars(spec, pictures, parameters, backdrops, progress)
+    exemplars, exemplar_report = _exemplars(spec, pictures, parameters, backdrops, segmenter, progress)
     progress(0.9, "looking through the backgrounds")
     refs, background_report = _usable_backgrounds(spec, exemplars, parameters)
     learned, model_report = _learn(spec, exemplars)
@@ -230,12 +251,17 @@ def _exemplars(
     pictures: Pictures,
     parameters: CompositeParameters,
     backdrops: Mapping[str, Backdrop | None],
+    segmenter: Segmenter | None,
     progress: Progress,
 ) -> tuple[tuple[Exemplar, ...], FitReport]:
     """Cut out the concepts of all boxes; the report names the methods, and the boxes that cannot be used."""
     concepts, corrected, outline_warnings = with_corrected_outlines(spec.concepts, parameters.corrected_outlines)
     usable, box_warnings = usable_candidates(
-        replace(spec, concepts=concepts), pictures, lambda share, step: progress(0.3 + 0.6 * share, step), backdrops
+        replace(spec, concepts=concepts),
+        pictures,
+        lambda share, step: progress(0.3 + 0.6 * share, step),
+        backdrops,
+        segmenter,
     )
     chosen, matte_warnings = choose(usable, parameters.matte_choices)
     chosen = tuple(replace(e, method=CORRECTED) if e.key in corrected and e.method == "drawn" else e for e in chosen)
@@ -244,6 +270,8 @@ def _exemplars(
         warnings=outline_warnings + box_warnings + matte_warnings, figures={"exemplars": float(len(exemplars))}
     )
     report += cut_report
+    if segmenter is not None:
+        report += FitReport(details=(findings.segmented_by(segmenter.description),))
     of_same_part = sum(candidate.clean.method == "template" for candidate in usable)
     if of_same_part:
         report += FitReport(findings=(findings.of_same_part(of_same_part, len(usable)),))

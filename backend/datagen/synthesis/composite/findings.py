@@ -80,6 +80,11 @@ def cut_out_by(label: str, methods: Mapping[str, int]) -> str:
     return f"{label}: cut out by " + ", ".join(f"{method} ({count})" for method, count in ranked) + "."
 
 
+def segmented_by(model: str) -> str:
+    """Return a sentence which names the segmentation model that proposed a matte for each box."""
+    return f"A segmentation model proposed one more matte for each box: {model}."
+
+
 def at_border(label: str, cut: int, examples: int) -> str:
     """Return a sentence about the examples that a photo's border cuts off; ``cut`` is their number."""
     return (

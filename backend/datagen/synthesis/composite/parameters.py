@@ -96,6 +96,11 @@ class CompositeParameters(EngineParameters):
         description="outline of a concept that was corrected on a preview, by its key: polygons, each a list of "
         "corners [x, y] in pixels of its photo; an outline drawn in Concepts takes precedence",
     )
+    segmenter: str = Field(
+        "",
+        description="SAM or SAM 2 that proposes one more matte for each box: a hub id with a commit (“owner/name@” and "
+        "40 digits) or a local folder; needs the extra `diffusion`. None by default",
+    )
 
     preference: Preference | None = Field(
         None, description="what the verdicts taught, as *refine* wrote it; without it every draw is taken"

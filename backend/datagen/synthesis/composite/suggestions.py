@@ -15,10 +15,13 @@ from datagen.domain.geometry import Point, Polygon
 from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
 from datagen.synthesis.composite.extraction.exemplars import cut_out
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
+from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.area_model import AreaModel, drawn_area, fit_area
 from datagen.synthesis.engine import Picture, Pictures, SuggestedOutline, Suggester
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.masks import outlines
+from datagen.synthesis.segmentation.loading import load_segmenter
+from datagen.synthesis.segmentation.segmenter import Segmenter
 
 #: Largest distance between a suggested outline and the exact one, in pixels of the photo (of the reduced picture for an
 #: area). Fewer corners are easier to edit by hand.
@@ -30,7 +33,14 @@ _SMALLEST_SHARE = 0.01
 class CompositeSuggester(Suggester):
     """Suggests the outlines of the extracted concepts, and the areas that the area model predicts."""
 
-    def __init__(self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures) -> None:
+    def __init__(
+        self,
+        parameters: CompositeParameters,
+        canvases: Sequence[CanvasImage],
+        backgrounds: Sequence[ImageRef],
+        pictures: Pictures,
+    ) -> None:
+        self.basis = parameters.segmenter  # no other parameter changes the outlines and areas
         self._canvases, self._pictures = canvases, pictures
         self._templates = Templates(backgrounds, pictures)
 
@@ -40,7 +50,8 @@ class CompositeSuggester(Suggester):
         The suggested outline is empty if nothing in the box differs from its surroundings.
         """
         boxes = {region.box for region in concept.regions if not region.outline}
-        exemplars, _ = cut_out(concept, self._pictures.load(concept.image), {}, self._templates)
+        picture = self._pictures.load(concept.image)
+        exemplars, _ = cut_out(concept, picture, {}, self._templates, self._segmenter)
         return tuple(
             SuggestedOutline(
                 label=exemplar.label,
@@ -68,6 +79,11 @@ class CompositeSuggester(Suggester):
             Polygon(tuple((x * width / columns, y * height / rows) for x, y in polygon.points))
             for polygon in _few_corners([part for part in parts if part.area >= smallest])
         )
+
+    @cached_property
+    def _segmenter(self) -> Segmenter | None:
+        """The segmentation model that the parameters name, loaded when the first outline is asked for; or None."""
+        return load_segmenter(self.basis)
 
     @cached_property
     def _area_model(self) -> AreaModel | None:

@@ -14,6 +14,7 @@ from datagen.domain.source_type import SourceType
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
 from datagen.synthesis.composite.draws import LEARNABLE
+from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.diffusion.identity import NAME, VERSION
@@ -55,10 +56,15 @@ class DiffusionEngine(Engine):
         return Refinement(parameters={**refined.parameters, **kept}, notes=refined.notes)
 
     def suggester(
-        self, canvases: Sequence[CanvasImage], backgrounds: Sequence[ImageRef], pictures: Pictures
+        self,
+        parameters: Mapping[str, Json],
+        canvases: Sequence[CanvasImage],
+        backgrounds: Sequence[ImageRef],
+        pictures: Pictures,
     ) -> Suggester:
         """Return composite's suggester, because composite cuts out the concepts and chooses the places."""
-        return CompositeSuggester(canvases, backgrounds, pictures)
+        _, where = DiffusionParameters.from_spec(parameters)
+        return CompositeSuggester(CompositeParameters.from_json(where), canvases, backgrounds, pictures)
 
     def gpus(self) -> tuple[str, ...]:
         """Return the identifiers of this machine's NVIDIA GPUs for CUDA_VISIBLE_DEVICES.

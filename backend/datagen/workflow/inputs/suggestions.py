@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import delete, select
 
 from datagen.domain.inputs import ConceptImage, Role
+from datagen.domain.spec import Json
 from datagen.errors import BadPicture
 from datagen.label_studio.mapping.predictions import box_region, polygon_region, regions_prediction
 from datagen.label_studio.mapping.regions import AREA
@@ -26,6 +27,7 @@ from datagen.synthesis.engine import Engine, Suggester, load_engine
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs.input_sync import canvas_of, concept_of, image_of
 from datagen.workflow.leased_work import LeaseLost
+from datagen.workflow.parameter_routing import select_parameters
 from datagen.workflow.services import Services
 
 log = structlog.get_logger()
@@ -42,7 +44,7 @@ def propose(services: Services, pictures: StoredPictures, study_id: int, lost: t
     Return True if none is left to make. Proposals are stored in small transactions.
 
     Raises:
-        EngineError: the study's engine is not installed.
+        EngineError: the study's engine is not installed, or something that its parameters name cannot be used here.
         LeaseLost: ``lost`` was set.
     """
     with services.database.read() as session:
@@ -60,7 +62,8 @@ def propose(services: Services, pictures: StoredPictures, study_id: int, lost: t
     until = time.monotonic() + PROPOSING_SECONDS
     unstored: list[ProposalRow] = []
     engine = load_engine(study.engine, services.engine_settings)
-    for row in _new_proposals(engine, pictures, study, rows, bases):
+    parameters = select_parameters(study.engine, services.engine_parameters)
+    for row in _new_proposals(engine, parameters, pictures, study, rows, bases):
         if lost.is_set():
             raise LeaseLost
         unstored.append(row)
@@ -75,7 +78,12 @@ def propose(services: Services, pictures: StoredPictures, study_id: int, lost: t
 
 
 def _new_proposals(
-    engine: Engine, pictures: StoredPictures, study: StudyRow, rows: Sequence[InputRow], bases: Mapping[int, str]
+    engine: Engine,
+    parameters: Mapping[str, Json],
+    pictures: StoredPictures,
+    study: StudyRow,
+    rows: Sequence[InputRow],
+    bases: Mapping[int, str],
 ) -> Iterator[ProposalRow]:
     """Yield a row for each missing or outdated proposal. If a picture does not decode, its proposal is empty.
 
@@ -83,8 +91,8 @@ def _new_proposals(
     """
     drawn = [(row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])]
     backgrounds = [image_of(row) for row in rows if row.role is Role.BACKGROUND]
-    suggester = engine.suggester([canvas for _, canvas in drawn], backgrounds, pictures)
-    engine_basis = (engine.name, engine.version)
+    suggester = engine.suggester(parameters, [canvas for _, canvas in drawn], backgrounds, pictures)
+    engine_basis = (engine.name, engine.version, *([suggester.basis] if suggester.basis else []))
     for row, concept in _tasks_without_outlines(study, rows):
         basis = _basis(engine_basis, row.digest, row.parsed or row.result)
         if bases.get(row.task_id) != basis:

@@ -42,7 +42,7 @@ def concept(shelf, picture, box, outline=()):
 
 
 def suggester(shelf, canvases=()):
-    return load_engine("composite").suggester(canvases, (), shelf)
+    return load_engine("composite").suggester({}, canvases, (), shelf)
 
 
 def covered(polygons, height=HEIGHT, width=WIDTH):

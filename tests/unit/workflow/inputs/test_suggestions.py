@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -86,3 +87,19 @@ def test_new_version_of_the_engine_renews_the_proposals(
     monkeypatch.setattr(InstantEngine, "version", "2")
     propose_again(studio, study)
     assert not bases(studio, study) & before
+
+
+def test_parameters_of_the_settings_reach_the_suggester_and_renew_the_proposals_that_depend_on_them(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OfParameters(Corners):
+        def __init__(self, parameters):
+            self.basis = str(parameters.get("segmenter", ""))
+
+    monkeypatch.setattr(InstantEngine, "suggester", lambda _engine, parameters, *_: OfParameters(parameters))
+    studio.settle()
+    before = bases(studio, study)
+    for parameters, renews in (({"contrast": 2.0}, False), ({"segmenter": "/models/sam"}, True)):
+        services = replace(studio.services, engine_parameters=parameters)
+        assert propose(services, studio.fitted_engines.pictures, study.id, threading.Event())
+        assert bool(bases(studio, study) - before) == renews

@@ -32,6 +32,7 @@ from datagen.synthesis.composite.extraction.matting import (
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.engine import Picture, Pictures, Progress
 from datagen.synthesis.intensity import Bools, Floats, is_two_level, to_tones
+from datagen.synthesis.segmentation.segmenter import Segmenter
 
 #: Margin round a box: the larger of this many pixels, and this share of the box's longer side.
 _MARGIN_PX, _MARGIN_SHARE = 8.0, 0.6
@@ -134,7 +135,11 @@ class Candidate:
 
 
 def cut_out(
-    concept: ConceptImage, picture: Picture, choices: Mapping[str, int], templates: Templates | None = None
+    concept: ConceptImage,
+    picture: Picture,
+    choices: Mapping[str, int],
+    templates: Templates | None = None,
+    segmenter: Segmenter | None = None,
 ) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
     """Return the exemplars of a single concept photo, and a sentence for each region that needed a fallback.
 
@@ -144,8 +149,13 @@ def cut_out(
         choices: the index of the matte to use, by exemplar key (``CompositeParameters.matte_choices``); 0, the best, by
             default.
         templates: the search for clean photos of the same part; None disables it.
+        segmenter: the segmentation model that proposes mattes; None for no model.
+
+    Raises:
+        EngineError: the segmentation model failed.
+        DeviceFault: the segmentation model's device failed.
     """
-    boxes, warnings = candidates(concept, picture, templates)
+    boxes, warnings = candidates(concept, picture, templates, segmenter=segmenter)
     exemplars, choice_warnings = choose(boxes, choices)
     return exemplars, warnings + choice_warnings
 
@@ -156,6 +166,7 @@ def candidates(
     templates: Templates | None = None,
     chosen: Container[int] | None = None,
     backdrops: Mapping[str, Backdrop | None] | None = None,
+    segmenter: Segmenter | None = None,
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     """Return each usable box of a concept photo with its mattes, and a sentence for each box that needed a fallback.
 
@@ -165,6 +176,11 @@ def candidates(
         templates: the search for clean photos of the same part; None disables it.
         chosen: the indices of the regions to cut out; None for all.
         backdrops: by label, the backdrop model, or None for a label without one.
+        segmenter: the segmentation model that proposes mattes; None for no model.
+
+    Raises:
+        EngineError: the segmentation model failed.
+        DeviceFault: the segmentation model's device failed.
     """
     height, width = picture.shape[:2]
     usable: list[Candidate] = []
@@ -172,16 +188,16 @@ def candidates(
     boxes = [region.box for region in concept.regions]
     undrawn = templates is not None and any(not region.outline for region in concept.regions)
     template = templates.aligned(picture, boxes, concept.image.name) if templates and undrawn else None
-    for number, region in enumerate(concept.regions):
-        if chosen is not None and number not in chosen:
-            continue
+    numbers = [number for number in range(len(boxes)) if chosen is None or number in chosen]
+    segmented = _segmented(segmenter, picture, concept, numbers) if segmenter is not None else {}
+    for number in numbers:
+        region = concept.regions[number]
         where = f"concept {concept.image.name}, box {number + 1}"
         box = region.box
-        if box.right <= 0 or box.bottom <= 0 or box.x >= width or box.y >= height or min(box.width, box.height) < 1:
+        if not _covers_pixels(box, width, height):
             warnings.append(f"{where}: the box covers no pixel of the photo; it was left out. Draw it again.")
             continue
-        margin = min(_MARGIN_MAX_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
-        frame = around(box, margin, width, height)
+        frame = _window(box, width, height)
         hole = inside(box, frame)
         model = None if backdrops is None else backdrops.get(region.label)
         backdrop = None if model is None else model.inside(picture, frame, model.sure(picture, boxes), _FRINGE_PX)
@@ -227,12 +243,50 @@ def candidates(
                 patch=tones,
                 clean=clean,
                 hole=hole,
-                ranked=_ranked(tones, clean, hole, _in_others(boxes, box, frame), drawn, backdrop if notch else None),
+                ranked=_ranked(
+                    tones,
+                    clean,
+                    hole,
+                    _in_others(boxes, box, frame),
+                    drawn,
+                    backdrop if notch else None,
+                    segmented.get(number),
+                ),
                 backdrop=backdrop,
                 photo=(height, width),
             )
         )
     return tuple(usable), tuple(warnings)
+
+
+def _covers_pixels(box: Box, width: int, height: int) -> bool:
+    """Return whether a box covers a pixel of a photo of ``width`` by ``height`` pixels."""
+    meets = box.right > 0 and box.bottom > 0 and box.x < width and box.y < height
+    return meets and min(box.width, box.height) >= 1
+
+
+def _window(box: Box, width: int, height: int) -> Frame:
+    """Return the window of a box: the box with a margin, clipped to a photo of ``width`` by ``height`` pixels."""
+    margin = min(_MARGIN_MAX_PX, max(_MARGIN_PX, _MARGIN_SHARE * max(box.width, box.height)))
+    return around(box, margin, width, height)
+
+
+def _segmented(
+    segmenter: Segmenter, picture: Picture, concept: ConceptImage, numbers: Sequence[int]
+) -> dict[int, Bools]:
+    """Return a segmentation model's mask of each usable box without an outline, in the box's window, by its number."""
+    height, width = picture.shape[:2]
+    asked = [
+        number
+        for number in numbers
+        if not concept.regions[number].outline and _covers_pixels(concept.regions[number].box, width, height)
+    ]
+    boxes = [concept.regions[number].box for number in asked]
+    masks = segmenter.masks(picture, boxes)
+    return {
+        number: mask[_window(box, width, height).slices].copy()
+        for number, box, mask in zip(asked, boxes, masks, strict=True)
+    }
 
 
 def _in_others(boxes: Sequence[Box], box: Box, frame: Frame) -> Bools:
@@ -245,16 +299,22 @@ def _in_others(boxes: Sequence[Box], box: Box, frame: Frame) -> Bools:
 
 
 def _ranked(
-    tones: Floats, clean: Clean, hole: Bools, others: Bools, drawn: Matte | None, notched: Bools | None
+    tones: Floats,
+    clean: Clean,
+    hole: Bools,
+    others: Bools,
+    drawn: Matte | None,
+    notched: Bools | None,
+    segmented: Bools | None,
 ) -> tuple[Matte, ...]:
     """Return the mattes of a box, best first.
 
     A notch has one matte, which is its backdrop ``notched``. Otherwise a drawn outline is the only matte. Without
-    either, the mattes are found automatically.
+    either, the mattes are found automatically; ``segmented`` is the mask of a segmentation model, or None.
     """
     if notched is not None:
         return (Matte(method=NOTCH, mask=notched & (drawn.mask if drawn else hole), score=float("inf")),)
-    return (drawn,) if drawn else mattes(tones, clean, hole, others)
+    return (drawn,) if drawn else mattes(tones, clean, hole, others, segmented)
 
 
 def usable_candidates(
@@ -262,13 +322,16 @@ def usable_candidates(
     pictures: Pictures,
     progress: Progress,
     backdrops: Mapping[str, Backdrop | None] | None = None,
+    segmenter: Segmenter | None = None,
 ) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
     """Return the usable boxes of all photos, and a sentence for each box that is left out or needed a fallback.
 
-    ``backdrops`` are the backdrop models by label; None for a label without one.
+    ``backdrops`` are the backdrop models by label; None for a label without one. ``segmenter`` is the segmentation
+    model that proposes mattes; None for no model.
 
     Raises:
-        EngineError: no concept photo has a usable box.
+        EngineError: no concept photo has a usable box, or the segmentation model failed.
+        DeviceFault: the segmentation model's device failed.
     """
     usable: list[Candidate] = []
     warnings: list[str] = []
@@ -278,7 +341,7 @@ def usable_candidates(
     for number, concept in enumerate(spec.concepts):
         progress(number / len(spec.concepts), f"cutting out {concept.image.name}")
         of_concept, of_concept_warnings = candidates(
-            concept, pictures.load(concept.image), templates, chosen[number], backdrops
+            concept, pictures.load(concept.image), templates, chosen[number], backdrops, segmenter
         )
         warnings += of_concept_warnings
         for candidate in of_concept:

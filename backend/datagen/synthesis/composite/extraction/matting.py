@@ -53,9 +53,11 @@ _CLEAR = 5.0
 _GRABCUT_PX = 110
 #: Method of the closed-form matte.
 CLOSED_FORM = "closed form"
-#: Factor of the two-level matte's score. On a picture of two tones this matte is exact to the pixel, and the others are
-#: smoothed.
-_EXACT = 3.0
+#: The method of a matte that a segmentation model proposed.
+SEGMENTED = "segmentation model"
+#: Factors of scores, 1 for the other methods. On a picture of two tones the two-level matte is exact to the pixel, and
+#: the others are smoothed. A segmentation model has seen the shapes of many things; its factor was not measured.
+_FACTORS = {"two-level": 3.0, SEGMENTED: 2.5}
 #: Factor of the closed form's score for a solid concept: this matte ends where the concept's tones end, the others at a
 #: threshold.
 _WHOLE = 2.0
@@ -99,7 +101,9 @@ def drawn_matte(outline: Sequence[Polygon], frame: Frame) -> Matte | None:
     return Matte(method="drawn", mask=mask, score=float("inf")) if mask.any() else None
 
 
-def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None) -> tuple[Matte, ...]:
+def mattes(
+    tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None, segmented: Bools | None = None
+) -> tuple[Matte, ...]:
     """Return the mattes of the concept in ``hole``, best first; at least one.
 
     Args:
@@ -107,6 +111,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
         clean: the same window without the concept.
         hole: true inside the box, [h, w].
         others: true inside the photo's other boxes, [h, w]; None if there are none.
+        segmented: the mask of a segmentation model, [h, w]; None without one.
     """
     others = np.zeros_like(hole) if others is None else others
     outside = ~hole & ~others
@@ -141,6 +146,7 @@ def mattes(tones: Floats, clean: Clean, hole: Bools, others: Bools | None = None
         "grabcut on residual": _grabcut(np.dstack([tones.mean(axis=2), difference, difference]), hole, hint),
         "two-level": _two_level(tones, clean.tones, hole),
         "template difference": _template_difference(tones, clean, hole) if clean.method == "template" else None,
+        SEGMENTED: _inside(segmented, hole),
     }
     found = [matte for name, mask in masks.items() if (matte := _finished(name, mask, box)) is not None]
     if not found:
@@ -197,7 +203,7 @@ def _finished(name: str, raw: Bools | None, box: _Box) -> Matte | None:
     return Matte(
         method=name,
         mask=grown,
-        score=clear * _fits(mask, box.hole) * (_EXACT if name == "two-level" else 1.0),
+        score=clear * _fits(mask, box.hole) * _FACTORS.get(name, 1.0),
         edge=_edge_width(_same_way(box.change, mask), mask, box.hole),
     )
 
@@ -218,6 +224,11 @@ def _rated(found: Sequence[Matte], box: _Box) -> tuple[Matte, ...]:
         for matte, share, agreement in zip(found, explained, agreements, strict=True)
     ]
     return tuple(sorted(rated, key=lambda matte: (-matte.score, matte.method)))
+
+
+def _inside(mask: Bools | None, hole: Bools) -> Bools | None:
+    """Return the part of a mask in the box; None if there is no mask, or none of it lies in the box."""
+    return mask & hole if mask is not None and (mask & hole).any() else None
 
 
 def agreed(candidates: Sequence[tuple[Matte, ...]], holes: Sequence[Bools]) -> list[tuple[Matte, ...]]:

@@ -26,10 +26,10 @@ from datagen.synthesis.diffusion.inference.pipeline_cache import ModelArtifacts,
 from datagen.synthesis.diffusion.models.crops import Place, enlarged, enlarged_mask, place_of, reduced
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.weights import pipeline_loading
-from datagen.synthesis.diffusion.weights.inspection import looks_like_hub_id
 from datagen.synthesis.engine import FitReport, FittedEngine, Picture, Pictures, Rendered
 from datagen.synthesis.intensity import Floats, from_tones, to_tones
 from datagen.synthesis.masks import outlines, tight_box
+from datagen.synthesis.model_files.hub import looks_like_hub_id
 
 #: Maximum rounds of inpainting, each with other noise, until a candidate is visible. If none is visible after them,
 #: composite's pixels are used.

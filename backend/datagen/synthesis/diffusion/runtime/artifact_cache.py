@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from datagen.errors import EngineError
-from datagen.synthesis.diffusion.runtime.safetensors_header import Broken, read_contents
+from datagen.synthesis.model_files.safetensors_header import Broken, read_contents
 
 #: Bytes of the temporary file whose writing shows whether the folder has room.
 _PROBE_BYTES = 2**20

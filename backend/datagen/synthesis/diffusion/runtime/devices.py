@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from datagen.synthesis.model_files.memory import installed_memory
+
 #: Timeouts of nvidia-smi in seconds: the default, and a longer one for the start of the workers. It answers in well
 #: under a second unless its driver hangs. It may take longer with many GPUs and a driver that was just loaded.
 _ANSWER_SECONDS, PATIENT_SECONDS = 10.0, 90.0
@@ -81,9 +83,9 @@ def find_device(wanted: str) -> Device | None:
     if wanted in ("auto", "cuda") and (gpus := cuda_devices()):
         return gpus[0]
     if wanted in ("auto", "mps") and platform.system() == "Darwin" and platform.machine() == "arm64":
-        return Device(kind="mps", name="Apple GPU", memory=_installed_memory())
+        return Device(kind="mps", name="Apple GPU", memory=installed_memory())
     if wanted == "cpu":
-        return Device(kind="cpu", name=platform.processor() or platform.machine(), memory=_installed_memory())
+        return Device(kind="cpu", name=platform.processor() or platform.machine(), memory=installed_memory())
     return None
 
 
@@ -109,7 +111,3 @@ def _figure(cell: str) -> float:
 
 def _mebibytes(cell: str) -> int:
     return int(_figure(cell)) * 2**20
-
-
-def _installed_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -21,6 +21,7 @@ from datagen.synthesis.diffusion.models.crops import enlarged, enlarged_mask, sq
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.engine import Picture, Pictures
 from datagen.synthesis.intensity import Bools, Floats
+from datagen.synthesis.segmentation.loading import load_segmenter
 
 #: Number of lessons for each example, and the bounds of their total. All lessons are encoded at once, so memory limits
 #: their total.
@@ -60,9 +61,11 @@ def examples_of(spec: Spec, pictures: Pictures, where: CompositeParameters) -> t
     """Return an example for each usable box of the spec. ``composite.extraction.exemplars`` reports the other boxes.
 
     Raises:
-        EngineError: no concept image has a usable box.
+        EngineError: no concept image has a usable box, or the segmentation model cannot be used.
+        DeviceFault: the segmentation model's device failed.
     """
-    usable, _ = usable_candidates(spec, pictures, lambda _share, _step: None)
+    segmenter = load_segmenter(where.segmenter)
+    usable, _ = usable_candidates(spec, pictures, lambda _share, _step: None, segmenter=segmenter)
     exemplars, _ = choose(usable, where.matte_choices)
     photos = {
         exemplar_key(concept, number): concept.image

@@ -115,6 +115,8 @@ def fit_key(spec: Spec, own: DiffusionParameters, where: CompositeParameters, we
         "labels": spec.labels,
         "concepts": [asdict(concept) for concept in spec.concepts],
         "mattes": dict(where.matte_choices),
+        # absent without a model, so that the keys of fits made before this parameter existed stay the same
+        **({"segmenter": where.segmenter} if where.segmenter else {}),
         "weights": weights_digest,
         **{name: getattr(own, name) for name in _FIT_PARAMETERS},
     }

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from datagen.synthesis.diffusion.runtime.artifact_cache import kept_in
-from datagen.synthesis.diffusion.runtime.safetensors_header import Broken, Contents, read_contents
+from datagen.synthesis.model_files.json_files import json_object
+from datagen.synthesis.model_files.safetensors_header import Broken, Contents, read_contents
 
 #: The file that lists the parts of a pipeline.
 INDEX = "model_index.json"
@@ -58,11 +59,6 @@ class Examined:
     problems: tuple[str, ...]
 
 
-def looks_like_hub_id(weights: str) -> bool:
-    """Return whether the text has the form of a hub id, "owner/name"."""
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", weights)) and not weights.startswith((".", "~"))
-
-
 def examine(folder: Path, variant: str = "") -> Examined:
     """Inspect a pipeline's folder; problems are sentences that name the file and the fix.
 
@@ -71,7 +67,7 @@ def examine(folder: Path, variant: str = "") -> Examined:
     index_file = folder / INDEX
     if not index_file.is_file():
         return Examined(pipeline="", numbers=0, denoiser="", problems=(_no_index(folder),))
-    index = _mapping(index_file)
+    index = json_object(index_file)
     if index is None:
         return _bad(_unreadable(index_file))
     pipeline = str(index.get("_class_name", ""))
@@ -103,7 +99,7 @@ def broken_off(folder: Path) -> bool:
     """Return whether files of a download are missing; ``examine`` finds other problems."""
     if not (folder / INDEX).is_file():
         return True
-    for part in _parts(_mapping(folder / INDEX) or {}):
+    for part in _parts(json_object(folder / INDEX) or {}):
         home = folder / part
         if not home.is_dir() or _lacking(home):
             return True
@@ -126,7 +122,7 @@ def digest_of(folder: Path, kept: Path) -> str:
         EngineError: the folder of ``kept`` cannot be written.
     """
     # if the file is missing or damaged, every file is read again
-    known: dict[str, str] = _mapping(kept) or {}
+    known: dict[str, str] = json_object(kept) or {}
     total = hashlib.sha256()
     marks: dict[str, str] = {}
     for path in sorted(p for p in folder.rglob("*") if p.suffix in (".safetensors", ".json", ".txt", ".model")):
@@ -151,15 +147,6 @@ def _parts(index: dict[str, Any]) -> list[str]:
     return sorted(
         name for name, kind in index.items() if not name.startswith("_") and isinstance(kind, list) and any(kind)
     )
-
-
-def _mapping(file: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file; None if the file is unreadable, truncated, or contains no object."""
-    try:
-        body = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return body if isinstance(body, dict) else None
 
 
 def _unreadable(file: Path) -> str:
@@ -189,12 +176,12 @@ def _configuration_problems(home: Path) -> list[str]:
     if lacking := _lacking(home):
         return [f"{home} holds no {lacking}; the download was broken off, start it again"]
     files = _configurations(home)
-    return [_unreadable(file) for file in files if file.suffix == ".json" and _mapping(file) is None]
+    return [_unreadable(file) for file in files if file.suffix == ".json" and json_object(file) is None]
 
 
 def _shards(index: Path) -> set[str] | None:
     """Return the names of the files that an index of shards lists; None if the index is unreadable."""
-    weight_map = (_mapping(index) or {}).get("weight_map")
+    weight_map = (json_object(index) or {}).get("weight_map")
     return {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else None
 
 
@@ -216,7 +203,7 @@ def kind_problems(folder: Path) -> Iterator[str]:
 
     A model that was not trained to inpaint does not take the mask as an input, and ignores it.
     """
-    index = _mapping(folder / INDEX)
+    index = json_object(folder / INDEX)
     if index is None:
         yield _unreadable(folder / INDEX)
         return
@@ -236,7 +223,7 @@ def kind_problems(folder: Path) -> Iterator[str]:
         config = folder / part / "config.json"
         if not config.is_file():
             continue
-        body = _mapping(config) or {}
+        body = json_object(config) or {}
         try:
             inputs, outputs = int(body["in_channels"]), int(body.get("out_channels") or body["in_channels"])
         except (ValueError, KeyError, TypeError):

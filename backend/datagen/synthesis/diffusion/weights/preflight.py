@@ -16,10 +16,12 @@ from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.runtime.artifact_cache import folder_problems
 from datagen.synthesis.diffusion.runtime.devices import Device, find_device, torch_version
-from datagen.synthesis.diffusion.runtime.safetensors_header import Broken, read_contents
 from datagen.synthesis.diffusion.weights.hub import find_on_the_hub
-from datagen.synthesis.diffusion.weights.inspection import Examined, examine, looks_like_hub_id
+from datagen.synthesis.diffusion.weights.inspection import Examined, examine
 from datagen.synthesis.engine import sentence
+from datagen.synthesis.model_files.hub import looks_like_hub_id
+from datagen.synthesis.model_files.safetensors_header import Broken, read_contents
+from datagen.synthesis.segmentation import weights as segmentation_weights
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors")
 #: Bytes of a number, by data type.
@@ -36,10 +38,10 @@ def check(parameters: Mapping[str, Json], kept: Path | None = None) -> tuple[str
     """
     try:
         own, where = DiffusionParameters.from_spec(parameters)
-        CompositeParameters.from_json(where)
+        placing = CompositeParameters.from_json(where)
     except EngineError as error:
         return (sentence(str(error)),)
-    problems = _packages()
+    problems = [*_packages(), *segmentation_weights.check(placing.segmenter)]
     try:
         problems += _on_this_machine(own)
     except (OSError, RuntimeError, RecursionError) as error:  # no permission, no home folder, endlessly nested JSON

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,64 +12,16 @@ constants = pytest.importorskip("huggingface_hub.constants")
 from datagen.synthesis.diffusion.parameters import DiffusionParameters  # noqa: E402
 from datagen.synthesis.diffusion.weights.hub import find_on_the_hub  # noqa: E402
 from datagen.synthesis.diffusion.weights.preflight import check, find_weights  # noqa: E402
+from hub_server import COMMIT, serving  # noqa: E402
 
 OWN = DiffusionParameters(weights="owner/name", device="cpu")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class _Answers(BaseHTTPRequestHandler):
-    """A hub's protocol: the facts of a repository, and its files with commit and digest."""
-
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        self._answer(body=False)
-
-    def do_GET(self):
-        self._answer(body=True)
-
-    def _answer(self, *, body):
-        folder = self.server.folder
-        path = self.path.split("?")[0]
-        if path.startswith("/api/models/owner/name"):
-            names = [{"rfilename": str(p.relative_to(folder))} for p in sorted(folder.rglob("*")) if p.is_file()]
-            content = json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": names}).encode()
-        else:
-            file = folder / path.partition("/resolve/")[2].partition("/")[2]
-            if not path.startswith("/owner/name/") or not file.is_file():
-                missing = "EntryNotFound" if path.startswith("/owner/name/") else "RepoNotFound"
-                self.send_response(404)
-                self.send_header("X-Error-Code", missing)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            content = file.read_bytes()
-        self.server.asked.append((self.command, path))
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
 
 
 @pytest.fixture
 def hub(weights, tmp_path, monkeypatch):
     """A hub on this machine that holds ``weights`` as owner/name, and a cache that is empty."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    server.folder, server.asked = weights, []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(weights, tmp_path / "cache", monkeypatch) as server:
+        yield server
 
 
 def change(path, **values):

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from datagen.synthesis.diffusion.weights.inspection import broken_off, digest_of, examine, looks_like_hub_id
+from datagen.synthesis.diffusion.weights.inspection import broken_off, digest_of, examine
+from datagen.synthesis.model_files.hub import looks_like_hub_id
 
 
 def problem(folder, variant=""):
