@@ -11,6 +11,7 @@ from sqlalchemy import update
 from datagen.domain import spec as specs
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Spec
+from datagen.learning.refinement import LEAST_VERDICTS
 from datagen.store.tables.batches import SpecRow
 from datagen.store.tables.installation import AuditRow
 from datagen.workflow.decisions import actions
@@ -41,7 +42,7 @@ def test_build_preview_and_refine_compute_a_version_once_and_outside_the_transac
     study.act(StudyEvent.BUILD_PREVIEW)
     assert computed == ["Spec"]
     studio.settle()
-    study.judge(verdict_result("bad", "too small"), verdict_result("bad", "too small"))
+    study.judge(*[verdict_result("bad", "too small")] * LEAST_VERDICTS)
     studio.settle()
     computed.clear()
 
