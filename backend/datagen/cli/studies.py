@@ -315,7 +315,11 @@ def reproduce(
         if export_ is None or inputs is None:
             chosen.check_database_exists()
         wanted = wanted_sample(item, chosen.max_image_bytes)
-        record = exported_record(export_, wanted) if export_ is not None else stored_record(services(), wanted)
+        record = (
+            exported_record(export_, wanted, chosen.max_image_bytes)
+            if export_ is not None
+            else stored_record(services(), wanted)
+        )
         decoder = DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels)
         with err.status("Rendering it again …"):  # shown only on a terminal
             found = render_again(

@@ -7,6 +7,7 @@ depends on the spec, the index and the engine alone, so that equal samples have 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from xml.etree.ElementTree import ParseError
@@ -33,6 +34,9 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 }
 #: Largest packet that is parsed, bytes; ours has about one kilobyte.
 _MAX_PACKET_BYTES = 2**20
+_DIGEST = re.compile("[0-9a-f]{64}")
+#: A number that a database can hold.
+_INDEX = re.compile("[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,6 @@ def read_mark(data: bytes) -> Mark | None:
     spec, index, engine, version = (
         values.get(f"{{{_OURS}}}{name}", "") for name in ("Spec", "Index", "Engine", "EngineVersion")
     )
-    if source_type is None or not spec or not index.isdecimal():
+    if source_type is None or not _DIGEST.fullmatch(spec) or not _INDEX.fullmatch(index):
         return None
     return Mark(source_type=source_type, spec_digest=spec, index=int(index), engine=engine, engine_version=version)

@@ -78,6 +78,24 @@ def test_entities_are_not_expanded() -> None:
     assert read_mark(encode_png(PIXELS, xmp=bomb)) is None
 
 
+@pytest.mark.parametrize(
+    ("written", "changed"),
+    [
+        (b"Index>42<", b"Index>" + b"4" * 5000 + b"<"),  # more digits than Python converts
+        (b"Index>42<", b"Index>" + b"4" * 19 + b"<"),  # more than a database holds
+        (b"5bec" * 16, b"%"),  # a wildcard of SQL
+        (b"5bec" * 16, b"5bec" * 15),
+    ],
+)
+def test_mark_with_a_value_that_no_sample_has_is_none(written: bytes, changed: bytes) -> None:
+    assert read_mark(encode_png(PIXELS, xmp=packet(MARK).replace(written, changed))) is None
+
+
+def test_endlessly_nested_packet_is_no_mark() -> None:
+    assert read_mark(encode_png(PIXELS, xmp=b"<a>" * 200_000)) is None
+    assert read_mark(encode_png(PIXELS, xmp=b"<a>" * 140_000 + b"</a>" * 140_000)) is None
+
+
 def test_other_files_are_refused_by_name() -> None:
     stream = io.BytesIO()
     Image.fromarray(PIXELS).save(stream, "BMP")

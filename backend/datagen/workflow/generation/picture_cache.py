@@ -16,6 +16,12 @@ from datagen.synthesis.engine import Picture
 CACHE_BYTES = 256 * 2**20
 
 
+def picture_lru(cache_bytes: int = CACHE_BYTES) -> LRUCache[str, Picture]:
+    """Return a cache of the pictures used last, at least one, by their digest."""
+    # the cache refuses an item larger than itself, and a picture of the largest allowed size is larger
+    return LRUCache(cache_bytes, lambda picture: min(picture.nbytes, cache_bytes))
+
+
 class StoredPictures:
     """Decodes pictures of the image store and caches the most recently used ones, at least one.
 
@@ -25,8 +31,7 @@ class StoredPictures:
     def __init__(self, images: BlobStore, decoder: DecoderSandbox, cache_bytes: int = CACHE_BYTES) -> None:
         self._images = images
         self._decoder = decoder
-        # the cache refuses an item larger than itself, and a picture of the largest allowed size is larger
-        self._cached: LRUCache[str, Picture] = LRUCache(cache_bytes, lambda picture: min(picture.nbytes, cache_bytes))
+        self._cached = picture_lru(cache_bytes)
 
     def load(self, ref: ImageRef) -> Picture:
         """Return the picture, read-only: [h, w] or [h, w, 3], uint8 or uint16.

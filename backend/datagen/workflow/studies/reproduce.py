@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from datagen.domain.wording import counted
 from datagen.errors import EngineError, InputProblem
 from datagen.imaging.codec import Pixels
 from datagen.synthesis.engine import EngineSettings, Picture, Pictures, Rendered, engine_class, load_engine
+from datagen.workflow.generation.picture_cache import picture_lru
 from datagen.workflow.generation.sample_files import encode_sample
 from datagen.workflow.studies.sample_records import SampleRecord, WantedSample
 
@@ -119,7 +121,7 @@ class FolderPictures:
     def __init__(self, folder: Path, decoder: Decoder, max_bytes: int) -> None:
         self._folder, self._decoder, self._max_bytes = folder, decoder, max_bytes
         self._paths: dict[str, Path] | None = None
-        self._decoded: dict[str, Picture] = {}
+        self._decoded = picture_lru()
 
     def load(self, ref: ImageRef) -> Picture:
         """Return a picture's pixels.
@@ -128,21 +130,29 @@ class FolderPictures:
             InputProblem: no file of the folder is this picture.
             BadPicture: it does not decode.
         """
-        if ref.digest not in self._decoded:
-            if self._paths is None:
-                self._paths = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in self._files()}
-            path = self._paths.get(ref.digest)
-            if path is None:
-                raise InputProblem(
-                    f"no file in {self._folder} is the input {ref.name} (SHA-256 {ref.digest}); add it there unchanged"
-                )
-            self._decoded[ref.digest] = self._decoder.decode(path.read_bytes())
-        return self._decoded[ref.digest]
+        picture = self._decoded.get(ref.digest)
+        if picture is None:
+            picture = self._decoded[ref.digest] = self._decoder.decode(self._bytes(ref))
+        return picture
 
-    def _files(self) -> Iterator[Path]:
+    def _bytes(self, ref: ImageRef) -> bytes:
+        if self._paths is None:
+            self._paths = dict(self._files())
+        path = self._paths.get(ref.digest)
+        if path is None:
+            raise InputProblem(
+                f"no file in {self._folder} is the input {ref.name} (SHA-256 {ref.digest}); add it there unchanged"
+            )
+        return path.read_bytes()
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        """Yield the SHA-256 and the path of each file that may be an input."""
         for path in sorted(self._folder.rglob("*")):
-            if path.is_file() and path.stat().st_size <= self._max_bytes:
-                yield path
+            # a file that cannot be read is no input; if it should be one, the error names the input
+            with suppress(OSError):
+                if path.is_file() and path.stat().st_size <= self._max_bytes:
+                    with path.open("rb") as file:
+                        yield hashlib.file_digest(file, "sha256").hexdigest(), path
 
 
 def _compared(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
+from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import ColumnElement, and_, select
 
 from datagen.domain.spec import Spec
@@ -24,7 +28,13 @@ from datagen.workflow.services import Services
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
 
 #: The name of a sample's files in an export, without suffix: the spec's first digits, and the index.
-_FILE_STEM = re.compile(r"([0-9a-f]{8})_([0-9]{7,})")
+_FILE_STEM = re.compile(r"([0-9a-f]{8})_([0-9]{7,18})")
+#: Longest line of an export that is read, bytes. A spec with ten thousand inputs has a few million.
+_LONGEST_LINE = 64 * 2**20
+#: Largest number of specs that are read of an export.
+_MAX_SPECS = 10_000
+#: Errors of a zip that is damaged, encrypted, or compressed by an unknown method, and of a file that cannot be read.
+_UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,28 +145,84 @@ def stored_record(services: Services, wanted: WantedSample) -> SampleRecord:
         )
 
 
-def exported_record(export: Path, wanted: WantedSample) -> SampleRecord:
-    """Return a sample of an export, which is a zip or a folder.
+class _Background(BaseModel):
+    name: str
+    digest: str
+
+
+class _Provenance(BaseModel):
+    spec_digest: str
+    index: int = Field(ge=0)
+    seed: int
+    engine: str
+    engine_version: str
+    background: _Background
+    run: int | None = None
+    run_name: str | None = None
+    approved_by: str | None = None
+    approved_at: str | None = None
+
+
+class _Instance(BaseModel):
+    label: str
+    box: list[float] = Field(min_length=4, max_length=4)
+
+
+class _Checksums(BaseModel):
+    image: str
+    mask: str
+
+
+class _Line(BaseModel):
+    """What is read of a line of a manifest."""
+
+    files: dict[str, str]
+    sha256: _Checksums
+    instances: list[_Instance]
+    provenance: _Provenance
+
+
+class _SpecLine(BaseModel):
+    """What is read of a line of specs.jsonl, beside the spec."""
+
+    digest: str
+    parent: str | None
+    study: str = ""
+    version: int
+    notes: list[str]
+    created_by: str
+    created_at: str
+    decided_by: str | None
+    decided_at: str | None
+
+
+def exported_record(export: Path, wanted: WantedSample, max_bytes: int) -> SampleRecord:
+    """Return a sample of an export, which is a zip or a folder. Its files may come from anyone.
+
+    Args:
+        export: the zip or the folder.
+        wanted: the sample.
+        max_bytes: the largest image or mask that is read, in bytes.
 
     Raises:
-        InputProblem: it is no export, has no such sample, or was made before exports contained specs.
+        InputProblem: it is no export, is damaged, has no such sample, or was made before exports contained specs.
     """
     if wanted.key:
         raise InputProblem(f"an export does not know the key {wanted.key}; give an image file of it, or its name there")
-    files = _ExportFiles(export)
+    files = _ExportFiles(export, max_bytes)
     line = next((line for line in files.lines("manifest.jsonl") if _is_wanted(line, wanted)), None)
     if line is None:
         raise InputProblem(f"{export} has no sample {wanted}; give the export that it is in")
+    _check(_Line, line, f"the line of sample {wanted} in the manifest of {export}")
     provenance = line["provenance"]
     name = f"{provenance['spec_digest'][:8]}_{provenance['index']:07d}"
-    by_digest = {spec["digest"]: spec for spec in files.lines("specs.jsonl")}
-    specs, digest = [], provenance["spec_digest"]
-    while digest in by_digest:
-        specs.append(by_digest.pop(digest))
-        digest = specs[-1]["parent"]
+    specs, body = _specs(files, export, provenance["spec_digest"])
     if not specs:
         raise InputProblem(f"{export} does not contain the spec of {name}; export the study again with this version")
-    spec = Spec.from_json(specs[0]["spec"])
+    try:
+        spec = Spec.from_json(body)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise InputProblem(f"the spec of {name} in {export} is damaged; export the study again") from None
     if spec.digest != provenance["spec_digest"]:
         raise InputProblem(f"the spec of {name} in {export} is damaged: its checksum is {spec.digest}")
     named = {kind: line["files"].get(kind) for kind in ("image", "mask")}
@@ -166,27 +232,72 @@ def exported_record(export: Path, wanted: WantedSample) -> SampleRecord:
         line=line,
         spec=spec,
         specs=tuple(specs),
-        batch=f"run {provenance['run']} ({provenance['run_name']})",
+        batch=f"run {provenance.get('run')} ({provenance.get('run_name')})",
         image=files.reader(named["image"]),
         mask=files.reader(named["mask"]),
     )
 
 
 def _is_wanted(line: Mapping[str, Any], wanted: WantedSample) -> bool:
-    provenance = line["provenance"]
-    return bool(provenance["spec_digest"].startswith(wanted.spec_digest)) and provenance["index"] == wanted.index
+    provenance = line.get("provenance")
+    return (
+        isinstance(provenance, Mapping)
+        and provenance.get("index") == wanted.index
+        and str(provenance.get("spec_digest")).startswith(wanted.spec_digest)
+    )
+
+
+def _specs(files: _ExportFiles, export: Path, digest: str) -> tuple[list[dict[str, Any]], Any]:
+    """Return the descriptions of a spec and its ancestors in an export, and the body of the spec; only it is kept.
+
+    Raises:
+        InputProblem: a line is damaged, or there are too many.
+    """
+    body: Any = None
+    by_digest: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(files.lines("specs.jsonl"), start=1):
+        if number > _MAX_SPECS:
+            raise InputProblem(f"{export} has more than {_MAX_SPECS:,} specs, so it is no export of Datagen")
+        _check(_SpecLine, line, f"line {number} of specs.jsonl in {export}")
+        spec = line.pop("spec", None)
+        if line["digest"] == digest:
+            body = spec
+        by_digest[line["digest"]] = line
+    specs = []
+    next_digest: str | None = digest
+    while next_digest in by_digest:
+        specs.append(by_digest.pop(next_digest))
+        next_digest = specs[-1]["parent"]
+    return specs, body
+
+
+def _check(model: type[BaseModel], line: Mapping[str, Any], called: str) -> None:
+    """Check the values that are read of a line.
+
+    Raises:
+        InputProblem: one is missing or of another type; the sentence names it.
+    """
+    try:
+        model.model_validate(line, strict=True)
+    except ValidationError as wrong:
+        place = ".".join(str(part) for part in wrong.errors()[0]["loc"])
+        raise InputProblem(f"{called} is damaged at {place}; export the study again") from None
 
 
 class _ExportFiles:
     """The files of an export."""
 
-    def __init__(self, export: Path) -> None:
-        self._export = export
+    def __init__(self, export: Path, max_bytes: int) -> None:
+        self._export, self._max_bytes = export, max_bytes
         if not export.is_dir() and not zipfile.is_zipfile(export):
             raise InputProblem(f"{export} is neither a folder nor a zip; name what datagen export wrote")
 
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the JSON objects of a file with one a line; none if there is no such file."""
+        """Yield the JSON objects of a file with one a line; none if there is no such file.
+
+        Raises:
+            InputProblem: a line is damaged or too long, the file cannot be read, or there is no manifest.
+        """
         with ExitStack() as stack:
             try:
                 file = self._open(name, stack)
@@ -194,11 +305,17 @@ class _ExportFiles:
                 if name == "manifest.jsonl":
                     raise InputProblem(f"{self._export} has no {name}, so it is no export of Datagen") from None
                 return
-            for number, line in enumerate(file, start=1):
+            for number in count(1):
+                line = self._read(name, _LONGEST_LINE, file.readline)
+                if not line:
+                    return
                 try:
-                    yield json.loads(line)
-                except ValueError:
-                    raise InputProblem(f"line {number} of {name} in {self._export} is damaged") from None
+                    body = json.loads(line)
+                except (ValueError, RecursionError):
+                    body = None
+                if not isinstance(body, dict):
+                    raise InputProblem(f"line {number} of {name} in {self._export} is damaged; export the study again")
+                yield body
 
     def reader(self, name: str | None) -> Callable[[], bytes] | None:
         """Return a function that reads a file; None for a file that the export does not have."""
@@ -209,17 +326,40 @@ class _ExportFiles:
         def read() -> bytes:
             with ExitStack() as stack:
                 try:
-                    return self._open(path, stack).read()
-                except (KeyError, OSError) as missing:
-                    raise InputProblem(f"{path} of {self._export} cannot be read: {missing}") from missing
+                    file = self._open(path, stack)
+                except (KeyError, FileNotFoundError):
+                    raise InputProblem(f"{self._export} has no {path}, which its manifest names") from None
+                return self._read(path, self._max_bytes, file.read)
 
         return read
 
+    def _read(self, name: str, limit: int, read: Callable[[int], bytes]) -> bytes:
+        """Return what ``read`` returns for a number of bytes, of which at most ``limit`` are accepted."""
+        try:
+            data = read(limit + 1)
+        except _UNREADABLE as damage:
+            raise self._unreadable(name, damage) from damage
+        if len(data) > limit:
+            raise InputProblem(
+                f"{name} of {self._export} has more than {limit:,} bytes in one piece; name another export"
+            )
+        return data
+
     def _open(self, name: str, stack: ExitStack) -> IO[bytes]:
-        if self._export.is_dir():
-            path = (self._export / name).resolve()
-            if not path.is_relative_to(self._export.resolve()):
-                raise InputProblem(f"the manifest of {self._export} names {name}, which lies outside of it")
-            return stack.enter_context(path.open("rb"))
-        archive = stack.enter_context(zipfile.ZipFile(self._export))
-        return stack.enter_context(archive.open(name))
+        try:
+            if self._export.is_dir():
+                path = (self._export / name).resolve()
+                if not path.is_relative_to(self._export.resolve()):
+                    raise InputProblem(f"the manifest of {self._export} names {name}, which lies outside of it")
+                if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+                    raise InputProblem(f"{name} of {self._export} is no file; name what datagen export wrote")
+                return stack.enter_context(path.open("rb"))
+            archive = stack.enter_context(zipfile.ZipFile(self._export))
+            return stack.enter_context(archive.open(name))
+        except FileNotFoundError:
+            raise
+        except (*_UNREADABLE, ValueError) as damage:  # ValueError: a name with a NUL
+            raise self._unreadable(name, damage) from damage
+
+    def _unreadable(self, name: str, damage: Exception) -> InputProblem:
+        return InputProblem(f"{name} of {self._export} cannot be read: {damage}; name an undamaged export")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import SampleRow
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.sample_mapping import sample_of
+from datagen.workflow.studies import sample_records
 from datagen.workflow.studies.export import export_study
 from datagen.workflow.studies.reproduce import FolderPictures, Match, Reproduction, reproduce
 from datagen.workflow.studies.sample_records import exported_record, stored_record, wanted_sample
@@ -48,7 +50,7 @@ def again(studio: FakeStudio, item: str, export: Path | None = None, inputs: Pat
     wanted = wanted_sample(item, LIMITS.image_bytes)
     services = studio.services
     return reproduce(
-        exported_record(export, wanted) if export else stored_record(services, wanted),
+        exported_record(export, wanted, LIMITS.image_bytes) if export else stored_record(services, wanted),
         wanted,
         pictures=(
             FolderPictures(inputs, services.decoder, LIMITS.image_bytes)
@@ -220,6 +222,111 @@ class TestRefusals:
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         with pytest.raises(InputProblem, match="which lies outside of it"):
             again(studio, sample_of(row).provenance.file_stem, tmp_path / "set")
+
+
+class TestForeignExports:
+    """An export may come from anyone: it is read within limits, and what is wrong with it is said in a sentence."""
+
+    @pytest.fixture
+    def folder(self, studio: FakeStudio, study: Study, tmp_path: Path) -> Path:
+        export_study(studio.services, study.name, tmp_path / "set")
+        return tmp_path / "set"
+
+    @pytest.fixture
+    def stem(self, row: SampleRow) -> str:
+        return sample_of(row).provenance.file_stem
+
+    @pytest.mark.parametrize("line", ["[]", "7", "null", "{", "[" * 100_000])
+    @pytest.mark.parametrize("name", ["manifest.jsonl", "specs.jsonl"])
+    def test_line_that_is_no_object(self, studio: FakeStudio, folder: Path, stem: str, name: str, line: str) -> None:
+        (folder / name).write_text(line)
+        with pytest.raises(InputProblem, match=f"line 1 of {name} in .* is damaged; export the study again"):
+            again(studio, stem, folder)
+
+    def test_line_without_end(
+        self, studio: FakeStudio, folder: Path, stem: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sample_records, "_LONGEST_LINE", 10_000)
+        (folder / "manifest.jsonl").write_bytes(b" " * 10_001)
+        with pytest.raises(InputProblem, match=r"manifest\.jsonl of .* has more than 10,000 bytes in one piece"):
+            again(studio, stem, folder)
+
+    @pytest.mark.parametrize(
+        ("name", "place", "value"),
+        [
+            ("manifest.jsonl", ("provenance", "index"), None),
+            ("manifest.jsonl", ("provenance", "background"), "plate.jpg"),
+            ("manifest.jsonl", ("instances", 0, "box"), [1, 2, 3]),
+            ("manifest.jsonl", ("instances", 0, "box", 0), "1"),
+            ("manifest.jsonl", ("sha256",), {}),
+            ("manifest.jsonl", ("files", "image"), 7),
+            ("specs.jsonl", ("notes",), 7),
+            ("specs.jsonl", ("digest",), []),
+            ("specs.jsonl", ("spec",), []),
+            ("specs.jsonl", ("spec", "concepts"), [7]),
+            ("specs.jsonl", ("spec", "backgrounds"), [{"path": "/etc/passwd"}]),
+        ],
+    )
+    def test_value_of_another_type(
+        self, studio: FakeStudio, folder: Path, stem: str, name: str, place: tuple[Any, ...], value: Any
+    ) -> None:
+        path = folder / name
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        for line in lines:
+            holder = line
+            for key in place[:-1]:
+                holder = holder[key]
+            holder[place[-1]] = value
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(InputProblem, match=r"is damaged|has no sample"):
+            again(studio, stem, folder)
+
+    def test_zip_with_a_damaged_entry(self, studio: FakeStudio, study: Study, stem: str, tmp_path: Path) -> None:
+        path = tmp_path / "set.zip"
+        export_study(studio.services, study.name, path)
+        with zipfile.ZipFile(path) as archive:
+            entry = archive.getinfo("manifest.jsonl")
+        data = bytearray(path.read_bytes())
+        start = entry.header_offset + 30 + len(entry.filename) + 20  # 20 bytes of its sizes in ZIP64
+        data[start : start + entry.compress_size] = bytes(entry.compress_size)
+        path.write_bytes(data)
+        with pytest.raises(InputProblem, match=r"manifest\.jsonl of .* cannot be read: .*; name an undamaged export"):
+            again(studio, stem, path)
+
+    def test_image_larger_than_any_sample(
+        self, studio: FakeStudio, study: Study, folder: Path, stem: str, tmp_path: Path
+    ) -> None:
+        record = exported_record(folder, wanted_sample(stem, 10**6), 20)
+        assert record.image is not None
+        with pytest.raises(InputProblem, match=r"png of .* has more than 20 bytes in one piece; name another export"):
+            record.image()
+
+    def test_pipe_in_place_of_an_image(self, folder: Path, stem: str) -> None:
+        image = folder / "images" / f"{stem}.png"
+        image.unlink()
+        os.mkfifo(image)
+        record = exported_record(folder, wanted_sample(stem, 10**6), 10**6)
+        assert record.image is not None
+        with pytest.raises(InputProblem, match=r"png of .* is no file"):
+            record.image()
+
+    def test_image_that_is_not_there(self, folder: Path, stem: str) -> None:
+        (folder / "images" / f"{stem}.png").unlink()
+        record = exported_record(folder, wanted_sample(stem, 10**6), 10**6)
+        assert record.image is not None
+        with pytest.raises(InputProblem, match=r"has no images/.*png, which its manifest names"):
+            record.image()
+
+
+def test_input_that_cannot_be_read_does_not_hide_the_others(
+    studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path
+) -> None:
+    export_study(studio.services, study.name, tmp_path / "set")
+    inputs = input_folder(studio, study, tmp_path / "inputs")
+    (inputs / "a link to itself").symlink_to(inputs / "a link to itself")
+    (inputs / "no name of a directory\udcff").mkdir()
+    os.mkfifo(inputs / "pipe")
+    assert again(studio, sample_of(row).provenance.file_stem, tmp_path / "set", inputs).is_same
 
 
 def test_export_contains_the_specs_and_their_parents(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
