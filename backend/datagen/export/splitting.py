@@ -35,6 +35,8 @@ class Split:
     counts: Mapping[str, int]
     #: returns a sample's split
     of: Callable[[Sample], str]
+    #: returns whether a sample was there when the splits were made; runs may add some meanwhile
+    has: Callable[[Sample], bool]
 
 
 def shares_of(percentages: str) -> dict[str, float]:
@@ -58,14 +60,16 @@ def shares_of(percentages: str) -> dict[str, float]:
 def split(samples: Iterable[Sample], shares: Mapping[str, float], apart: Apart = Apart.BOTH) -> Split:
     """Assign every sample to a split; a group goes, the largest first, to the split that lacks most samples.
 
-    Only backgrounds and concepts are kept in memory. The same samples give the same splits.
+    Only backgrounds, concepts and the samples' indices are kept in memory. The same samples give the same splits.
 
     Raises:
         InputProblem: there are fewer groups than splits; the sentence names what joins the samples.
     """
     groups = _Groups()
     sizes: Counter[str] = Counter()
+    indices: dict[str, set[int]] = {}
     for sample in samples:
+        indices.setdefault(sample.provenance.spec_digest, set()).add(sample.provenance.index)
         keys = _keys(sample, apart)
         groups.join(keys)
         sizes[keys[0]] += 1
@@ -95,7 +99,11 @@ def split(samples: Iterable[Sample], shares: Mapping[str, float], apart: Apart =
         name = max(choices, key=lambda name: shares[name] * whole - counts[name])
         placed[root] = name
         counts[name] += totals[root]
-    return Split(counts=counts, of=lambda sample: placed[groups.root(_keys(sample, apart)[0])])
+    return Split(
+        counts=counts,
+        of=lambda sample: placed[groups.root(_keys(sample, apart)[0])],
+        has=lambda sample: sample.provenance.index in indices.get(sample.provenance.spec_digest, ()),
+    )
 
 
 def _keys(sample: Sample, apart: Apart) -> list[str]:

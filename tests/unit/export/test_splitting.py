@@ -122,3 +122,9 @@ def test_formats_are_read_split_by_split(
     assert [line["split"] for line in lines] == [found.of(sample) for sample in samples]
     text = (folder / "README.txt").read_text()
     assert "Images: 20\n  train: 12\n  val: 4\n  test: 4\n" in text
+
+
+def test_sample_that_was_added_later_is_in_no_split(made: Callable[..., list[Sample]]) -> None:
+    samples = made([("a", []), ("b", []), ("c", [])])
+    found = split(samples[:2], shares_of("50,50"))
+    assert [found.has(sample) for sample in samples] == [True, True, False]

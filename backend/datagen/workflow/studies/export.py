@@ -65,6 +65,9 @@ def export_study(
         ]
         run_ids = [run.id for run in runs]
     samples = samples_of_runs(services.database, run_ids)
+    chosen = split(samples_of_runs(services.database, run_ids), shares, apart) if shares else None
+    if chosen is not None:
+        samples = filter(chosen.has, samples)
     return write_dataset(
         path,
         samples,
@@ -72,7 +75,7 @@ def export_study(
         read=patiently(services.images.get),
         about=description,
         specs=specs,
-        split=split(samples_of_runs(services.database, run_ids), shares, apart) if shares else None,
+        split=chosen,
         options=options,
     )
 

@@ -13,6 +13,7 @@ from datagen.domain.lifecycle import StudyState
 from datagen.errors import InputProblem, NotReady
 from datagen.export.archive import ExportOptions
 from datagen.export.splitting import shares_of
+from datagen.workflow.studies import export
 from datagen.workflow.studies.export import export_study
 from fake_studio import FakeStudio
 from studio import Study
@@ -34,6 +35,24 @@ def test_study_is_split_by_its_backgrounds(studio: FakeStudio, study: Study, tmp
     for line in lines:
         assert line["files"]["image"].startswith(f"images/{line['split']}/")
         assert (tmp_path / "set" / line["files"]["mask"]).is_file()
+
+
+def test_split_of_a_run_that_goes_on_has_the_samples_that_were_split(
+    studio: FakeStudio, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are read twice: for the splits, and for the files. Workers may add samples in between."""
+    original = export.samples_of_runs
+    readings: list[int] = []
+
+    def growing(database: Any, run_ids: list[int]) -> Any:
+        samples = list(original(database, run_ids))
+        readings.append(len(samples))
+        return iter(samples[:-1] if len(readings) == 2 else samples)
+
+    monkeypatch.setattr(export, "samples_of_runs", growing)
+    export_study(studio.services, study.name, tmp_path / "set", shares=shares_of("60,40"))
+    lines = (tmp_path / "set" / "manifest.jsonl").read_text().splitlines()
+    assert len(lines) == readings[0] - 1
 
 
 def test_unknown_format_leaves_nothing(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
