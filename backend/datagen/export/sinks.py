@@ -90,6 +90,8 @@ def local_sink(path: Path) -> Iterator[Sink]:
     Raises:
         StoreError: the path is of the other kind, a folder with other files, or cannot be written.
     """
+    if path.is_dir():
+        path = path.resolve()  # “.” has no name, and a link is not the folder that is replaced
     zipped = path.suffix.lower() == ".zip"
     if zipped and path.is_dir():
         raise StoreError(f"{path} is a folder; name the file to write, e.g. {path / 'dataset.zip'}")
@@ -125,8 +127,9 @@ def _replace(draft: Path, path: Path) -> None:
     path.rename(former)
     try:
         draft.rename(path)
-    except OSError:
-        former.rename(path)
+    except BaseException:
+        if not path.exists():
+            former.rename(path)
         raise
     shutil.rmtree(former)
 
@@ -241,7 +244,9 @@ class _FolderSink(Sink):
 
     def write(self, path: str, data: bytes, *, packed: bool = False) -> None:  # noqa: ARG002 - for zips
         with open(self._place(path), "xb", buffering=0) as file:  # noqa: PTH123 - Path takes half the time of a write
-            file.write(data)
+            rest = memoryview(data)
+            while rest:  # the system writes less than it was given if the disk has room for less, and at 2 GiB
+                rest = rest[file.write(rest) :]
 
     def _create(self, path: str, *, packed: bool) -> IO[bytes]:  # noqa: ARG002 - for zips
         return Path(self._place(path)).open("xb")

@@ -179,6 +179,37 @@ class TestFolder:
         assert len(list((tmp_path / "set" / "images").iterdir())) == 2
         assert left_behind(tmp_path) == ["set"]
 
+    def test_image_of_which_the_disk_takes_a_part_is_not_left_truncated(
+        self, samples: list[Sample], write: Any, shelf: Any, tmp_path: Path
+    ) -> None:
+        """The system writes the part for which there is room, and reports an error only for the rest."""
+        image = shelf.objects[samples[0].image.digest]
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(image) - 10, before[1]))
+        try:
+            with pytest.raises(StoreError, match=r"set cannot be written: .*File too large"):
+                write(samples[:1], to="set")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert left_behind(tmp_path) == []
+
+    def test_link_to_a_former_export_stays_a_link(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
+        write(samples[:3], to="set")
+        (tmp_path / "newest").symlink_to("set")
+        write(samples[3:5], to="newest")
+        assert (tmp_path / "newest").is_symlink()
+        assert len(list((tmp_path / "set" / "images").iterdir())) == 2
+        assert left_behind(tmp_path) == ["newest", "set"]
+
+    def test_working_directory_is_named_by_a_dot(
+        self, samples: list[Sample], labels: tuple[str, ...], shelf: Any, tmp_path: Path, monkeypatch: Any
+    ) -> None:
+        (tmp_path / "set").mkdir()
+        monkeypatch.chdir(tmp_path / "set")
+        write_dataset(Path(), samples[:2], labels=labels, read=shelf.read, about=ABOUT)
+        assert (tmp_path / "set" / "manifest.jsonl").is_file()
+        assert left_behind(tmp_path) == ["set"]
+
     def test_folder_with_other_files_is_not_replaced(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
         (tmp_path / "set").mkdir()
         (tmp_path / "set" / "thesis.tex").write_text("years of work")
