@@ -23,6 +23,9 @@ from datagen.export.sinks import Sink
 #: [h, w] uint8: 0 outside, i + 1 inside instance i.
 Mask = npt.NDArray[np.uint8]
 
+#: The attributes that every format's class sets.
+_DESCRIBED = ("name", "sentence", "limits", "paths", "opened_by")
+
 #: The split of samples in an export without splits.
 NO_SPLIT = ""
 
@@ -138,19 +141,28 @@ def format_class(name: str) -> type[ExportWriter]:
     """Load the class of the format of that name.
 
     Raises:
-        InputProblem: no installed package provides it, or the entry point is not an ``ExportWriter``.
+        InputProblem: no installed package provides it, it cannot be imported, or it is no complete ``ExportWriter``.
     """
     installed = _installed()
     if name not in installed:
         raise InputProblem(f"{name!r} is no export format; there are: {', '.join(sorted(installed)) or 'none'}")
     try:
         loaded: object = installed[name].load()
-    except ImportError as missing:
-        raise InputProblem(f"the export format {name!r} cannot be loaded: {missing}") from missing
+    except Exception as fault:  # the module of another package may raise anything
+        raise InputProblem(
+            f"the export format {name!r} cannot be loaded ({type(fault).__name__}: {fault}); "
+            "install its package again, or remove it"
+        ) from fault
     if not (isinstance(loaded, type) and issubclass(loaded, ExportWriter)):
         raise InputProblem(
             f"the export format {name!r} is not derived from datagen.export.writer.ExportWriter; "
             "install a release of its package for this version, or remove it"
+        )
+    if missing := [each for each in _DESCRIBED if not hasattr(loaded, each)]:
+        raise InputProblem(f"the export format {name!r} does not set {', '.join(missing)}; correct its class")
+    if loaded.name != name:
+        raise InputProblem(
+            f"the export format {name!r} calls itself {loaded.name!r}; give its class and its entry point one name"
         )
     return loaded
 

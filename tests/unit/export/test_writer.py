@@ -83,6 +83,39 @@ def test_entry_point_that_is_no_format_is_refused(monkeypatch: pytest.MonkeyPatc
         format_class("path")
 
 
+class _Nameless(ExportWriter):
+    name = "nameless"
+
+    def add(self, sample: ExportedSample) -> Mapping[str, str]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("called", "value", "sentence"),
+    [
+        (
+            "gone",
+            "no.such.module:Writer",
+            r"'gone' cannot be loaded \(ModuleNotFoundError: .*; install its package again",
+        ),
+        ("gone", "pathlib:Writer", r"'gone' cannot be loaded \(AttributeError: "),
+        ("nameless", f"{__name__}:_Nameless", "'nameless' does not set sentence, limits, paths, opened_by; correct"),
+        ("other", f"{__name__}:_Stray", "'other' calls itself 'stray'; give its class and its entry point one name"),
+    ],
+)
+def test_broken_format_of_another_package_is_refused_in_a_sentence_and_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch, called: str, value: str, sentence: str
+) -> None:
+    installed = writer._installed()
+    point = EntryPoint(name=called, value=value, group="datagen.export_formats")
+    monkeypatch.setattr(writer, "_installed", lambda: {**installed, called: point})
+    with pytest.raises(InputProblem, match=sentence):
+        format_class(called)
+    listed = CliRunner().invoke(app, ["export", "--formats"], env={"COLUMNS": "300"})
+    assert listed.exit_code == 0
+    assert format_class("coco").sentence in " ".join(listed.output.split())
+
+
 def test_only_formats_with_a_path_in_common_get_a_folder() -> None:
     coco, yolo, voc = (format_class(name) for name in ("coco", "yolo", "voc"))
     assert format_folders([coco, yolo, voc]) == ["", "", ""]
