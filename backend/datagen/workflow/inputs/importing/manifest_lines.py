@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from datagen.domain.foreign_text import plain
-from datagen.domain.geometry import Polygon
+from datagen.domain.geometry import MAX_HOLES, MAX_PARTS, Polygon
 from datagen.domain.inputs import Role
 from datagen.domain.outline_joining import joined
 from datagen.errors import BadRegion
 from datagen.label_studio.mapping.region_conversion import check_size
+from datagen.label_studio.mapping.region_limits import MAX_CORNERS_IN_ALL
 from datagen.workflow.inputs.importing.items import MAX_ITEMS, Item, Reading
 from datagen.workflow.inputs.importing.pixel_regions import MAX_CORNERS, box, numbers, pairs, polygon, whole_size
 
@@ -25,8 +26,10 @@ from datagen.workflow.inputs.importing.pixel_regions import MAX_CORNERS, box, nu
 NAME = "manifest.jsonl"
 #: Folders of an export that hold masks.
 _MASK_FOLDERS = ("masks", "semantic")
-#: Largest number of instances read of one image, and of lines of one instance.
-_MAX_INSTANCES, _MAX_LINES = 2_000, 1_000
+#: Largest number of instances read of one image.
+_MAX_INSTANCES = 2_000
+#: Largest number of lines of each kind of one instance. Joining all of them takes work for each line and corner.
+_MAX_LINES = {"outlines": MAX_PARTS, "holes": MAX_HOLES}
 
 
 def is_manifest_line(value: Any) -> bool:
@@ -111,6 +114,8 @@ def _instance_regions(
     lines = [*_lines(instance, "outlines"), *_lines(instance, "holes")]
     if not lines:
         raise BadRegion("it has no outlines")
+    if (corners := sum(len(line.points) for line in lines)) > MAX_CORNERS_IN_ALL:
+        raise BadRegion(f"its outlines and holes have {corners:,} corners, at most {MAX_CORNERS_IN_ALL:,} are read")
     outline = polygon(joined(lines), label, size)
     if role is Role.CANVAS:
         return [outline]
@@ -120,8 +125,8 @@ def _instance_regions(
 
 def _lines(instance: Mapping[str, Any], key: str) -> list[Polygon]:
     lines = instance.get(key, [])
-    if not isinstance(lines, list) or len(lines) > _MAX_LINES:
-        raise BadRegion(f"its {key} are no list of at most {_MAX_LINES:,} lines")
+    if not isinstance(lines, list) or len(lines) > _MAX_LINES[key]:
+        raise BadRegion(f"its {key} are no list of at most {_MAX_LINES[key]:,} lines")
     polygons = []
     for line in lines:
         if not isinstance(line, list) or not 3 <= len(line) <= MAX_CORNERS:

@@ -155,7 +155,12 @@ def test_areas_of_a_canvas_are_read_from_a_manifest(shelf: Any, samples: list[Sa
         ({"label": None}, "it has no label"),
         ({"outlines": [], "holes": []}, "it has no outlines"),
         ({"outlines": [[[0, 0], [1, 1]]]}, "its outlines have a line that is no list of 3 to 10,000 corners"),
-        ({"outlines": "all"}, "its outlines are no list of at most 1,000 lines"),
+        ({"outlines": "all"}, "its outlines are no list of at most 200 lines"),
+        ({"holes": [[[0, 0], [1, 1], [1, 0]]] * 201}, "its holes are no list of at most 200 lines"),
+        (
+            {"outlines": [[[0, 0], [1, 1]] * 1_000] * 26, "holes": []},
+            "its outlines and holes have 52,000 corners, at most 50,000 are read",
+        ),
         ({"box": [1, 2]}, "its box is no list of 4 numbers or more"),
     ],
 )
