@@ -13,6 +13,8 @@ from typing import Any
 
 #: Longest header of a valid file in bytes; no real model has a longer one.
 _LONGEST_HEADER = 100 * 2**20
+#: Largest number of dimensions of a tensor, and its largest size in one of them.
+_MAX_DIMENSIONS, _MAX_SIZE = 16, 2**48
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -53,12 +55,23 @@ def read_contents(path: Path) -> Contents:
         contents = Contents(
             names=frozenset(header),
             kinds=frozenset(str(entry["dtype"]) for entry in header.values()),
-            numbers=sum(math.prod(entry["shape"]) for entry in header.values()),
+            numbers=sum(_product(entry["shape"]) for entry in header.values()),
         )
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise Broken("has a header that cannot be read; download it again") from None
     if size < expected:
         raise Broken(
             f"is half-downloaded: {expected - size:,} of its {expected:,} bytes are missing; download it again"
         )
     return contents
+
+
+def _product(shape: list[int]) -> int:
+    """Return the number of a tensor's elements.
+
+    Raises:
+        ValueError: the shape is that of no tensor.
+    """
+    if len(shape) > _MAX_DIMENSIONS or not all(isinstance(size, int) and 0 <= size <= _MAX_SIZE for size in shape):
+        raise ValueError(f"no tensor has the shape {str(shape)[:100]}")
+    return math.prod(shape)
