@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -78,6 +80,20 @@ def report_errors() -> Iterator[None]:
         from datagen.queue.queues import explain_redis
 
         print_error(f"{explain_redis(error)} See: datagen doctor")
+
+
+@contextmanager
+def unwind_on_sigterm() -> Iterator[None]:
+    """Context manager in which SIGTERM ends the command as Ctrl-C does, so that what it has half written is removed."""
+
+    def end(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    former = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def print_error(sentence: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datagen.cli.admin import migrate
-from datagen.cli.console import AsJson, Study, err, print_json, report_errors, safe, show, show_table
+from datagen.cli.console import AsJson, Study, err, print_json, report_errors, safe, show, show_table, unwind_on_sigterm
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.verdict import VerdictRule
 from datagen.domain.wording import by_number, counted
@@ -246,11 +247,13 @@ def _print_formats(wanted: bool) -> None:
     if wanted:
         from datagen.export.writer import format_class, format_names
 
-        with report_errors():
-            show_table(
-                ("format", "what it holds", "opened by"),
-                [(name, format_class(name).sentence, format_class(name).opened_by) for name in format_names()],
-            )
+        rows = []
+        for name in format_names():
+            try:
+                rows.append((name, format_class(name).sentence, format_class(name).opened_by))
+            except InputProblem as problem:
+                rows.append((name, str(problem), ""))
+        show_table(("format", "what it holds", "opened by"), rows)
         raise typer.Exit
 
 
@@ -279,7 +282,7 @@ def export(
     from datagen.export.splitting import shares_of
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
-    with report_errors():
+    with report_errors(), unwind_on_sigterm():
         if (to.is_file() or (to.is_dir() and any(to.iterdir()))) and not overwrite:
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
         for remark in unfinished_runs(services(), name, run):
@@ -362,6 +365,7 @@ def card(
     if (croissant is None) != (export_ is None):
         raise typer.BadParameter("--croissant and --export belong together")
     with report_errors():
+        checksum = checksum_of(export_) if export_ is not None else ""
         facts = card_facts(services(), name, licence)
         if to is None:
             sys.stdout.write(markdown(facts))
@@ -369,13 +373,18 @@ def card(
             _write_text(to, markdown(facts))
         if croissant is not None and export_ is not None:
             archive = "" if export_.is_dir() else export_.name
-            body = as_croissant(facts, archive=archive, sha256=checksum_of(export_))
+            body = as_croissant(facts, archive=archive, sha256=checksum)
             _write_text(croissant, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
 
 
 def _write_text(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.write_text(text, encoding="utf-8")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as refusal:
         raise InputProblem(f"{path} cannot be written: {refusal}; choose another place") from refusal
     show(f"{path}: written")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,10 @@ import typer
 from datagen.cli import studies
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import counted
+from datagen.export import card as export_card
 from datagen.export.archive import Summary
+from datagen.export.sinks import local_sink
+from datagen.workflow.studies import card as study_card
 from datagen.workflow.studies import export as study_export
 from datagen.workflow.studies.open import OpenedStudy
 
@@ -54,3 +60,38 @@ def test_provisioning_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[st
     last = " ".join(capsys.readouterr().out.split()).partition("Next: ")[2]
     assert "Concepts, Canvases and Backgrounds" in last
     assert last.endswith("http://ls.test/projects/5/data")
+
+
+def test_ended_export_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exports: list[Path]) -> None:
+    def ended(_services: object, _name: str, path: Path, **_options: object) -> Summary:
+        with local_sink(path) as sink:
+            sink.write("images/1.png", b"half of an export")
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the export goes on after SIGTERM")
+
+    monkeypatch.setattr(study_export, "export_study", ended)
+    former = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        studies.export("a study", tmp_path / "set")
+    assert end.value.code == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == former
+
+
+def test_card_for_which_the_disk_has_no_room_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("the former card")
+    monkeypatch.setattr(studies, "services", lambda: None)
+    monkeypatch.setattr(study_card, "card_facts", lambda *_: None)
+    monkeypatch.setattr(export_card, "markdown", lambda _: "a card" * 100)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(typer.Exit):
+            studies.card("a study", to=path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot be written" in " ".join(capsys.readouterr().err.split())
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("README.md", "the former card")]
