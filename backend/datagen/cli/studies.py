@@ -283,7 +283,7 @@ def export(
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
     with report_errors(), unwind_on_sigterm():
-        if (to.is_file() or (to.is_dir() and any(to.iterdir()))) and not overwrite:
+        if not overwrite and _is_there(to):
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
         for remark in unfinished_runs(services(), name, run):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
@@ -291,6 +291,14 @@ def export(
         shares = shares_of(split) if split is not None else None
         summary = export_study(services(), name, to, run_number=run, shares=shares, apart=apart, options=options)
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a file, or a folder that is not empty."""
+    try:
+        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    except OSError as refusal:
+        raise InputProblem(f"{path} cannot be written: {refusal}; choose another place") from refusal
 
 
 def reproduce(

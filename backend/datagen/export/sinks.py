@@ -90,15 +90,11 @@ def local_sink(path: Path) -> Iterator[Sink]:
     Raises:
         StoreError: the path is of the other kind, a folder with other files, or cannot be written.
     """
-    if path.is_dir():
-        path = path.resolve()  # “.” has no name, and a link is not the folder that is replaced
+    try:
+        path = _checked(path)
+    except OSError as refusal:
+        raise cannot_write(path, refusal) from refusal
     zipped = path.suffix.lower() == ".zip"
-    if zipped and path.is_dir():
-        raise StoreError(f"{path} is a folder; name the file to write, e.g. {path / 'dataset.zip'}")
-    if not zipped and path.exists() and not path.is_dir():
-        raise StoreError(f"{path} is a file; name a folder to write, or a file that ends with .zip")
-    if not zipped and path.is_dir() and any(path.iterdir()) and not (path / "manifest.jsonl").is_file():
-        raise StoreError(f"{path} is a folder with other files, no export; name a new folder")
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     with _parent_folders(path):
         try:
@@ -112,6 +108,25 @@ def local_sink(path: Path) -> Iterator[Sink]:
                 draft.unlink(missing_ok=True)
             else:
                 shutil.rmtree(draft, ignore_errors=True)
+
+
+def _checked(path: Path) -> Path:
+    """Return the path at which an export is written.
+
+    Raises:
+        StoreError: the path is of the other kind, or a folder with other files.
+        OSError: the file system refuses the name.
+    """
+    zipped = path.suffix.lower() == ".zip"
+    if not path.is_dir():
+        if not zipped and path.exists():
+            raise StoreError(f"{path} is a file; name a folder to write, or a file that ends with .zip")
+        return path
+    if zipped:
+        raise StoreError(f"{path} is a folder; name the file to write, e.g. {path / 'dataset.zip'}")
+    if any(path.iterdir()) and not (path / "manifest.jsonl").is_file():
+        raise StoreError(f"{path} is a folder with other files, no export; name a new folder")
+    return path.resolve()  # “.” has no name, and a link is not the folder that is replaced
 
 
 def cannot_write(place: object, refusal: OSError) -> StoreError:

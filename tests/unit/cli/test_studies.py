@@ -95,3 +95,12 @@ def test_card_for_which_the_disk_has_no_room_leaves_the_former_one(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "cannot be written" in " ".join(capsys.readouterr().err.split())
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("README.md", "the former card")]
+
+
+def test_name_that_the_file_system_refuses_is_a_sentence(
+    exports: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit):
+        studies.export("a study", Path("n" * 300))
+    assert "File name too long" in " ".join(capsys.readouterr().err.split())
+    assert exports == []

@@ -193,6 +193,14 @@ class TestFolder:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert left_behind(tmp_path) == []
 
+    @pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + ".zip", "n" * 250, "n" * 300 + "/set"])
+    def test_name_that_the_file_system_refuses(
+        self, samples: list[Sample], write: Any, tmp_path: Path, name: str
+    ) -> None:
+        with pytest.raises(StoreError, match=r"cannot be written: .*File name too long"):
+            write(samples[:1], to=name)
+        assert left_behind(tmp_path) == []
+
     def test_link_to_a_former_export_stays_a_link(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
         write(samples[:3], to="set")
         (tmp_path / "newest").symlink_to("set")

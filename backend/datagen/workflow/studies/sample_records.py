@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import ColumnElement, and_, select
 
 from datagen.domain.spec import Spec
-from datagen.errors import InputProblem, Refused
+from datagen.errors import BadPicture, InputProblem, Refused
 from datagen.export import manifest
 from datagen.imaging.provenance_mark import read_mark
 from datagen.store.tables.base import BatchKind
@@ -78,18 +78,21 @@ def wanted_sample(item: str, max_bytes: int) -> WantedSample:
     A file is recognized by the mark in it, else by its name in an export.
 
     Raises:
-        InputProblem: the file has neither, or is too large.
+        InputProblem: the file has neither, cannot be read, or is too large.
         BadPicture: the file is no picture.
     """
     path = Path(item)
     stem = _FILE_STEM.fullmatch(path.name.partition(".")[0])
     by_name = {"spec_digest": stem[1], "index": int(stem[2])} if stem else {}
-    if not path.is_file():
+    data = _read_if_file(path, max_bytes)
+    if data is None:
         return WantedSample(**by_name) if stem else WantedSample(key=item)  # type: ignore[arg-type]
-    if path.stat().st_size > max_bytes:
-        raise InputProblem(f"{path} has more than {max_bytes:,} bytes, so it is no image of a sample")
-    data = path.read_bytes()
-    mark = read_mark(data)
+    try:
+        mark = read_mark(data)
+    except BadPicture:
+        if stem is None:
+            raise
+        mark = None  # the name of the file is left
     if mark is not None:
         return WantedSample(spec_digest=mark.spec_digest, index=mark.index, file=data, file_name=path.name)
     if stem is None:
@@ -98,6 +101,22 @@ def wanted_sample(item: str, max_bytes: int) -> WantedSample:
             "as its task in Label Studio shows it"
         )
     return WantedSample(**by_name, file=data, file_name=path.name)  # type: ignore[arg-type]
+
+
+def _read_if_file(path: Path, max_bytes: int) -> bytes | None:
+    """Return a file's bytes; None if there is no file of this path.
+
+    Raises:
+        InputProblem: the file cannot be read, or is too large.
+    """
+    try:
+        if not path.is_file():
+            return None
+        if path.stat().st_size > max_bytes:
+            raise InputProblem(f"{path} has more than {max_bytes:,} bytes, so it is no image of a sample")
+        return path.read_bytes()
+    except OSError as refusal:
+        raise InputProblem(f"{path} cannot be read: {refusal}; name a sample or a readable file") from refusal
 
 
 def stored_record(services: Services, wanted: WantedSample) -> SampleRecord:
@@ -289,7 +308,11 @@ class _ExportFiles:
 
     def __init__(self, export: Path, max_bytes: int) -> None:
         self._export, self._max_bytes = export, max_bytes
-        if not export.is_dir() and not zipfile.is_zipfile(export):
+        try:
+            self._is_folder = export.is_dir()
+        except OSError as refusal:
+            raise InputProblem(f"{export} cannot be read: {refusal}; name what datagen export wrote") from refusal
+        if not self._is_folder and not zipfile.is_zipfile(export):
             raise InputProblem(f"{export} is neither a folder nor a zip; name what datagen export wrote")
 
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
@@ -347,7 +370,7 @@ class _ExportFiles:
 
     def _open(self, name: str, stack: ExitStack) -> IO[bytes]:
         try:
-            if self._export.is_dir():
+            if self._is_folder:
                 path = (self._export / name).resolve()
                 if not path.is_relative_to(self._export.resolve()):
                     raise InputProblem(f"the manifest of {self._export} names {name}, which lies outside of it")

@@ -118,6 +118,13 @@ def test_file_that_was_encoded_again_has_the_same_pixels(studio: FakeStudio, row
     assert [each.match for each in found.comparisons] == [Match.BYTES, Match.BYTES, Match.PIXELS]
 
 
+def test_file_of_a_kind_without_marks_is_found_by_its_name(studio: FakeStudio, row: SampleRow, tmp_path: Path) -> None:
+    path = image_file(studio, row, tmp_path / f"{sample_of(row).provenance.file_stem}.tiff")
+    with Image.open(path) as picture:
+        picture.save(path, "TIFF")
+    assert [each.match for each in again(studio, str(path)).comparisons] == [Match.BYTES, Match.BYTES, Match.PIXELS]
+
+
 def test_changed_file_is_told_by_its_pixels(studio: FakeStudio, row: SampleRow, tmp_path: Path) -> None:
     data = studio.services.images.get(row.body["image"]["digest"])
     with Image.open(io.BytesIO(data)) as picture:
@@ -186,6 +193,12 @@ class TestRefusals:
         (tmp_path / "photo.png").write_bytes(encode_png(np.zeros((9, 9), np.uint8)))
         with pytest.raises(InputProblem, match=r"photo\.png has no mark of Datagen, and not the name"):
             again(studio, str(tmp_path / "photo.png"))
+
+    def test_name_that_the_file_system_refuses(self, studio: FakeStudio) -> None:
+        with pytest.raises(InputProblem, match=r"nnn cannot be read: .*File name too long"):
+            again(studio, "n" * 300)
+        with pytest.raises(InputProblem, match=r"nnn cannot be read: .*File name too long"):
+            again(studio, "5bec5bec_0000001", Path("n" * 300))
 
     def test_key_with_an_export(self, studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path) -> None:
         export_study(studio.services, study.name, tmp_path / "set")
