@@ -17,6 +17,7 @@ from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderJob
+from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import JobKind
 from datagen.workflow.studies.maintenance import retry
 from datagen.workflow.studies.open import open_study
@@ -270,3 +271,14 @@ def test_checks_are_posted_again_in_a_new_previews_project(checked: FakeStudio, 
     checked.settle()
     assert len(tasks(study)) == 3
     assert "Spot checks: 1 of 3 judged, 1 bad" in text_of(study.page())
+
+
+def test_decision_about_the_version_does_not_read_the_checks_of_its_runs(
+    checked: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(study, 3 * SHARD)
+    checked.settle()
+    read: list[int] = []
+    monkeypatch.setattr(verdict_sync, "sync_round", lambda _, batch_id: read.append(batch_id))
+    study.act(StudyEvent.APPROVE, count=1)
+    assert read == [batch.id for batch in study.batches(BatchKind.ROUND)]
