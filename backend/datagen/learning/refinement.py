@@ -63,13 +63,12 @@ def _with_preference(engine: Engine, own: Refinement, rounds: Sequence[Round]) -
             "the same settings."
         )
         return Refinement(parameters=own.parameters, notes=(note,))
-    parameters = {name: value for name, value in own.parameters.items() if name != PREFERENCE}
     if not judged:
         note = (
             "No preview was judged before this refinement: the parameters stay as they were, and the new round shows "
             "new samples."
         )
-        return Refinement(parameters=parameters, notes=(note, *own.notes))
+        return Refinement(parameters=own.parameters, notes=(note, *own.notes))
     usable = [sample for sample in judged if drawn(engine.learnable, sample)]
     posterior = learn(engine.learnable, judged) if len(usable) >= LEAST_VERDICTS else None
     notes = [*_about(judged, newest), *_ticked(newest), *_unusable(judged, usable)]
@@ -79,10 +78,10 @@ def _with_preference(engine: Engine, own: Refinement, rounds: Sequence[Round]) -
             f"on samples that record their draws, and at least {LEAST_VERDICTS} are needed. The next round shows new "
             "samples with the same settings."
         )
-        return Refinement(parameters=parameters, notes=(*notes, *own.notes, *_noted_on_good(newest)))
+        return Refinement(parameters=own.parameters, notes=(*notes, *own.notes, *_noted_on_good(newest)))
     if all(sample.verdict.opinion is Opinion.GOOD for sample in judged):
-        return Refinement(parameters=parameters, notes=(*notes, *own.notes, *_noted_on_good(newest)))
-    parameters[PREFERENCE] = posterior.preference().model_dump(exclude_defaults=True)
+        return Refinement(parameters=own.parameters, notes=(*notes, *own.notes, *_noted_on_good(newest)))
+    parameters = {**own.parameters, PREFERENCE: posterior.preference().model_dump(exclude_defaults=True)}
     notes += _learned(posterior, engine, judged)
     return Refinement(parameters=parameters, notes=(*notes, *own.notes, *_noted_on_good(newest)))
 

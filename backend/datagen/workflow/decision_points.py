@@ -41,11 +41,11 @@ def create_decision_point(unit: UnitOfWork, study: StudyRow, batch: BatchRow | N
 
 
 def _last_shown_batch(session: Session, study_id: int) -> BatchRow | None:
-    """Return the newest batch that a decision can show: a completed round, or a run that ended in any way.
+    """Return the newest batch that a decision can show: a completed round or audit, or a run that ended in any way.
 
-    Return None if there is none; the decision then shows the inputs.
+    Return None if there is none; the decision then shows the inputs. Spot checks are shown on the page of their run.
     """
-    completed = BatchRow.state == WorkState.DONE
+    completed = and_(BatchRow.kind != BatchKind.SPOT, BatchRow.state == WorkState.DONE)
     ended = and_(BatchRow.kind == BatchKind.RUN, BatchRow.state != WorkState.RUNNING)
     query = select(BatchRow).where(BatchRow.study_id == study_id, or_(completed, ended))
     return session.scalar(query.order_by(BatchRow.id.desc()).limit(1))
@@ -69,10 +69,14 @@ def republish_open_decision(unit: UnitOfWork, study_id: int) -> None:
 
 
 def republish_decisions(unit: UnitOfWork, batch: BatchRow) -> None:
-    """Publish every decision that shows this batch again."""
+    """Publish every decision that shows this batch again. Spot checks are shown with their run."""
+    shown = [batch.id]
+    if batch.kind == BatchKind.SPOT:
+        of_run = (BatchRow.study_id == batch.study_id, BatchRow.kind == BatchKind.RUN, BatchRow.number == batch.number)
+        shown = [unit.session.scalars(select(BatchRow.id).where(*of_run)).one()]
     decisions = unit.session.scalars(
         select(DecisionRow.id)
-        .where((DecisionRow.batch_id == batch.id) | (DecisionRow.started_id == batch.id))
+        .where(DecisionRow.batch_id.in_(shown) | DecisionRow.started_id.in_(shown))
         .order_by(DecisionRow.id)
     )
     for decision_id in decisions:

@@ -93,6 +93,13 @@ def test_all_rounds_teach_and_not_the_last_alone():
     assert again == refine_for(COMPOSITE, {}, rounds)
 
 
+@pytest.mark.parametrize("judged", [[], drawn_samples(2), drawn_samples(20)], ids=["none", "too few", "all good"])
+def test_given_preference_is_kept_if_the_settings_are_said_to_stay(judged):
+    learned = refine_for(COMPOSITE, {}, [reviewed_by(small_enough, drawn_samples(40), TOO_LARGE)]).parameters
+    refined = refine_for(COMPOSITE, learned, [reviewed_by(lambda draws: True, judged)])
+    assert CompositeParameters.from_json(refined.parameters) == CompositeParameters.from_json(learned)
+
+
 def test_diffusion_keeps_its_own_parameters():
     given = {"diffusion": {"weights": "owner/name"}}
     refined = refine_for(load_engine("diffusion"), given, [reviewed_by(small_enough, drawn_samples(20), TOO_LARGE)])

@@ -146,7 +146,7 @@ _DECIDED = {
     SpecState.STOPPED: "the study was stopped",
     SpecState.FAILED: "it failed",
 }
-#: The outcome of an audit without a decision about its version.
+#: The outcome of an audit without a decision about its version, and of the run of spot checks.
 _ENDED = "it was cancelled"
 
 
@@ -176,7 +176,11 @@ def view_of(session: Session, decision: DecisionRow) -> DecisionView:
         run=run_of(session, batch) if batch is not None and batch.kind == BatchKind.RUN else None,
         newest=_newest_decision(session, decision) if answer is not None and not under_way else None,
         late=tuple(
-            LateVerdicts(batch=late.batch, count=late.count, outcome=_DECIDED.get(late.state, _ENDED))
+            LateVerdicts(
+                batch=late.batch,
+                count=late.count,
+                outcome=_ENDED if late.state is None else _DECIDED.get(late.state, _ENDED),
+            )
             for late in late_verdicts.late(session, decision)
         ),
         caption=caption_of(decision),

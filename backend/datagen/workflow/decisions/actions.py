@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
@@ -13,6 +13,7 @@ from datagen.domain.decision import Decision
 from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.spec import Json, Spec
+from datagen.domain.verdict import VerdictRule
 from datagen.domain.wording import counted
 from datagen.errors import Refused
 from datagen.learning.refinement import refine_for
@@ -26,14 +27,19 @@ from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.decisions.transitions import advance, go_back
 from datagen.workflow.reviews import audits, corrections, verdict_sync
 from datagen.workflow.services import UnitOfWork
+from datagen.workflow.study_options import options_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A new version's spec. It is computed before the transaction that adds it, because computing a digest is slow."""
+    """A new version's spec, computed before the transaction that adds it: learning and a digest take seconds."""
 
     parent_id: int | None
     spec: Spec
+    #: of *refine*: the changes as sentences
+    notes: Sequence[str] = ()
+    #: the study's verdicts and rule that it was computed from; see ``_verdicts_of``
+    verdicts: tuple[int, VerdictRule | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +73,20 @@ def prepare(
     """
     if wish.action not in (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE):
         return None
+    verdicts = _verdicts_of(study)  # before the verdicts themselves, which may be changed meanwhile
     parent = spec_versions.current_spec(session, study.id)
     version = spec_versions.next_version(session, study.id)
+    notes: Sequence[str] = ()
     if wish.action is StudyEvent.BUILD_PREVIEW:
         parameters = spec_versions.parameters_for(study, parent, engine_parameters)
         spec = spec_versions.spec_from_inputs(study, inputs, version, parameters)
     elif parent is not None:
-        spec = replace(Spec.from_json(parent.body), parameters=_refined(session, parent)[0], seed=version)
+        parameters, notes = _refined(session, parent)
+        spec = replace(Spec.from_json(parent.body), parameters=parameters, seed=version)
     else:
         return None
     assert spec.digest  # computes and caches the digest and the body
-    return Prepared(parent_id=parent.id if parent else None, spec=spec)
+    return Prepared(parent_id=parent.id if parent else None, spec=spec, notes=notes, verdicts=verdicts)
 
 
 def apply(case: DecisionContext) -> BatchRow | None:
@@ -110,12 +119,22 @@ def _refine(case: DecisionContext) -> BatchRow:
     parent = advance(case.unit, case.study, StudyEvent.REFINE, case.who)
     if parent is None:
         raise Refused("“refine” needs a preview round with verdicts; choose “build preview” first.")
-    parameters, notes = _refined(case.unit.session, parent)
     version = spec_versions.next_version(case.unit.session, case.study.id)
-    spec = _prepared(case, parent, parameters, version)
-    if spec is None:
-        spec = replace(Spec.from_json(parent.body), parameters=parameters, seed=version)
+    prepared = case.prepared
+    if (
+        prepared is not None
+        and (prepared.parent_id, prepared.spec.seed) == (parent.id, version)
+        and prepared.verdicts == _verdicts_of(case.study)
+    ):
+        return _add_round(case, prepared.spec, parent, prepared.notes)
+    parameters, notes = _refined(case.unit.session, parent)
+    spec = replace(Spec.from_json(parent.body), parameters=parameters, seed=version)
     return _add_round(case, spec, parent, notes)
+
+
+def _verdicts_of(study: StudyRow) -> tuple[int, VerdictRule | None]:
+    """Return values that differ if the verdicts that count on a study's rounds differ, or may."""
+    return study.verdict_changes, options_of(study).verdict_rule
 
 
 def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[str]]:
@@ -239,7 +258,7 @@ _ACTIONS: dict[StudyEvent, Callable[[DecisionContext], BatchRow | None]] = {
 }
 
 
-def _add_round(case: DecisionContext, spec: Spec, parent: SpecRow | None, notes: list[str]) -> BatchRow:
+def _add_round(case: DecisionContext, spec: Spec, parent: SpecRow | None, notes: Sequence[str]) -> BatchRow:
     """Add a version and its preview round, and return the round.
 
     The round has one shard, so that one job has all samples for the contact sheet.

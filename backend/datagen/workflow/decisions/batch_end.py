@@ -112,7 +112,6 @@ def pause(unit: UnitOfWork, run: BatchRow, reason: str) -> None:
 def resume(unit: UnitOfWork, run: BatchRow, shard_size: int) -> None:
     """Resume a paused run, whose study's state the decision changes; it ends here if all of it is published already."""
     unit.session.refresh(run, with_for_update=LOCK)
-    run.warnings = [*run.warnings, run.problem]
     run.state, run.problem = WorkState.RUNNING, ""
     resume_shards(unit, run)
     add_shards(unit, run, shard_size, shard_job_kind(str(unit.session.get_one(SpecRow, run.spec_id).body["engine"])))

@@ -20,7 +20,7 @@ from datagen.errors import DatagenError, LabelStudioUnavailable, NotReady, Refus
 from datagen.label_studio.api.models import Annotation, Task
 from datagen.label_studio.mapping.form_answers import decision as read_decision
 from datagen.learning.acceptance import sentence_of
-from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind, WorkState, now
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.store.tables.studies import StudyRow
@@ -308,8 +308,8 @@ def _answer(services: Services, study_id: int, form: _Form, annotation: Annotati
 def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> Inputs:
     """Read from Label Studio what the decision needs, and return the inputs if they are read, else empty ones.
 
-    *Build preview* needs the inputs. *Refine* and *approve* need every verdict on the version's rounds; these verdicts
-    are written as rows.
+    *Build preview* needs the inputs. *Refine*, *audit* and *approve* need every verdict on the version's rounds and
+    audits; these verdicts are written as rows.
 
     Raises:
         NotReady: inputs are missing or still being read.
@@ -335,8 +335,9 @@ def _read_prerequisites(services: Services, study_id: int, wish: Decision) -> In
         with services.database.read() as session:
             spec = spec_versions.current_spec(session, study_id)
             of_spec = BatchRow.spec_id == (spec.id if spec else None)
-            rounds = session.scalars(select(BatchRow.id).where(of_spec, BatchRow.kind.in_(REVIEWED_KINDS))).all()
-        for batch_id in rounds:
+            kinds = (BatchKind.ROUND, BatchKind.AUDIT)  # no decision needs the spot checks of the version's runs
+            judged = session.scalars(select(BatchRow.id).where(of_spec, BatchRow.kind.in_(kinds))).all()
+        for batch_id in judged:
             verdict_sync.sync_round(services, batch_id)
     return Inputs()
 

@@ -31,6 +31,11 @@ from datagen.workflow.services import Services, UnitOfWork
 
 #: Number of spot checks of a run, on average; a run with more shards has checks in some of them.
 MOST_CHECKS = 500
+#: Why a run is paused; the alarm is one of its warnings, and stays there when it is resumed.
+_PAUSED = (
+    "the run is paused, because its spot checks contradict its approval: choose “go on”, or “cancel”, which keeps the "
+    "finished images."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +105,10 @@ def watch(services: Services, study_id: int) -> None:
     with services.database.read() as session:
         checked = session.scalars(
             select(BatchRow.id).where(
-                BatchRow.study_id == study_id, BatchRow.kind == BatchKind.SPOT, BatchRow.state == WorkState.DONE
+                BatchRow.study_id == study_id,
+                BatchRow.kind == BatchKind.SPOT,
+                BatchRow.state == WorkState.DONE,
+                BatchRow.problem == "",  # they have raised no alarm yet
             )
         ).all()
     for checks_id in checked:
@@ -128,11 +136,10 @@ def _watch(unit: UnitOfWork, run: BatchRow, checks: BatchRow) -> None:
         f"acceptable, at {percent(ALARM_CONFIDENCE)} confidence, and its approval stated at least {percent(stated)}."
     )
     checks.problem = alarm[:1000]
-    if run.state == WorkState.RUNNING and not batch_end.is_rendered(unit.session, run):
-        paused = f"{alarm} The run is paused: choose “go on”, or “cancel”, which keeps the finished images."
-        batch_end.pause(unit, run, paused)
-        return
     run_warnings.add(run, [f"{run_warnings.WARNING}{alarm}"])
+    if run.state == WorkState.RUNNING and not batch_end.is_rendered(unit.session, run):
+        batch_end.pause(unit, run, _PAUSED)
+        return
     decision_points.republish_decisions(unit, run)
 
 

@@ -18,18 +18,19 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import stamp
+from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.store.tables.reviews import DecisionRow, VerdictRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateVerdicts:
-    """The late verdicts on one round or audit."""
+    """The late verdicts on one round or audit, or on the spot checks of one run."""
 
-    #: the kind and the number of the round or audit
+    #: the kind and the number of the round, audit or run
     batch: str
-    #: the state of its version
-    state: SpecState
+    #: the state of its version; None for spot checks, which end if their run is cancelled
+    state: SpecState | None
     count: int
 
 
@@ -51,7 +52,7 @@ def late(session: Session, decision: DecisionRow) -> list[LateVerdicts]:
         .order_by(BatchRow.id)
     )
     counts = Counter(
-        (f"{kind} {number}", state)
+        (f"the spot checks of run {number}", None) if kind == BatchKind.SPOT else (f"{kind} {number}", state)
         for batch_id, kind, number, state, arrived_at in rows
         if batch_id == decision.batch_id or _is_news(batch_id, arrived_at, previous, decision)
     )

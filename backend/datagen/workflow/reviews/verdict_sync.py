@@ -158,7 +158,7 @@ def open_again(session: Session, spec_id: int) -> None:
 
 
 def publish_again(unit: UnitOfWork, study_id: int) -> None:
-    """Create the review tasks of the open rounds again, after their project was replaced.
+    """Create the review tasks of every batch that accepts verdicts again, after their project was replaced.
 
     The verdicts on the old tasks continue to count, because no person deleted them.
     """
@@ -171,7 +171,12 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
         select(ShardRow)
         .join(BatchRow, BatchRow.id == ShardRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
-        .where(ShardRow.batch_id.in_(rounds), ShardRow.rendered_at.is_not(None), SpecRow.state.in_(OPEN))
+        .where(
+            ShardRow.batch_id.in_(rounds),
+            ShardRow.rendered_at.is_not(None),
+            _accepts_verdicts(),
+            BatchRow.state.not_in([WorkState.CANCELLED, WorkState.FAILED]),
+        )
     ).all()
     for shard in shards:
         shard.published_at = None

@@ -113,7 +113,9 @@ def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
         Refused: a round or run failed and cannot be resumed.
     """
     session = unit.session
-    batches = select(BatchRow).where(BatchRow.study_id == study.id).order_by(BatchRow.id.desc()).limit(1)
+    # spot checks are no work of their own, and are added after their run
+    of_study = (BatchRow.study_id == study.id, BatchRow.kind != BatchKind.SPOT)
+    batches = select(BatchRow).where(*of_study).order_by(BatchRow.id.desc()).limit(1)
     newest = session.scalar(batches)
     failed = session.scalar(batches.where(BatchRow.state == WorkState.FAILED))
     if failed is None or newest is None:

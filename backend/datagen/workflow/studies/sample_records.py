@@ -143,7 +143,7 @@ def stored_record(services: Services, wanted: WantedSample) -> SampleRecord:
                 f"this installation has no sample {wanted}; check the name, or name the export that has it with --from"
             )
         sample, batch = sample_of(row), row.batch
-        kind = "run" if batch.kind == BatchKind.RUN else "preview round"
+        kind = "preview round" if batch.kind == BatchKind.ROUND else str(batch.kind)
         about = {"runs": [describe_run(batch)]}
         line = manifest.line(
             sample,

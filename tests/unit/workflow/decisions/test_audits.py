@@ -273,3 +273,13 @@ def test_approval_without_an_audit_states_nothing(studio: FakeStudio, study: Stu
     assert study.batches(BatchKind.RUN)[0].promise is None
     assert "Stated" not in text_of(study.page())
     assert "stated" not in audit_lines(studio.services.database, study.name)[-1]["what"]
+
+
+def test_outline_that_is_corrected_in_an_audit_is_not_promised_to_refine(studio: FakeStudio, study: Study) -> None:
+    batch = audit(study)
+    value = {"points": [[40, 40], [60, 40], [60, 60]], "closed": True, "polygonlabels": ["pit"]}
+    drawn = {"from_name": "label", "to_name": "image", "type": "polygonlabels", "id": "new", "origin": "manual"}
+    judge(study, batch, [*BAD, {**drawn, "value": value}])
+    page = text_of(study.page())
+    assert "1 outline was corrected (image 1). An audit changes nothing, so it is not used" in page
+    assert "refine cuts out" not in page

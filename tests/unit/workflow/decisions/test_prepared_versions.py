@@ -69,7 +69,7 @@ def test_version_whose_parameters_changed_after_it_was_computed_is_computed_agai
         return prepared
 
     monkeypatch.setattr("datagen.workflow.decisions.submit.prepare", then_changed)
-    study.act(StudyEvent.REFINE)
+    study.act(StudyEvent.BUILD_PREVIEW)
     newest = study.specs()[-1]
     assert newest.body["parameters"]["contrast"] == 1.5
     assert Spec.from_json(json.loads(json.dumps(newest.body))).digest == newest.digest

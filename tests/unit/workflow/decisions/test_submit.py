@@ -20,7 +20,7 @@ from datagen.store.tables.base import BatchKind, now
 from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.store.tables.messages import InboxRow
 from datagen.store.tables.reviews import DecisionRow
-from datagen.workflow.decisions import submit
+from datagen.workflow.decisions import actions, submit
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import export
 from datagen.workflow.studies.audit import audit_lines
@@ -397,3 +397,30 @@ def test_possible_actions_say_what_they_are_about(studio: FakeStudio, study: Stu
     assert "build preview (a new version from the inputs)," in page
     assert f"refine (version {version}, by the verdicts on round {number})," in page
     assert f"approve (version {version}, another run)," in page
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "a verdict"])
+def test_refinement_is_computed_before_the_study_is_locked_and_again_if_a_verdict_came_meanwhile(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    study.judge(verdict_result("bad", "too small"))
+    studio.settle()
+    prepare, refine_for, rounds = submit.prepare, actions.refine_for, []
+
+    def prepared(*arguments):
+        done = prepare(*arguments)
+        if meanwhile == "a verdict":
+            studio.client.annotate(study.round_tasks()[1].id, verdict_result("bad", "too large"))
+            studio.work(EVENTS)
+        return done
+
+    def counted(engine, parameters, judged):
+        rounds.append(len(judged[-1]))
+        return refine_for(engine, parameters, judged)
+
+    monkeypatch.setattr(submit, "prepare", prepared)
+    monkeypatch.setattr(actions, "refine_for", counted)
+    study.act(StudyEvent.REFINE)
+    assert rounds == ([1] if meanwhile == "nothing" else [1, 2])
+    notes = " ".join(study.specs()[-1].notes)
+    assert ("too large" in notes) == (meanwhile == "a verdict")

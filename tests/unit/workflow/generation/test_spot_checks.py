@@ -10,16 +10,20 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
+from datagen.errors import EngineError
 from datagen.label_studio.api.models import Task
 from datagen.queue.jobs import ALL_QUEUES, EVENTS, PUBLISHING
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow
 from datagen.workflow.events.reconciler import reconcile
-from datagen.workflow.generation.shard_rendering import RenderJob
+from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderJob
+from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import JobKind
-from fake_studio import FakeStudio
+from datagen.workflow.studies.maintenance import retry
+from datagen.workflow.studies.open import open_study
+from fake_studio import ACCESS, ENGINE, FakeStudio
 from instant_engine import InstantEngine
-from studio import SHARD, Study, text_of, verdict_result
+from studio import ROUND, SHARD, Study, text_of, verdict_result
 
 GOOD, BAD = verdict_result("good"), verdict_result("bad")
 #: What an approval stated.
@@ -108,7 +112,8 @@ def test_checks_that_contradict_the_promise_pause_the_run(checked: FakeStudio, s
     assert (study.row().state, run.state) == (StudyState.PAUSED, WorkState.PAUSED)
     page = text_of(study.page())
     assert ALARM in page
-    assert "its approval stated at least 90 %. The run is paused: choose “go on”, or “cancel”" in page
+    assert "its approval stated at least 90 %." in page
+    assert "because its spot checks contradict its approval: choose “go on”, or “cancel”" in page
     assert "Possible now: go on (resume the run), cancel, stop." in page
     checked.settle()
     assert len(study.samples_of(run)) == 3 * SHARD, "nothing more is rendered"
@@ -131,7 +136,9 @@ def test_resumed_run_is_completed_and_not_paused_again(checked: FakeStudio, stud
         WorkState.DONE,
         5 * SHARD,
     )
-    assert ALARM in text_of(study.page()), "the alarm stays on the page of the run"
+    page = text_of(study.page())
+    assert ALARM in page, "the alarm stays on the page of the run"
+    assert "paused" not in page
 
 
 def test_run_whose_last_shard_was_being_rendered_at_the_alarm_ends_when_it_is_resumed(
@@ -163,6 +170,9 @@ def test_run_cancelled_at_the_alarm_keeps_its_images_and_closes_its_checks(check
     assert (study.row().state, study.batches(BatchKind.RUN)[0].state) == (StudyState.ACCEPTED, WorkState.CANCELLED)
     assert len(study.tasks(ProjectKind.DATASET)) == 3 * SHARD
     assert {task.is_finished for task in tasks(study)} == {True}
+    checked.client.annotate(tasks(study)[0].id, GOOD)
+    checked.settle()
+    assert "on the spot checks of run 1 came or changed after it was cancelled" in text_of(study.page())
 
 
 def test_checks_that_agree_with_the_promise_change_nothing(checked: FakeStudio, study: Study) -> None:
@@ -210,3 +220,65 @@ def test_verdicts_of_spot_checks_are_not_given_to_refine(
     judge(study, [GOOD, GOOD, GOOD])
     study.act(StudyEvent.REFINE)
     assert set(given) == {0}
+
+
+def test_verdict_after_the_end_of_the_run_is_counted_on_its_page(checked: FakeStudio, study: Study) -> None:
+    approve(study, 3 * SHARD)
+    checked.settle()
+    judge(study, [GOOD, GOOD])
+    assert "Spot checks: 2 of 3 judged, 0 bad" in text_of(study.page())
+
+
+def test_decision_after_an_abandoned_version_shows_the_run_and_not_its_checks(
+    checked: FakeStudio, study: Study
+) -> None:
+    approve(study, 3 * SHARD)
+    checked.settle()
+    study.act(StudyEvent.REFINE)
+    study.act(StudyEvent.CANCEL)
+    checked.settle()
+    assert study.row().state == StudyState.ACCEPTED
+    page = text_of(study.page())
+    assert "Run “run 1”: done" in page
+    assert "Spot checks: 0 of 3 judged, 0 bad" in page
+
+
+def test_failed_run_with_checks_can_be_resumed(
+    checked: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise EngineError("the engine is broken")
+
+    approve(study, 3 * SHARD)
+    render(study, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(FittedEngineCache, "fitted", broken)
+        checked.settle()
+    assert study.batches(BatchKind.RUN)[0].state == WorkState.FAILED
+    assert retry(checked.services, study.name, "tester").revived == "run 1 goes on: 1 finished shard is kept"
+    checked.settle()
+    assert study.batches(BatchKind.RUN)[0].state == WorkState.DONE
+    assert len(tasks(study)) == 3
+
+
+def test_checks_are_posted_again_in_a_new_previews_project(checked: FakeStudio, study: Study) -> None:
+    approve(study, 3 * SHARD)
+    checked.settle()
+    judge(study, [BAD])
+    checked.client.delete_project(study.projects[ProjectKind.PREVIEWS])
+    made = open_study(checked.services, study.name, ["pit"], ACCESS, engine=ENGINE, preview_size=ROUND)
+    study.projects = made.projects
+    checked.settle()
+    assert len(tasks(study)) == 3
+    assert "Spot checks: 1 of 3 judged, 1 bad" in text_of(study.page())
+
+
+def test_decision_about_the_version_does_not_read_the_checks_of_its_runs(
+    checked: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(study, 3 * SHARD)
+    checked.settle()
+    read: list[int] = []
+    monkeypatch.setattr(verdict_sync, "sync_round", lambda _, batch_id: read.append(batch_id))
+    study.act(StudyEvent.APPROVE, count=1)
+    assert read == [batch.id for batch in study.batches(BatchKind.ROUND)]
