@@ -204,6 +204,10 @@ def _body(facts: CardFacts) -> Iterator[str]:
     yield "## How it was reviewed"
     yield ""
     yield from _review(facts)
+    for run in facts.runs:
+        if run["promise"]:
+            yield ""
+            yield f"When run {run['number']} was approved, its audit stated: {_plain(run['promise']['sentence'])}"
     yield ""
     yield "## Known limits"
     yield ""

@@ -23,6 +23,7 @@ def describe_run(batch: BatchRow) -> dict[str, Any]:
         "spec_digest": batch.spec.digest,
         "approved_by": batch.requested_by,
         "approved_at": batch.requested_at.isoformat(),
+        "promise": batch.promise,
         "note": batch.note,
     }
 

@@ -15,6 +15,7 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.errors import InputProblem, NotReady
 from datagen.export.card import croissant, markdown
 from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow
 from datagen.workflow.studies.card import card_facts, checksum_of
 from datagen.workflow.studies.export import export_study
 from fake_studio import FakeStudio
@@ -56,6 +57,14 @@ def test_card_states_images_inputs_and_review(studio: FakeStudio, approved: Stud
         assert line in text.splitlines(), line
     run = approved.batches(BatchKind.RUN)[-1]
     assert f"| 1 ({run.name}) | 1 | 3 | tester |" in text.replace("\\", "")
+
+
+def test_card_states_what_the_audit_of_a_run_promised(studio: FakeStudio, approved: Study) -> None:
+    sentence = "At least 89 % acceptable, at 90 % confidence: 20 audit verdicts, 0 bad."
+    with studio.services.database.write() as session:
+        session.get_one(BatchRow, approved.batches(BatchKind.RUN)[-1].id).promise = {"sentence": sentence}
+    lines = markdown(card_facts(studio.services, approved.name)).splitlines()
+    assert f"When run 1 was approved, its audit stated: {sentence}" in lines
 
 
 def test_card_says_that_nobody_judged(studio: FakeStudio, in_state: Callable[..., Any], tmp_path: Path) -> None:
