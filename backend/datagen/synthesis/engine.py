@@ -29,6 +29,8 @@ from datagen.synthesis.parameter_models import EngineParameters
 
 #: A picture: [h, w] grey or [h, w, 3] RGB, uint8 or uint16.
 Picture = npt.NDArray[Any]
+#: Boxes of a label are suggested on new photos once it is drawn in at least this many photos.
+FEWEST_PHOTOS = 4
 #: A mask: [h, w] uint8; 0 outside, i + 1 inside instance i.
 Mask = npt.NDArray[np.uint8]
 
@@ -115,6 +117,15 @@ class SuggestedOutline:
     outline: tuple[Polygon, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestedBox:
+    """A box that an engine suggests on a photo, and its score from 0 to 1, which is higher for a surer one."""
+
+    label: str
+    box: Box
+    score: float
+
+
 class Suggester:
     """Suggests drawings to annotators; this base class suggests none."""
 
@@ -132,6 +143,14 @@ class Suggester:
 
     def area(self, photo: ImageRef) -> tuple[Polygon, ...]:  # noqa: ARG002 - for overrides
         """Return the suggested area of a canvas photo without polygons, as polygons in its pixels.
+
+        Raises:
+            BadPicture: a picture does not decode.
+        """
+        return ()
+
+    def boxes(self, photo: ImageRef) -> tuple[SuggestedBox, ...]:  # noqa: ARG002 - for overrides
+        """Return the suggested boxes of a concept photo on which nothing is drawn, the surest first.
 
         Raises:
             BadPicture: a picture does not decode.
@@ -233,16 +252,19 @@ class Engine(ABC):
     def suggester(
         self,
         parameters: Mapping[str, Json],  # noqa: ARG002 - for overrides
+        concepts: Sequence[ConceptImage],  # noqa: ARG002
         canvases: Sequence[CanvasImage],  # noqa: ARG002
         backgrounds: Sequence[ImageRef],  # noqa: ARG002
         pictures: Pictures,  # noqa: ARG002
     ) -> Suggester:
         """Return the source of suggestions for the annotators of a study that is still collecting inputs.
 
-        Suggestions are the outlines and areas that the engine would use itself. By default there are none.
+        Outlines and areas are those that the engine would use itself; boxes are what looks like the concepts drawn so
+        far. By default there are none.
 
         Args:
             parameters: the parameters that the study's next version would have by the settings.
+            concepts: the concept photos with boxes so far; may be empty.
             canvases: the canvases with polygons so far; may be empty.
             backgrounds: the backgrounds so far; may be empty.
             pictures: the source of pixels.

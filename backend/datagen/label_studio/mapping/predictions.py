@@ -66,8 +66,16 @@ def box_region(id_: str, control: str, label: str, box: Box, width: int, height:
 
 
 def regions_prediction(regions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A prediction with these regions, for example proposed outlines or areas."""
-    return {"model_version": MODEL_VERSION, "result": list(regions)}
+    """A prediction with these regions, for example proposed outlines or areas.
+
+    If regions have scores, the highest of them is the prediction's.
+    """
+    scores = [region["score"] for region in regions if "score" in region]
+    return {
+        "model_version": MODEL_VERSION,
+        "result": list(regions),
+        **({"score": max(scores)} if scores else {}),
+    }
 
 
 def form_prediction(count: int) -> dict[str, Any]:

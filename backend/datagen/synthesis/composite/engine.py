@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from datagen.domain.inputs import CanvasImage, ImageRef
+from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
 from datagen.domain.sample import Provenance
 from datagen.domain.source_type import SourceType
 from datagen.domain.spec import Json, Spec, sample_seed
@@ -100,12 +100,13 @@ class CompositeEngine(Engine):
     def suggester(
         self,
         parameters: Mapping[str, Json],
+        concepts: Sequence[ConceptImage],
         canvases: Sequence[CanvasImage],
         backgrounds: Sequence[ImageRef],
         pictures: Pictures,
     ) -> CompositeSuggester:
-        """Return the source of suggestions: cut-outs of boxes, and areas learned from the canvases."""
-        return CompositeSuggester(CompositeParameters.from_json(parameters), canvases, backgrounds, pictures)
+        """Return the source of suggestions: cut-outs of boxes, areas, and boxes on new photos."""
+        return CompositeSuggester(CompositeParameters.from_json(parameters), concepts, canvases, backgrounds, pictures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

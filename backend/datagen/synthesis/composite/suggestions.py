@@ -1,47 +1,57 @@
-"""Suggestions for annotators: the outline cut out of each box, and the area learned from the canvases.
+"""Suggestions for annotators: outlines cut out of boxes, areas learned from the canvases, and boxes on new photos.
 
-The suggestions are the outlines and areas that the engine would use. Annotators can thus correct a wrong one before
-anything is synthesized."""
+Outlines and areas are those that the engine would use. Annotators can thus correct a wrong one before anything is
+synthesized. Boxes are what looks like the concepts drawn so far (``box_matching``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
 from datagen.domain.geometry import Point, Polygon
 from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
+from datagen.synthesis.composite.box_matching import BoxMatcher, learn_matcher
 from datagen.synthesis.composite.extraction.exemplars import cut_out
 from datagen.synthesis.composite.extraction.reference_alignment import Templates
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.placement.area_model import AreaModel, drawn_area, fit_area
-from datagen.synthesis.engine import Picture, Pictures, SuggestedOutline, Suggester
+from datagen.synthesis.engine import FEWEST_PHOTOS, Picture, Pictures, SuggestedBox, SuggestedOutline, Suggester
 from datagen.synthesis.intensity import Bools
 from datagen.synthesis.masks import outlines
 from datagen.synthesis.segmentation.loading import load_segmenter
 from datagen.synthesis.segmentation.segmenter import Segmenter
+
+T = TypeVar("T")
 
 #: Largest distance between a suggested outline and the exact one, in pixels of the photo (of the reduced picture for an
 #: area). Fewer corners are easier to edit by hand.
 _TOLERANCE_PX = 0.7
 #: A part of a suggested area is dropped if it covers less than this share of the photo.
 _SMALLEST_SHARE = 0.01
+#: Maximum number of boxes that are suggested on a photo.
+MOST_BOXES = 5
+#: Maximum number of photos with boxes, and of backgrounds, from which the matching of boxes is learned.
+_LEARNED_PHOTOS, _LEARNED_BACKGROUNDS = 12, 8
 
 
 class CompositeSuggester(Suggester):
-    """Suggests the outlines of the extracted concepts, and the areas that the area model predicts."""
+    """Suggests outlines of the extracted concepts, areas of the area model, and boxes that match the drawn ones."""
 
     def __init__(
         self,
         parameters: CompositeParameters,
+        concepts: Sequence[ConceptImage],
         canvases: Sequence[CanvasImage],
         backgrounds: Sequence[ImageRef],
         pictures: Pictures,
     ) -> None:
         self.basis = parameters.segmenter  # no other parameter changes the outlines and areas
-        self._canvases, self._pictures = canvases, pictures
+        self._concepts, self._canvases, self._backgrounds = concepts, canvases, backgrounds
+        self._pictures = pictures
         self._templates = Templates(backgrounds, pictures)
 
     def outlines(self, concept: ConceptImage) -> tuple[SuggestedOutline, ...]:
@@ -80,6 +90,18 @@ class CompositeSuggester(Suggester):
             for polygon in _few_corners([part for part in parts if part.area >= smallest])
         )
 
+    def boxes(self, photo: ImageRef) -> tuple[SuggestedBox, ...]:
+        """Return at most MOST_BOXES boxes of the labels that are drawn in FEWEST_PHOTOS photos, the surest first."""
+        if not self._matchers:
+            return ()
+        picture = self._pictures.load(photo)
+        suggested = [
+            SuggestedBox(label=label, box=box, score=score)
+            for label, matcher in self._matchers.items()
+            for box, score in matcher.find(picture, MOST_BOXES)
+        ]
+        return tuple(sorted(suggested, key=lambda one: -one.score)[:MOST_BOXES])
+
     @cached_property
     def _segmenter(self) -> Segmenter | None:
         """The segmentation model that the parameters name, loaded when the first outline is asked for; or None."""
@@ -95,6 +117,32 @@ class CompositeSuggester(Suggester):
             if mask.any():
                 drawn.append((picture, mask))
         return fit_area(drawn) if drawn else None
+
+    @cached_property
+    def _matchers(self) -> dict[str, BoxMatcher]:
+        """The matcher of each label that is drawn in enough photos, learned when the first boxes are asked for."""
+        matchers = {}
+        for label in dict.fromkeys(region.label for concept in self._concepts for region in concept.regions):
+            shown = [one for one in self._concepts if any(region.label == label for region in one.regions)]
+            if len(shown) >= FEWEST_PHOTOS:
+                matchers[label] = learn_matcher(
+                    [
+                        (
+                            self._pictures.load(one.image),
+                            [region.box for region in one.regions if region.label == label],
+                            [region.box for region in one.regions if region.label != label],
+                        )
+                        for one in evenly(shown, _LEARNED_PHOTOS)
+                    ],
+                    [self._pictures.load(ref) for ref in evenly(self._backgrounds, _LEARNED_BACKGROUNDS)],
+                )
+        return matchers
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """Return at most ``most`` items, evenly distributed over the sequence."""
+    count = min(len(items), most)
+    return [items[n * len(items) // count] for n in range(count)]
 
 
 def _few_corners(polygons: Sequence[Polygon]) -> tuple[Polygon, ...]:

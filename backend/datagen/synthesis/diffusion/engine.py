@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from datagen.domain.inputs import CanvasImage, ImageRef
+from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
 from datagen.domain.source_type import SourceType
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
@@ -58,13 +58,14 @@ class DiffusionEngine(Engine):
     def suggester(
         self,
         parameters: Mapping[str, Json],
+        concepts: Sequence[ConceptImage],
         canvases: Sequence[CanvasImage],
         backgrounds: Sequence[ImageRef],
         pictures: Pictures,
     ) -> Suggester:
         """Return composite's suggester, because composite cuts out the concepts and chooses the places."""
         _, where = DiffusionParameters.from_spec(parameters)
-        return CompositeSuggester(CompositeParameters.from_json(where), canvases, backgrounds, pictures)
+        return CompositeSuggester(CompositeParameters.from_json(where), concepts, canvases, backgrounds, pictures)
 
     def gpus(self) -> tuple[str, ...]:
         """Return the identifiers of this machine's NVIDIA GPUs for CUDA_VISIBLE_DEVICES.

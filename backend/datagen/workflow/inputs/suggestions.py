@@ -1,6 +1,6 @@
 """Proposals for annotators in the input projects. A worker makes them after inputs changed; the web process reads them.
 
-The study's engine suggests outlines and areas (``Engine.suggester``). This module makes regions of them."""
+The study's engine suggests outlines, areas and boxes (``Engine.suggester``). This module makes regions of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hashlib
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from datagen.label_studio.mapping.regions import AREA
 from datagen.store.tables.base import OutboxKind
 from datagen.store.tables.inputs import InputRow, ProposalRow
 from datagen.store.tables.studies import StudyRow
-from datagen.synthesis.engine import Engine, Suggester, load_engine
+from datagen.synthesis.engine import FEWEST_PHOTOS, Engine, Suggester, load_engine
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.inputs.input_sync import canvas_of, concept_of, image_of
 from datagen.workflow.leased_work import LeaseLost
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 PROPOSALS_AT_A_TIME = 20
 #: Time for which a job makes proposals, seconds. The next job makes the others.
 PROPOSING_SECONDS = 300.0
+#: Basis of the empty proposal of a concept photo whose drawing leaves nothing to propose.
+_DRAWN = "drawn"
 
 
 def propose(services: Services, pictures: StoredPictures, study_id: int, lost: threading.Event) -> bool:
@@ -89,22 +92,54 @@ def _new_proposals(
 
     ``bases`` is task id → ``ProposalRow.basis`` of the stored proposal.
     """
+    concepts = [concept for row in rows if row.role is Role.CONCEPT and (concept := concept_of(row, study.labels)[0])]
     drawn = [(row, canvas) for row in rows if row.role is Role.CANVAS and (canvas := canvas_of(row, study.labels)[0])]
     backgrounds = [image_of(row) for row in rows if row.role is Role.BACKGROUND]
-    suggester = engine.suggester(parameters, [canvas for _, canvas in drawn], backgrounds, pictures)
+    suggester = engine.suggester(parameters, concepts, [canvas for _, canvas in drawn], backgrounds, pictures)
     engine_basis = (engine.name, engine.version, *([suggester.basis] if suggester.basis else []))
-    for row, concept in _tasks_without_outlines(study, rows):
+    without_outlines = {row.task_id: (row, concept) for row, concept in _tasks_without_outlines(study, rows)}
+    for row, concept in without_outlines.values():
         basis = _basis(engine_basis, row.digest, row.parsed or row.result)
         if bases.get(row.task_id) != basis:
             yield _row(study.id, row, basis, _regions_or_none(row, partial(_outline_regions, suggester, concept)))
-    if not drawn:
-        return
-    drawn_basis = _basis(engine_basis, *(part for row, _ in drawn for part in (row.digest, row.parsed or row.result)))
     for row in rows:
-        if row.role is Role.CANVAS and not row.answered:
-            basis = _basis(drawn_basis, row.digest)
+        is_drawn = row.role is Role.CONCEPT and row.answered and row.task_id not in without_outlines
+        if is_drawn and bases.get(row.task_id, _DRAWN) != _DRAWN:  # the proposal was made before the task was answered
+            yield _row(study.id, row, _DRAWN, [])
+    if drawn:
+        drawn_basis = _basis(
+            engine_basis, *(part for row, _ in drawn for part in (row.digest, row.parsed or row.result))
+        )
+        for row in rows:
+            if row.role is Role.CANVAS and not row.answered:
+                basis = _basis(drawn_basis, row.digest)
+                if bases.get(row.task_id) != basis:
+                    yield _row(study.id, row, basis, _regions_or_none(row, partial(_area_regions, suggester, row)))
+    yield from _new_boxes(suggester, engine_basis, study, rows, bases, concepts)
+
+
+def _new_boxes(
+    suggester: Suggester,
+    engine_basis: Sequence[str],
+    study: StudyRow,
+    rows: Sequence[InputRow],
+    bases: Mapping[int, str],
+    concepts: Sequence[ConceptImage],
+) -> Iterator[ProposalRow]:
+    """Yield a row for each concept photo without an answer whose proposed boxes are missing or outdated.
+
+    Boxes depend on all ``concepts`` drawn so far. They are made again each time that the number of photos with a label
+    has doubled: to make them again after every drawing would take too long.
+    """
+    counts = Counter(label for concept in concepts for label in {region.label for region in concept.regions})
+    levels = {label: 1 << (count.bit_length() - 1) for label, count in counts.items() if count >= FEWEST_PHOTOS}
+    if not levels:
+        return
+    for row in rows:
+        if row.role is Role.CONCEPT and not row.answered:
+            basis = _basis(engine_basis, "boxes", levels, row.digest)
             if bases.get(row.task_id) != basis:
-                yield _row(study.id, row, basis, _regions_or_none(row, partial(_area_regions, suggester, row)))
+                yield _row(study.id, row, basis, _regions_or_none(row, partial(_box_regions, suggester, row)))
 
 
 def _regions_or_none(row: InputRow, find: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -127,6 +162,17 @@ def _area_regions(suggester: Suggester, row: InputRow) -> list[dict[str, Any]]:
     ]
 
 
+def _box_regions(suggester: Suggester, row: InputRow) -> list[dict[str, Any]]:
+    """Return the proposed boxes of a concept photo, each with its score."""
+    return [
+        {
+            **box_region(f"p{number}", "concept", one.label, one.box, row.width, row.height),
+            "score": round(one.score, 4),
+        }
+        for number, one in enumerate(suggester.boxes(image_of(row)))
+    ]
+
+
 def _store(services: Services, study_id: int, proposals: Sequence[ProposalRow]) -> None:
     """Store proposals and publish them through the outbox."""
     if not proposals:
@@ -144,10 +190,9 @@ def _tasks_without_outlines(study: StudyRow, rows: Sequence[InputRow]) -> list[t
     """Return the concept tasks that have a box without a manual outline."""
     tasks = []
     for row in rows:
-        if row.role is Role.CONCEPT:
-            concept, _ = concept_of(row, study.labels)
-            if concept is not None and any(not region.outline for region in concept.regions):
-                tasks.append((row, concept))
+        concept = concept_of(row, study.labels)[0] if row.role is Role.CONCEPT else None
+        if concept is not None and any(not region.outline for region in concept.regions):
+            tasks.append((row, concept))
     return tasks
 
 

@@ -1,4 +1,4 @@
-"""Suggestions are what the engine would use: the outline of the object in a box, and the learned area."""
+"""Suggestions are the outline of the object in a box, the learned area, and the boxes that match the drawn ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import numpy as np
 
 from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import CanvasArea, CanvasImage, ConceptImage, ConceptRegion, ImageRef
+from datagen.evaluation.metrics import box_iou
+from datagen.synthesis.composite.suggestions import MOST_BOXES
 from datagen.synthesis.engine import load_engine
 from datagen.synthesis.masks import rasterize
 
@@ -41,8 +43,8 @@ def concept(shelf, picture, box, outline=()):
     return ConceptImage(image=shelf.add(picture), regions=(ConceptRegion(label="pit", box=box, outline=outline),))
 
 
-def suggester(shelf, canvases=()):
-    return load_engine("composite").suggester({}, canvases, (), shelf)
+def suggester(shelf, canvases=(), concepts=()):
+    return load_engine("composite").suggester({}, concepts, canvases, (), shelf)
 
 
 def covered(polygons, height=HEIGHT, width=WIDTH):
@@ -92,3 +94,43 @@ def test_learned_area_is_suggested_on_a_photo_without_polygons():
 def test_without_canvas_polygons_no_area_is_suggested():
     shelf = Shelf()
     assert suggester(shelf).area(shelf.add(plate(99))) == ()
+
+
+def pits(shelf, count, label="pit"):
+    """Concept photos, each with one pit and its box."""
+    concepts = []
+    for number in range(count):
+        x, y = 30 + 23 * number % 110, 25 + 37 * number % 75
+        region = ConceptRegion(label=label, box=Box(x - 10, y - 10, 20, 20))
+        concepts.append(ConceptImage(image=shelf.add(plate(20 + number, pit=(x, y))), regions=(region,)))
+    return concepts
+
+
+def test_box_of_an_object_like_the_drawn_ones_is_suggested_first_on_a_new_photo():
+    shelf = Shelf()
+    proposed = suggester(shelf, concepts=pits(shelf, 4)).boxes(shelf.add(plate(98, pit=(120, 70))))
+    assert box_iou(proposed[0].box, Box(110, 60, 20, 20)) > 0.6
+    assert proposed[0].label == "pit"
+    assert all(one.score < proposed[0].score <= 1 for one in proposed[1:])
+    assert len(proposed) <= MOST_BOXES
+
+
+def test_photo_without_an_object_has_lower_scores_than_one_with_it():
+    shelf = Shelf()
+    matching = suggester(shelf, concepts=pits(shelf, 4))
+    (with_pit, *_), without = (matching.boxes(shelf.add(plate(98, pit=pit))) for pit in ((40, 70), None))
+    assert all(one.score < with_pit.score / 2 for one in without)
+
+
+def test_no_boxes_are_suggested_for_a_label_drawn_in_too_few_photos():
+    shelf = Shelf()
+    photo = shelf.add(plate(98, pit=(120, 70)))
+    assert suggester(shelf, concepts=pits(shelf, 3)).boxes(photo) == ()
+    both = [*pits(shelf, 3, "dent"), *pits(shelf, 4)]
+    assert {one.label for one in suggester(shelf, concepts=both).boxes(photo)} == {"pit"}
+
+
+def test_same_drawings_suggest_the_same_boxes():
+    shelf = Shelf()
+    photo, concepts = shelf.add(plate(98, pit=(120, 70))), pits(shelf, 4)
+    assert suggester(shelf, concepts=concepts).boxes(photo) == suggester(shelf, concepts=concepts).boxes(photo)

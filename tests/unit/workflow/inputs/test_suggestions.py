@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from datagen.domain.geometry import Polygon
+from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import Role
+from datagen.imaging.png_encoder import encode_png
 from datagen.store.tables.inputs import InputRow, ProposalRow
-from datagen.synthesis.engine import SuggestedOutline, Suggester
+from datagen.synthesis.engine import FEWEST_PHOTOS, SuggestedBox, SuggestedOutline, Suggester
+from datagen.web.prediction_lookup import NOTHING, predictions_of
 from datagen.workflow.inputs.suggestions import propose
 from fake_studio import FakeStudio
 from instant_engine import InstantEngine
-from studio import Study, good_inputs
+from studio import Study, box, good_inputs, plate, polygon
 
 
 class Corners(Suggester):
@@ -30,6 +33,12 @@ class Corners(Suggester):
 
     def area(self, photo):
         return (_triangle(0, 0, photo.width, photo.height),)
+
+    def boxes(self, photo):
+        return (
+            SuggestedBox(label="pit", box=Box(8, 8, 20, 20), score=0.75),
+            SuggestedBox(label="pit", box=Box(50, 50, 20, 20), score=0.25),
+        )
 
 
 def _triangle(x: float, y: float, width: float, height: float) -> Polygon:
@@ -103,3 +112,72 @@ def test_parameters_of_the_settings_reach_the_suggester_and_renew_the_proposals_
         services = replace(studio.services, engine_parameters=parameters)
         assert propose(services, studio.fitted_engines.pictures, study.id, threading.Event())
         assert bool(bases(studio, study) - before) == renews
+
+
+def blank(study: Study, number: int = 0) -> int:
+    """Add a concept photo without a drawing; return its task."""
+    (task_id,) = study.give(Role.CONCEPT, [(f"blank-{number}.png", encode_png(plate(700 + number)), [])])
+    return task_id
+
+
+def prediction(studio: FakeStudio, task_id: int) -> dict[str, Any]:
+    (found,) = predictions_of(studio.services.database, [{"id": task_id}])
+    return found
+
+
+def test_boxes_with_scores_are_predicted_for_a_concept_photo_on_which_nothing_is_drawn(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InstantEngine, "suggester", lambda *_: Corners())
+    task_id = blank(study)
+    studio.settle()
+    predicted = prediction(studio, task_id)
+    assert [(region["from_name"], region["type"], region["score"]) for region in predicted["result"]] == [
+        ("concept", "rectanglelabels", 0.75),
+        ("concept", "rectanglelabels", 0.25),
+    ]
+    assert predicted["score"] == 0.75
+
+
+def test_no_boxes_are_predicted_before_a_label_is_drawn_in_enough_photos(
+    studio: FakeStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InstantEngine, "suggester", lambda *_: Corners())
+    drawn = good_inputs(FEWEST_PHOTOS)[Role.CONCEPT]
+    study = studio.open_study(inputs=False)
+    study.give(Role.CONCEPT, drawn[:-1])
+    task_id = blank(study)
+    studio.settle()
+    assert prediction(studio, task_id) == NOTHING
+    study.give(Role.CONCEPT, drawn[-1:])
+    studio.settle()
+    assert len(prediction(studio, task_id)["result"]) == 2
+
+
+def test_predicted_boxes_are_renewed_when_the_number_of_drawn_photos_has_doubled(
+    studio: FakeStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InstantEngine, "suggester", lambda *_: Corners())
+    drawn = good_inputs(2 * FEWEST_PHOTOS)[Role.CONCEPT]
+    study = studio.open_study(inputs=False)
+    task_id = blank(study)
+    renewed = []
+    for more in (drawn[:FEWEST_PHOTOS], drawn[FEWEST_PHOTOS:-1], drawn[-1:]):
+        study.give(Role.CONCEPT, more)
+        studio.settle()
+        with studio.rows() as session:
+            renewed.append(session.get_one(ProposalRow, task_id).basis)
+    assert renewed[0] == renewed[1] != renewed[2]
+
+
+def test_predicted_boxes_are_removed_once_the_photo_is_answered(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InstantEngine, "suggester", lambda *_: Corners())
+    task_id = blank(study)
+    studio.settle()
+    assert prediction(studio, task_id)["result"]
+    outlined = {**polygon([(10, 10), (30, 10), (30, 30)], "pit"), "from_name": "outline"}
+    studio.client.annotate(task_id, [box(10, 10, 20, 20), outlined])
+    studio.settle()
+    assert prediction(studio, task_id)["result"] == []

@@ -102,7 +102,7 @@ def test_outlines_suggested_to_annotators_are_those_of_the_model(halves, monkeyp
     )
     found = []
     for parameters in ({}, {"segmenter": "a model"}):
-        suggester = load_engine("composite").suggester(parameters, (), (), OnePicture())
+        suggester = load_engine("composite").suggester(parameters, (), (), (), OnePicture())
         assert isinstance(suggester, CompositeSuggester)
         assert suggester.basis == parameters.get("segmenter", "")
         (suggested,) = suggester.outlines(photo_of(picture, region()))
