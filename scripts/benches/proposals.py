@@ -172,6 +172,7 @@ def _boxes(suggester: Suggester, photos: Sequence[RealImage], refs: Sequence[Ima
         "photos": len(photos),
         "boxes": sum(len(photo.boxes) for photo in photos),
         **{f"box_recall_{overlap}": recall_at(proposed, overlap) for overlap in OVERLAPS},
+        **{f"box_recall_all_{overlap}": recall_at(proposed, overlap, np.inf) for overlap in OVERLAPS},
         "boxes_proposed_a_photo": _mean([len(found) for _, found in proposed]),
         "box_seconds": usual,
         "box_learning_seconds": max(seconds[0] - usual, 0.0),

@@ -35,7 +35,7 @@ _SMALLEST_SHARE = 0.01
 #: Maximum number of boxes that are suggested on a photo.
 MOST_BOXES = 5
 #: Maximum number of photos with boxes, and of backgrounds, from which the matching of boxes is learned.
-_LEARNED_PHOTOS, _LEARNED_BACKGROUNDS = 12, 8
+_LEARNED_PHOTOS, _LEARNED_BACKGROUNDS = 12, 16
 
 
 class CompositeSuggester(Suggester):
@@ -122,20 +122,25 @@ class CompositeSuggester(Suggester):
     def _matchers(self) -> dict[str, BoxMatcher]:
         """The matcher of each label that is drawn in enough photos, learned when the first boxes are asked for."""
         matchers = {}
+        backgrounds = evenly(self._backgrounds, _LEARNED_BACKGROUNDS)
         for label in dict.fromkeys(region.label for concept in self._concepts for region in concept.regions):
             shown = [one for one in self._concepts if any(region.label == label for region in one.regions)]
             if len(shown) >= FEWEST_PHOTOS:
-                matchers[label] = learn_matcher(
+                matcher = learn_matcher(
                     [
                         (
-                            self._pictures.load(one.image),
+                            one.image,
                             [region.box for region in one.regions if region.label == label],
                             [region.box for region in one.regions if region.label != label],
                         )
                         for one in evenly(shown, _LEARNED_PHOTOS)
                     ],
-                    [self._pictures.load(ref) for ref in evenly(self._backgrounds, _LEARNED_BACKGROUNDS)],
+                    backgrounds[::2],
+                    backgrounds[1::2],
+                    self._pictures,
                 )
+                if matcher is not None:
+                    matchers[label] = matcher
         return matchers
 
 
