@@ -50,6 +50,18 @@ def test_learned_area_is_shown_on_a_canvas_without_drawings(studio: Studio) -> N
     assert set(kinds(prediction)) == {"canvas"}
 
 
+def test_boxes_that_match_the_drawn_ones_are_shown_on_a_concept_photo_without_drawings(studio: Studio) -> None:
+    study = studio.open_study()
+    (blank,) = study.give(Role.CONCEPT, [("blank.png", encode_png(plate(779, pit=(60, 40))), [])])
+    studio.settle()
+    (prediction,) = opened(studio, blank)
+    best = prediction["result"][0]
+    assert set(kinds(prediction)) == {"concept"}
+    assert prediction["score"] == best["score"] > 0.5
+    centre = [best["value"][side] + best["value"][extent] / 2 for side, extent in (("x", "width"), ("y", "height"))]
+    assert centre == pytest.approx([100 * 60 / 128, 100 * 40 / 96], abs=5)
+
+
 def test_shown_proposal_is_renewed_when_its_inputs_change(studio: Studio) -> None:
     study = studio.open_study()
     studio.settle()
