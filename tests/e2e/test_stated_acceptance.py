@@ -64,7 +64,7 @@ def test_two_people_review_one_corrects_a_region_and_the_approval_states_an_audi
     while colleague.regions():
         colleague.discard_regions()
     colleague.draw_polygon(0, corners)
-    colleague.press("b")
+    colleague.tick("bad")
     colleague.tick("label is off")
     colleague.submit()
     study.wait(lambda: study.status()["verdicts"] == {"good": ROUND, "bad": 1}, "keeping the second opinion")
@@ -121,8 +121,9 @@ def test_two_people_review_one_corrects_a_region_and_the_approval_states_an_audi
 def call_good(person: Person, study: Study, task_ids: list[int]) -> None:
     for task_id in task_ids:
         person.open_task(study.projects[ProjectKind.PREVIEWS], task_id)
-        person.press("g")
-        person.submit_by_key()
+        person.outlines()  # until they are there, the editor may replace the form and lose what was chosen
+        person.tick("good")
+        person.submit()
 
 
 def to_judge(study: Study, count: int) -> list[int]:
