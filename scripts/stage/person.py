@@ -215,7 +215,8 @@ def _is_answer(answer: Response) -> bool:
 _CORNERS_DRAWN = (
     "many => Konva.stages[0].find('Circle').filter(one => one.name().startsWith('anchor_')).length === many"
 )
-_CLOSED = "many => Konva.stages[0].find('Line').filter(line => line.closed()).length >= many"
+# The editor may replace its stage just after it was drawn, and has none in between.
+_CLOSED = "many => (Konva.stages[0]?.find('Line') ?? []).filter(line => line.closed()).length >= many"
 _OUTLINES = """() => {
     const stage = Konva.stages[0];
     return stage.find('Line').filter(line => line.closed() && line.points().length >= 6).map(line => {

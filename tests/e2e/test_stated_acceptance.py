@@ -121,7 +121,9 @@ def test_two_people_review_one_corrects_a_region_and_the_approval_states_an_audi
 def call_good(person: Person, study: Study, task_ids: list[int]) -> None:
     for task_id in task_ids:
         person.open_task(study.projects[ProjectKind.PREVIEWS], task_id)
-        person.outlines()  # until they are there, the editor may replace the form and lose what was chosen
+        # until all is loaded, the editor may replace the form and lose what was chosen
+        person.page.wait_for_load_state("networkidle")
+        person.outlines()
         person.tick("good")
         person.submit()
 
