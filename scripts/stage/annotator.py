@@ -13,13 +13,13 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import httpx
 
 from stage.pack import Item, Pack
 from stage.processes import StageError
+from stage.standard import Standard, standard_of
 
 #: The kind of project that gets the images of each role.
 KINDS = {"concept": "Concepts", "canvas": "Canvases", "background": "Backgrounds"}
@@ -36,35 +36,6 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """The annotator's opinion of one preview."""
-
-    good: bool
-    reasons: tuple[str, ...] = ()
-    comment: str = ""
-
-
-#: The opinions of bad previews, used in turn. The reasons are choices of the review form.
-_COMPLAINTS = (
-    Opinion(False, ("too strong",), "stands out more than the real ones"),
-    Opinion(False, ("wrong place",), "would not be there"),
-    Opinion(False, ("edges show", "does not look like it"), "looks pasted"),
-    Opinion(False, ("cannot be seen",), ""),
-)
-
-
-def opinion_of(index: int, round_number: int) -> Opinion:
-    """Return the annotator's opinion of a preview, which depends on its index and the round alone.
-
-    About a third of the previews is bad in round 1, and a sixth from round 2 on.
-    """
-    every = 3 if round_number == 1 else 6
-    if index % every != every - 1:
-        return Opinion(True, comment="like the real thing" if index % 7 == 0 else "")
-    return _COMPLAINTS[(index // every) % len(_COMPLAINTS)]
-
-
 class Annotator:
     """One simulated annotator of one study. Close it after use, or use it as a context manager."""
 
@@ -77,6 +48,7 @@ class Annotator:
             transport=httpx.HTTPTransport(retries=2),
         )
         self._projects: dict[str, Json] = {}
+        self._standard: Standard | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -120,11 +92,19 @@ class Annotator:
         return len(new)
 
     def decide(
-        self, action: str, *, count: int | None = None, name: str = "", note: str = "", within: float = 60
+        self,
+        action: str,
+        *,
+        count: int | None = None,
+        audit_count: int | None = None,
+        name: str = "",
+        note: str = "",
+        within: float = 60,
     ) -> int:
         """Fill in the open decision task and submit it; return the task's id.
 
-        Wait up to ``within`` seconds for an open decision task.
+        Wait up to ``within`` seconds for an open decision task. ``count`` is the number of images of a run,
+        ``audit_count`` that of the samples of an audit.
         """
         task = self._wait(lambda: self._open_decision(), within, "an open decision task")
         answers: Json = {"action": {"choices": [action]}}
@@ -132,6 +112,8 @@ class Annotator:
             answers["count"] = {"number": count}
             if count > LARGE_RUN:
                 answers["confirm"] = {"choices": ["I have looked"]}
+        if audit_count is not None:
+            answers["audit_count"] = {"number": audit_count}
         for field, text in (("name", name), ("note", note)):
             if text:
                 answers[field] = {"text": [text]}
@@ -161,10 +143,15 @@ class Annotator:
         return self._wait(enough, within, f"{many} dataset tasks", decision)
 
     def review(self, tasks: Sequence[Json], report: Callable[[int, int], None]) -> int:
-        """Judge every open task that has no verdict; return the number of submitted verdicts."""
+        """Judge every open task that has no verdict; return the number of submitted verdicts.
+
+        The standard is chosen by the first tasks that are judged, and stays.
+        """
+        if self._standard is None:
+            self._standard = standard_of(tasks)
         waiting = [task for task in tasks if not task["is_labeled"]]
         for done, task in enumerate(waiting):
-            opinion = opinion_of(int(task["data"]["index"]) - 1, int(task["data"]["round"]))
+            opinion = self._standard.opinion_of(task)
             answers: Json = {"verdict": {"choices": ["good" if opinion.good else "bad"]}}
             if opinion.reasons:
                 answers["reasons"] = {"choices": list(opinion.reasons)}
@@ -197,8 +184,29 @@ class Annotator:
 
     def decision_text(self, task_id: int) -> str:
         """Return the text of a decision task's page."""
-        page = self._get(f"/api/tasks/{task_id}")["data"].get("html", "")
-        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+        return _plain(self._get(f"/api/tasks/{task_id}")["data"].get("html", ""))
+
+    def await_words(self, pattern: str, within: float) -> str:
+        """Wait until the text of the open decision task matches a regular expression; return the matching part."""
+
+        def look() -> str | None:
+            task = self._open_decision()
+            found = re.search(pattern, self.decision_text(int(task["id"]))) if task is not None else None
+            return found[0] if found else None
+
+        return self._wait(look, within, f"“{pattern}” on the open decision task")
+
+    def await_changes(self, version: int, within: float) -> list[str]:
+        """Wait until the open decision task lists what changed in a version, and return these sentences."""
+
+        def look() -> list[str] | None:
+            task = self._open_decision()
+            page = self._get(f"/api/tasks/{task['id']}")["data"].get("html", "") if task is not None else ""
+            _, heading, after = page.partition(f"What changed in version {version}<")
+            listed = re.findall(r"<li>(.*?)</li>", after.partition("</details>")[0], re.DOTALL)
+            return [_plain(sentence) for sentence in listed] if heading else None
+
+        return self._wait(look, within, f"what changed in version {version}, on the open decision task")
 
     def _open_decision(self) -> Json | None:
         open_ones = [task for task in self.tasks("Decisions") if not task["total_annotations"]]
@@ -293,3 +301,8 @@ class Annotator:
                 f"with {answer.status_code}: {answer.text[:500]}"
             )
         return answer.json()
+
+
+def _plain(page: str) -> str:
+    """Return the text of HTML, with single spaces."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())

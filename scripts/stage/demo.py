@@ -170,6 +170,8 @@ def _invite(running: servers.Servers, annotator: Annotator) -> None:
         f"  password         {server.password}\n"
         f"  1. review here   {address['Previews']}\n"
         f"  2. decide here   {address['Decisions']}\n"
+        "                   refine until most previews are good, audit to state what share will be acceptable,\n"
+        "                   then approve\n"
         f"For the command line, in another shell: {demo_env.command(DEMO / ENVIRONMENT)}\n"
         "  then, for example: datagen status, or datagen doctor\n"
         "Ctrl-C here, or scripts/demo --down elsewhere, stops it; what you did is kept for the next start."

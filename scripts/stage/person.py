@@ -31,6 +31,8 @@ Point = tuple[float, float]
 
 _SUBMIT = "[data-testid=bottombar-submit-button]"
 _UPDATE = "[data-testid=bottombar-update-button]"
+#: Name of the button + beside the annotations of a task.
+_ANOTHER = "Create an annotation"
 _ANNOTATION = re.compile(r"/api/(tasks/\d+/annotations|annotations/\d+)/?(\?|$)")
 
 
@@ -72,6 +74,12 @@ class Person:
         self.page.goto(f"{self.server.url}/projects/{project_id}/data?task={task_id}")
         self.page.locator(f"{_SUBMIT}, {_UPDATE}").first.wait_for()
         self.page.locator(".konvajs-content canvas").first.wait_for()
+        self.image_size()
+
+    def judge_too(self) -> None:
+        """Begin an annotation of one's own on the opened task, which another person has annotated."""
+        self.page.get_by_role("button", name=_ANOTHER).click()
+        self.page.locator(_SUBMIT).first.wait_for()
         self.image_size()
 
     # drawing, in fractions of the image: (0, 0) its top left corner, (1, 1) its bottom right one
@@ -207,7 +215,8 @@ def _is_answer(answer: Response) -> bool:
 _CORNERS_DRAWN = (
     "many => Konva.stages[0].find('Circle').filter(one => one.name().startsWith('anchor_')).length === many"
 )
-_CLOSED = "many => Konva.stages[0].find('Line').filter(line => line.closed()).length >= many"
+# The editor may replace its stage just after it was drawn, and has none in between.
+_CLOSED = "many => (Konva.stages[0]?.find('Line') ?? []).filter(line => line.closed()).length >= many"
 _OUTLINES = """() => {
     const stage = Konva.stages[0];
     return stage.find('Line').filter(line => line.closed() && line.points().length >= 6).map(line => {

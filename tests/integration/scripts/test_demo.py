@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from stage import demo
+from stage.annotator import Annotator
+from stage.label_studio_server import LabelStudio
 from stage.occupancy import Occupancy
 from stage.processes import Processes, StageError
+from stage.servers import Servers
 
 HOLD = """
 import signal, sys, time
@@ -103,3 +106,21 @@ def test_auto_refuses_a_pack_that_is_none_with_a_sentence_and_without_output(
     reported = capsys.readouterr()
     assert "is not a folder" in reported.err
     assert reported.out == ""
+
+
+def test_demo_by_hand_says_where_to_log_in_and_that_an_audit_comes_before_approving(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = LabelStudio(
+        url="http://127.0.0.1:1", email="me@example.com", password="secret-1", token="t", kept_token=folder / "token"
+    )
+    running = Servers(server, {}, {}, folder)
+    with Annotator(server.url, server.token, "Plates") as annotator:
+        monkeypatch.setattr(annotator, "project", {"Previews": {"id": 4}, "Decisions": {"id": 5}}.__getitem__)
+        demo._invite(running, annotator)
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "log in with me@example.com password secret-1" in printed
+    assert (
+        "1. review here http://127.0.0.1:1/projects/4/data 2. decide here http://127.0.0.1:1/projects/5/data" in printed
+    )
+    assert "refine until most previews are good, audit to state what share will be acceptable, then approve" in printed
