@@ -64,7 +64,9 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "engine",
             "intensity",
         },
+        "composite.box_matching": {"engine", "intensity"},
         "composite.suggestions": {
+            "composite.box_matching",
             "composite.extraction",
             "composite.parameters",
             "composite.placement",

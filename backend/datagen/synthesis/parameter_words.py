@@ -23,6 +23,7 @@ _WORDS = {
     "shape_weights": "how often shapes are used that were not photographed",
     "matte_choices": "how concepts are cut out",
     "preference": "what the verdicts taught",
+    "segmenter": "the segmentation model",
     "corrected_outlines": "outlines that were corrected on previews",
 }
 #: Parameters that have no visible effect.

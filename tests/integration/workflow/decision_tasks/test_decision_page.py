@@ -143,7 +143,7 @@ def test_versions_are_described_in_sentences_without_internal_names(studio: Stud
     page = text(study.page())
     version = study.specs()[-2].version
     assert "Built from 6 concept images, " in page
-    assert f"The settings of version {version} are kept, with what was refined: size, softness of edges." in page
+    assert f"The settings of version {version} are kept, with what was refined: what the verdicts taught." in page
     assert "_" not in page.replace(study.name, "")
 
 
