@@ -75,7 +75,7 @@ def _large_run(services: Services, study: StudyRow, wish: Decision) -> str | Non
 def _nothing_judged(services: Services, study: StudyRow, wish: Decision) -> str | None:
     """Return a sentence if the decision refines a version whose newest round has no verdict; else None.
 
-    Such a refinement changes no setting, and costs a round.
+    Such a refinement learns nothing new, and costs a round.
     """
     if wish.action is not StudyEvent.REFINE:
         return None
@@ -85,12 +85,12 @@ def _nothing_judged(services: Services, study: StudyRow, wish: Decision) -> str 
     if newest.disputed:
         return (
             f"On every judged image of preview round {newest.number} the verdicts disagree, and by this study's rule "
-            f"none of them counts, so “refine” would only make {newest.count:,} new samples with the same settings. "
+            f"none of them counts, so “refine” would only make {newest.count:,} new samples and learn nothing new. "
             "Settle some of them in the project Previews first, then refine."
         )
     return (
         f"No image of preview round {newest.number} is judged yet, so “refine” would only make {newest.count:,} new "
-        "samples with the same settings. Judge some images in the project Previews first, then refine."
+        "samples and learn nothing new. Judge some images in the project Previews first, then refine."
     )
 
 

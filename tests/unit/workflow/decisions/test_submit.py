@@ -175,7 +175,7 @@ def test_cancelled_round_gives_the_earlier_version_back(studio: FakeStudio, stud
     kept = study.specs()[-2]
     assert (kept.id, str(kept.state), kept.decided_by) == (version.id, "review", None)
     assert study.counts() == {"good": 2, "bad": 1, "still to review": 0}  # also what was said meanwhile
-    assert "refine (version 1, by the verdicts on round 1), audit (version 1, " in text(study.page())
+    assert "refine (version 1, by the verdicts up to round 1), audit (version 1, " in text(study.page())
     assert "to state what share is acceptable), approve (version 1), stop" in text(study.page())
     assert f"version {version.version}</h3>" in study.page()
 
@@ -390,12 +390,14 @@ def test_possible_actions_say_what_they_are_about(studio: FakeStudio, study: Stu
     number, version = study.batches(BatchKind.ROUND)[-1].number, study.specs()[-1].version
     page = text(study.page())
     assert f"build preview (it ends round {number}, and its verdicts change nothing in the new version)," in page
-    assert f"refine (version {version}, by the verdicts on round {number}), audit (version {version}, to state" in page
+    assert (
+        f"refine (version {version}, by the verdicts up to round {number}), audit (version {version}, to state" in page
+    )
     assert f"approve (version {version})," in page
     study.decide("approve", count=1)
     page = text(study.page())
     assert "build preview (a new version from the inputs)," in page
-    assert f"refine (version {version}, by the verdicts on round {number})," in page
+    assert f"refine (version {version}, by the verdicts up to round {number})," in page
     assert f"approve (version {version}, another run)," in page
 
 
