@@ -20,6 +20,7 @@ from datagen import __version__
 from datagen.domain.inputs import ProjectKind
 from datagen.imaging.png_encoder import encode_png
 from datagen.store.tables.studies import ProjectRow
+from datagen.workflow.inputs import unreadable_tasks
 from forked_command import run_datagen
 from s3 import CREDENTIALS
 from stage import redis_server
@@ -380,6 +381,12 @@ def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive:
     own = studio.open_study(inputs=False)
     project = own.projects[ProjectKind.CONCEPTS]
     studio.client.delete_project(project)
+
+    def is_noticed() -> bool:
+        with studio.rows() as session:
+            return bool(unreadable_tasks.problems_of(session, own.id))
+
+    wait_until(is_noticed, 60, "the reconciler's reading of the deleted project")
     result = datagen(studio.environment, tmp_path, "doctor", "--study", own.name)
     gone = (
         f"project {project} (Concepts) is not in Label Studio any more: it was deleted. To make a new, empty one, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +23,11 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 
 @pytest.fixture(params=["file", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
-    yield BlobStore(f"file://{tmp_path}/images" if request.param == "file" else "memory://images")
-    if request.param == "memory":
-        MemoryFileSystem.store.clear()
+    # a bucket of its own: the memory that fsspec keeps is shared by all tests of a process
+    name = f"/{uuid.uuid4().hex}"
+    yield BlobStore(f"file://{tmp_path}/images" if request.param == "file" else f"memory:/{name}")
+    if MemoryFileSystem().exists(name):
+        MemoryFileSystem().rm(name, recursive=True)
 
 
 @pytest.fixture
