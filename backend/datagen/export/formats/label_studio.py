@@ -15,8 +15,8 @@ from xml.etree import ElementTree as ET
 
 from datagen.domain.geometry import Polygon
 from datagen.domain.outline_joining import joined
-from datagen.export import brush_rle
 from datagen.export.writer import ExportContext, ExportedSample, ExportWriter
+from datagen.label_studio.mapping import brush_encoding
 from datagen.label_studio.mapping.predictions import polygon_region, region, regions_prediction
 
 #: The name of the control in the label config, and of the regions' ``from_name``.
@@ -95,7 +95,7 @@ class LabelStudioBrushWriter(_TasksWriter):
         instance, image = sample.sample.instances[number], sample.sample.image
         value = {
             "format": "rle",
-            "rle": brush_rle.encode(sample.inside(number)),
+            "rle": brush_encoding.encode(sample.inside(number)),
             "brushlabels": [instance.label],
         }
         return region(f"i{number}", CONTROL, "brushlabels", value, image.width, image.height)

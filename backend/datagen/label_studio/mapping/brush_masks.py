@@ -53,19 +53,6 @@ def decode(rle: Any, width: int, height: int) -> _Mask:
     return mask
 
 
-def encode(mask: _Mask) -> list[int]:
-    """The numbers of Label Studio's encoding of a mask [h, w].
-
-    Raises:
-        BadRegion: The mask has more than MAX_EDGES edges.
-    """
-    from label_studio_sdk.converter.brush import mask2rle
-
-    check_edges(mask)
-    rle = mask2rle(mask.astype(np.uint8) * 255)  # type: ignore[no-untyped-call]
-    return [int(byte) for byte in rle]
-
-
 def outlines(mask: _Mask) -> tuple[tuple[Polygon, ...], ...]:
     """The outlines in pixels of each connected stroke of a mask [h, w]; specks are left out.
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from datagen.domain.inputs import ProjectKind
 from datagen.errors import BadRegion
-from datagen.label_studio.mapping import brush_masks
+from datagen.label_studio.mapping import brush_encoding, brush_masks
 from datagen.label_studio.mapping.region_limits import Allowance
 from datagen.label_studio.mapping.region_parts import RegionPart, parts_of
 from datagen.label_studio.mapping.region_shapes import (
@@ -148,7 +148,9 @@ def _shaped(
         return [region("brush", "brushlabels", value, part.labels)]
     if part.shape == "bitmask" and project_kind is ProjectKind.CONCEPTS:
         # converted to one mask, so that an object with a hole stays one object
-        value = {"format": "rle", "rle": brush_masks.encode(_mask(part, width, height, left))}
+        mask = _mask(part, width, height, left)
+        brush_masks.check_edges(mask)
+        value = {"format": "rle", "rle": brush_encoding.encode(mask)}
         return [region("brush", "brushlabels", value, part.labels)]
     return [
         region(polygon, "polygonlabels", {"points": corners, "closed": True}, part.labels)
