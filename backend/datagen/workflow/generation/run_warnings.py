@@ -22,17 +22,28 @@ _CHANGED_RESOURCE = (
 #: Largest number of warnings of a batch. It is limited because each shard may add some, and the whole list is written
 #: each time.
 MAX_REMARKS = 50
+_OTHERS = f"{WARNING}there are warnings of other kinds; only the first {MAX_REMARKS} kinds are shown."
 _NUMBERS = re.compile(r"\b\d[\d,.]*\b")
 
 
 def add(batch: BatchRow, lines: Iterable[str]) -> None:
-    """Add warnings to a batch. A line that differs from an earlier one only in its numbers replaces it."""
+    """Add warnings to a batch. A line that differs from an earlier one only in its numbers replaces it.
+
+    If there are too many, the last line says that others are not shown.
+    """
     kept = {_NUMBERS.sub("#", line): line for line in batch.warnings}
     for line in lines:
         if (pattern := _NUMBERS.sub("#", line)) in kept or len(kept) < MAX_REMARKS:
             kept[pattern] = line
+        else:
+            kept[_NUMBERS.sub("#", _OTHERS)] = _OTHERS
     if (warnings := [*kept.values()]) != batch.warnings:
         batch.warnings = warnings
+
+
+def add_first(batch: BatchRow, warning: str) -> None:
+    """Add a warning in front of the others, however many there are. It is given without its prefix."""
+    batch.warnings = [f"{WARNING}{warning}", *batch.warnings]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

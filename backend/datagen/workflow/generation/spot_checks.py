@@ -136,7 +136,7 @@ def _watch(unit: UnitOfWork, run: BatchRow, checks: BatchRow) -> None:
         f"acceptable, at {percent(ALARM_CONFIDENCE)} confidence, and its approval stated at least {percent(stated)}."
     )
     checks.problem = alarm[:1000]
-    run_warnings.add(run, [f"{run_warnings.WARNING}{alarm}"])
+    run_warnings.add_first(run, alarm)
     if run.state == WorkState.RUNNING and not batch_end.is_rendered(unit.session, run):
         batch_end.pause(unit, run, _PAUSED)
         return

@@ -41,8 +41,11 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
     spec = current_spec(session, study.id)
     running = running_batch(session, study.id)
     of_study = BatchRow.study_id == study.id
-    verdicts = _count_verdicts(session, of_study)
-    version_verdicts = _count_verdicts(session, of_study & (BatchRow.spec_id == (spec.id if spec else None)))
+    of_previews = of_study & (BatchRow.kind == BatchKind.ROUND)
+    verdicts = _count_verdicts(session, of_previews)
+    version_verdicts = _count_verdicts(session, of_previews & (BatchRow.spec_id == (spec.id if spec else None)))
+    audit_verdicts = _count_verdicts(session, of_study & (BatchRow.kind == BatchKind.AUDIT))
+    spot_check_verdicts = _count_verdicts(session, of_study & (BatchRow.kind == BatchKind.SPOT))
     counts = {str(role): inputs.count(role) for role in Role}
     outbox_errors = session.scalars(
         select(OutboxRow.error).where(OutboxRow.study_id == study.id, OutboxRow.error != "")
@@ -54,10 +57,14 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
         "version": spec.version if spec else 0,
         "inputs": counts,
         "inputs_text": ", ".join(f"{count} {role}" for role, count in counts.items()),
-        # of all versions; those of the current one are named so
+        # on previews of all versions, and on those of the current one
         "verdicts": verdicts,
         "version_verdicts": version_verdicts,
-        "verdicts_text": _verdicts_text(spec.version if spec else None, version_verdicts, verdicts),
+        "audit_verdicts": audit_verdicts,
+        "spot_check_verdicts": spot_check_verdicts,
+        "verdicts_text": _verdicts_text(spec.version if spec else None, version_verdicts, verdicts)
+        + _further_text("audit samples", audit_verdicts)
+        + _further_text("spot checks", spot_check_verdicts),
         "under_way": ": ".join(
             filter(None, (f"{running.kind} {running.number}", batch_status.status_of(session, running)))
         )
@@ -100,6 +107,12 @@ def _verdicts_text(version: int | None, of_version: Mapping[str, int], of_study:
     number = sum(of_version.values())
     detail = f" ({of_version['good']} good, {of_version['bad']} bad)" if number else ""
     return f"{number} on version {version}{detail}, {sum(of_study.values())} on all versions"
+
+
+def _further_text(samples: str, of_these: Mapping[str, int]) -> str:
+    """Return a clause on verdicts of samples that are no previews; "" if there are none."""
+    number = sum(of_these.values())
+    return f"; {number} on {samples} ({of_these['good']} good, {of_these['bad']} bad)" if number else ""
 
 
 def _reading_problems(session: Session, study: StudyRow) -> list[str]:

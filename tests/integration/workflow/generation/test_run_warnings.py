@@ -151,6 +151,17 @@ def test_lines_that_differ_in_more_than_numbers_are_all_kept() -> None:
     assert batch.warnings == ["in 1,200 of 2,000 places", "SHA-256 a1b2…", "SHA-256 a1b3…"]
 
 
+def test_warnings_beyond_the_limit_are_said_to_be_left_out_and_an_alarm_is_shown_first() -> None:
+    batch = BatchRow(warnings=[])
+    kinds = [f"kind {'x' * number} of warning" for number in range(run_warnings.MAX_REMARKS + 5)]
+    run_warnings.add(batch, kinds)
+    assert batch.warnings[:-1] == kinds[: run_warnings.MAX_REMARKS]
+    assert batch.warnings[-1] == "Note: there are warnings of other kinds; only the first 50 kinds are shown."
+    run_warnings.add_first(batch, "the checks contradict the promise")
+    assert batch.warnings[0] == "Note: the checks contradict the promise"
+    assert batch.warnings[1:-1] == kinds[: run_warnings.MAX_REMARKS]
+
+
 def test_origin_of_a_sample_lists_the_digests_of_its_engine() -> None:
     steps: dict[str, Json] = {"weights": "tiny", "weights_sha256": OLD, "lora_sha256": None, "batch": 4}
     assert Trace.from_json(steps).files == {"weights": OLD, "lora": None}

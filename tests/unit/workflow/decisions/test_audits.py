@@ -16,6 +16,7 @@ from datagen.store.tables.batches import BatchRow
 from datagen.workflow.generation import shard_rendering
 from datagen.workflow.studies.audit import audit_lines
 from datagen.workflow.studies.maintenance import retry
+from datagen.workflow.studies.queries import describe
 from fake_studio import FakeStudio
 from instant_engine import InstantEngine
 from studio import ROUND, Study, text_of, verdict_result
@@ -130,6 +131,15 @@ def test_verdicts_of_an_audit_are_not_mixed_with_those_of_the_round(studio: Fake
     assert "1 bad, 3 missing and counted as bad" in text_of(study.page())
     with pytest.raises(NotConfirmed, match="stands on 1 of 3 previews judged, 1 of 1 verdict good"):
         study.act(StudyEvent.APPROVE, count=1, confirmed=False)
+
+
+def test_status_counts_verdicts_of_an_audit_apart_from_those_on_previews(studio: FakeStudio, study: Study) -> None:
+    """They measure a version, and were shown as if they were verdicts on its previews."""
+    study.judge(GOOD)
+    judge(study, audit(study), GOOD, BAD)
+    [status] = describe(studio.services.database, study.name)
+    assert (status["verdicts"], status["audit_verdicts"]) == ({"good": 1, "bad": 0}, {"good": 1, "bad": 1})
+    assert status["verdicts_text"].endswith("1 on all versions; 2 on audit samples (1 good, 1 bad)")
 
 
 def test_half_judged_audit_counts_what_is_missing_as_bad(studio: FakeStudio, study: Study) -> None:
