@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import secrets
 import sys
 from pathlib import Path
@@ -310,6 +311,10 @@ def reproduce(
         Path | None,
         typer.Option(help="Take the input photos from this folder; by default from the installation's store."),
     ] = None,
+    allow_download: Annotated[
+        bool,
+        typer.Option("--allow-download", help="With --from: fetch weights that the export names from the hub."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Render a sample again, compare it, and say where it comes from; exits with 1 if it has other pixels."""
@@ -332,6 +337,9 @@ def reproduce(
             else stored_record(services(), wanted)
         )
         decoder = DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels)
+        if export_ is not None and not allow_download:
+            # an export of others may name any model; the engines read this variable before each request
+            os.environ["HF_HUB_OFFLINE"] = "1"
         with err.status("Rendering it again …"):  # shown only on a terminal
             found = render_again(
                 record,

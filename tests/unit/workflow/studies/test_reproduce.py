@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from datagen.cli import app
 from datagen.domain.lifecycle import StudyState
 from datagen.domain.source_type import SourceType
 from datagen.errors import InputProblem, Refused
@@ -22,6 +24,7 @@ from datagen.imaging.png_encoder import encode_png
 from datagen.imaging.provenance_mark import read_mark
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import SampleRow
+from datagen.synthesis.model_files.hub import is_offline
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.studies import sample_records
@@ -174,6 +177,33 @@ def test_every_sample_is_rendered_again_from_the_export_and_the_inputs_alone(
         found = again(studio, f"{stem}.png", tmp_path / to, inputs)
         assert [comparison.match for comparison in found.comparisons] == [Match.BYTES, Match.BYTES]
         assert any(study.name in line for line in found.origin)
+
+
+@pytest.mark.parametrize(("option", "offline"), [([], True), (["--allow-download"], False)])
+def test_command_lets_an_export_fetch_weights_only_if_it_is_told_so(
+    studio: FakeStudio,
+    study: Study,
+    row: SampleRow,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: list[str],
+    offline: bool,
+) -> None:
+    """The spec in an export of others may name any model of the hub."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    export_study(studio.services, study.name, tmp_path / "set")
+    inputs = input_folder(studio, study, tmp_path / "inputs")
+    seen: list[bool] = []
+    fit = InstantEngine.fit
+    monkeypatch.setattr(
+        InstantEngine,
+        "fit",
+        lambda self, *given: (seen.append(is_offline()), fit(self, *given))[1],  # type: ignore[func-returns-value]
+    )
+    name = sample_of(row).provenance.file_stem
+    command = ["reproduce", name, "--from", str(tmp_path / "set"), "--inputs", str(inputs), *option]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert seen == [offline]
 
 
 def test_missing_input_is_named(studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path) -> None:
