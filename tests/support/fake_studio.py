@@ -5,6 +5,7 @@ that a ``studio.Study`` works with either. Webhooks of Label Studio are stored i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import uuid
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import create_engine, event, select, update
 from sqlalchemy.orm import Session
 
@@ -50,8 +52,8 @@ UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 MAX_WAITS = 20
 #: File name of the database.
 ROWS = "rows.sqlite3"
-#: The images of all studios: an object is stored under its digest and never changes, so that no studio affects another.
-IMAGES = "memory://studios"
+#: The URL of a studio's images, by a name of its own: a study that is deleted takes its images along.
+IMAGES = "memory://{name}"
 #: An engine whose dialect and compiled statements all databases of the tests share.
 _SHARED = create_engine("sqlite://")
 with _SHARED.connect():
@@ -112,6 +114,13 @@ class FakeStudio:
     def email(self) -> str:
         """The e-mail address of Label Studio's user."""
         return self.client.whoami()
+
+    def close(self) -> None:
+        """Close the database, and remove the images."""
+        self.services.database.close()
+        store = MemoryFileSystem.store
+        for path in _objects_of(self.folder):
+            del store[path]
 
     # people
 
@@ -246,7 +255,7 @@ def build(folder: Path, client: InMemoryLabelStudio) -> FakeStudio:
     queue = JobQueue()
     services = Services(
         database=_database(folder),
-        images=BlobStore(IMAGES),
+        images=BlobStore(IMAGES.format(name=_images_of(folder))),
         decoder=PlainDecoder(),  # type: ignore[arg-type]
         label_studio=client,
         links=SignedUrls(OWN_URL, b"a key of these tests", 30),
@@ -266,11 +275,25 @@ def copy_of(studio: FakeStudio, folder: Path) -> FakeStudio:
     """Return a copy of a studio, with its data in ``folder``. Changes of one do not affect the other."""
     with closing(sqlite3.connect(studio.folder / ROWS)) as source, closing(sqlite3.connect(folder / ROWS)) as target:
         source.backup(target)
+    # no object changes, so that both stores hold the same files
+    source, target = _images_of(studio.folder), _images_of(folder)
+    stored = MemoryFileSystem.store
+    for path in _objects_of(studio.folder):
+        stored[path.replace(source, target, 1)] = stored[path]
     studio.client.deliver = None
     copied = build(folder, deepcopy(studio.client))
     studio.client.deliver = studio.receive
     copied.queue.waiting |= studio.queue.waiting
     return copied
+
+
+def _images_of(folder: Path) -> str:
+    return f"studio-{hashlib.sha256(str(folder).encode()).hexdigest()[:20]}"
+
+
+def _objects_of(folder: Path) -> list[str]:
+    beginning = f"/{_images_of(folder)}/"
+    return [path for path in MemoryFileSystem.store if path.startswith(beginning)]
 
 
 def _database(folder: Path) -> Database:

@@ -94,7 +94,7 @@ def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, 
 def _prepared(in_state: Callable[[StudyState, Path], Prepared], tmp_path: Path) -> Iterator[Prepared]:
     studio, study = in_state(StudyState.REVIEWING, tmp_path)
     yield studio, study
-    studio.services.database.close()
+    studio.close()
 
 
 @pytest.fixture

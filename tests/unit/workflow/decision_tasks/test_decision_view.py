@@ -57,7 +57,7 @@ def study_in(in_state: Callable[[StudyState, Path], tuple[FakeStudio, Study]], t
 
     yield made
     for studio in studios:
-        studio.services.database.close()
+        studio.close()
 
 
 def view(study: Study, number: int = -1) -> DecisionView:

@@ -83,7 +83,7 @@ def prepared(in_state: Callable[[StudyState, Path], Prepared], tmp_path: Path) -
 
     yield give
     for studio in opened:
-        studio.services.database.close()
+        studio.close()
 
 
 def form(decision: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_card_says_that_nobody_judged(studio: FakeStudio, in_state: Callable[...
     (tmp_path / "other").mkdir()
     other, study = in_state(StudyState.ACCEPTED, tmp_path / "other")
     text = markdown(card_facts(other.services, study.name))
-    other.services.database.close()
+    other.close()
     assert "Nobody judged the 3 previews of these versions." in text
     assert "No licence was stated." in text
     assert head_of(text)["license"] == "unknown"

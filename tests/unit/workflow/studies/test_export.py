@@ -24,7 +24,7 @@ def _prepared(in_state: Callable[[StudyState, Path], Any], tmp_path: Path) -> An
     """A study with a finished run."""
     studio, study = in_state(StudyState.ACCEPTED, tmp_path)
     yield studio, study
-    studio.services.database.close()
+    studio.close()
 
 
 def test_study_is_split_by_its_backgrounds(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
