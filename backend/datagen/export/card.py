@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from datagen import __version__
 from datagen.domain.wording import by_number, counted
+from datagen.export.yaml_text import quoted
 
 #: The licence in a card for which none was given.
 NO_LICENCE = "unknown"
@@ -153,8 +153,8 @@ def _field(name: str, kind: str, column: str, key: str, description: str) -> dic
 def _head(facts: CardFacts) -> Iterator[str]:
     size = next((name for limit, name in _SIZES if facts.images < limit), "1M<n<10M")
     yield "---"
-    yield f"pretty_name: {json.dumps(facts.study, ensure_ascii=False)}"
-    yield f"license: {json.dumps(facts.licence, ensure_ascii=False)}"
+    yield f"pretty_name: {quoted(facts.study)}"
+    yield f"license: {quoted(facts.licence)}"
     for key, values in (
         ("task_categories", ["object-detection", "image-segmentation"]),
         ("tags", ["synthetic", "datagen"]),

@@ -7,7 +7,6 @@ a folder each, with a copy of the images.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from datagen.domain.geometry import Point
 from datagen.domain.outline_joining import joined
 from datagen.export.writer import NO_SPLIT, ExportedSample, ExportWriter
+from datagen.export.yaml_text import quoted
 
 
 class _YoloWriter(ExportWriter):
@@ -119,7 +119,7 @@ def data_yaml(labels: Sequence[str], splits: Sequence[str] = (NO_SPLIT,)) -> str
     It has no ``path``: Ultralytics then uses the file's own folder, from any working directory. It would search a
     relative ``path`` below the working directory and the folder in Ultralytics' settings.
     """
-    names = "".join(f"  {i}: {json.dumps(label, ensure_ascii=False)}\n" for i, label in enumerate(labels))
+    names = "".join(f"  {i}: {quoted(label)}\n" for i, label in enumerate(labels))
     if tuple(splits) != (NO_SPLIT,):
         return "".join(f"{split}: images/{split}\n" for split in splits) + f"names:\n{names}"
     return (
