@@ -18,6 +18,7 @@ needs no review any more. The task is not created again, unless the project Prev
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
@@ -190,6 +191,7 @@ def batch_name(batch: BatchRow) -> str:
     return f"{batch.kind}-{batch.study_id}-{batch.number}"
 
 
+@cache  # building the condition takes longer than a query with it
 def verdicts_in_time(row: type[VerdictRow] = VerdictRow) -> ColumnElement[bool]:
     """Return the condition for verdicts that are not late, and are the first of an original and its copies.
 
@@ -213,6 +215,7 @@ def verdicts_in_time(row: type[VerdictRow] = VerdictRow) -> ColumnElement[bool]:
     return and_(row.late.is_(False), ~of_original, ~of_earlier_copy)
 
 
+@cache
 def effective_verdicts() -> ColumnElement[bool]:
     """Return the condition for verdicts that count: they are in time, and the study's ``VerdictRule`` counts them."""
     other = aliased(VerdictRow)
