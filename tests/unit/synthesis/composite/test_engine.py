@@ -36,7 +36,7 @@ def fitted_study():
 
     @cache
     def make(kind="grey", **parameters):
-        spec, shelf = make_study(kind=kind, parameters=parameters)
+        spec, shelf = make_study(kind=kind, parameters=parameters, canvases=3)
         return spec, shelf, fit(spec, shelf)
 
     return make
