@@ -117,6 +117,14 @@ def of_key(session: Session, key: str) -> DecisionRow | None:
     return session.scalar(select(DecisionRow).where(DecisionRow.study_id == study_id, DecisionRow.number == number))
 
 
+def project_in(study: StudyRow, project_kind: ProjectKind) -> int | None:
+    """Return the id of a study's Label Studio project of that kind; None before provisioning.
+
+    The projects are read once in a session, so it is for sessions that add none.
+    """
+    return next((project.project_id for project in study.projects if project.kind == project_kind), None)
+
+
 def project_of(session: Session, study_id: int, project_kind: ProjectKind) -> int | None:
     """Return the id of a study's Label Studio project of that kind; None before provisioning."""
     return session.scalar(

@@ -137,7 +137,7 @@ def _effect(session: Session, batch: BatchRow, child: Judged) -> str:
 
 def _images(session: Session, batch: BatchRow) -> dict[int, ReviewedImage]:
     """Return the images of a round by the index of their sample."""
-    project_id = decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS)
+    project_id = decision_points.project_in(batch.study, ProjectKind.PREVIEWS)
     rows = session.execute(select(SampleRow.index, SampleRow.task_id).where(SampleRow.batch_id == batch.id))
     return {
         index: ReviewedImage(number=shown_number(batch, index), task_id=task_id, project_id=project_id)
@@ -155,7 +155,7 @@ def _review(
         is_open=verdict_rows.takes_verdicts(batch.spec.state, batch.kind, batch.state),
         left=max(batch.count - len(reviewed | deleted), 0),
         deleted=len(deleted),
-        project_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
+        project_id=decision_points.project_in(batch.study, ProjectKind.PREVIEWS),
         reviewers=reviewers_of(batch, given, images),
         wrong=_reasons(verdicts, Opinion.BAD),
         noted=_reasons(verdicts, Opinion.GOOD),
