@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -50,7 +49,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """How a reviewer judges: the share of flipped verdicts, whether reasons are given, and the rounds (None: as asked)."""
+    """How a reviewer judges: the share of flipped verdicts, whether reasons are given, and the rounds (or as asked)."""
 
     flips: float = 0.0
     gives_reasons: bool = True
@@ -205,7 +204,7 @@ def _write(file: Path, report: dict[str, Any]) -> None:
     """Replace the file at once, so that a killed run leaves a whole one."""
     part = file.with_name(f"{file.name}.part")
     part.write_text(json.dumps(report, indent=1))
-    os.replace(part, file)
+    part.replace(file)
 
 
 def _show(variant: str, method: str, rows: Sequence[Row]) -> None:

@@ -2,8 +2,9 @@
 
 “none” keeps the settings. “datagen” is the product's refinement. “former refine” moves settings by fixed steps from
 counted reasons and reweighs concepts, blends and shapes, as this product did before it learned a posterior. “random
-search”, “TPE” and “GP” choose six settings by Optuna's samplers: a round shows five settings with four samples each, the
-first ones are the defaults, and the setting with the most good verdicts so far is kept.
+search”, “TPE” and “GP” choose six settings by Optuna's samplers: a round shows five choices with four samples each, the
+first one is the defaults, and the choice with the most good verdicts so far is kept. The models of a pack are fitted
+once, with the default strictness of places, so that the former refinement cannot change where places are allowed.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class _None:
     def shown(self) -> list[Settings]:
         return [{}]
 
-    def learn(self, judged: list[list[ReviewedSample]]) -> Settings:
+    def learn(self, judged: list[list[ReviewedSample]]) -> Settings:  # noqa: ARG002 (part of the protocol)
         return {}
 
 
