@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "composite.draws": {"learnable"},
         "engine": {"learnable", "parameter_models"},
         "composite.reduced_scale": set(),
+        "crop_features": {"engine", "intensity", "learnable"},
         "segmentation": {"engine", "intensity", "model_files"},
         "composite.extraction": {"composite.reduced_scale", "engine", "intensity", "masks", "segmentation"},
         "composite.refinement": {"composite.appearance", "composite.parameters", "engine"},
