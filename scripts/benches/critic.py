@@ -119,7 +119,11 @@ def _drawn(folder: Path) -> list[Drawn]:
     spec = replace(pack.spec, parameters={})
     composer = fit_models(spec, pack.pictures, lambda _share, _step: None).composer(spec)
     composed = (composer.compose(i, sample_seed(spec.digest, i)) for i in range(CANDIDATES + MEASURED))
-    return [(each.trace, crop_features(each.image, each.mask)) for each in composed if each.instances]
+    return [
+        (each.trace, crop_features(each.image, each.mask, [i.box for i in each.instances]))
+        for each in composed
+        if each.instances
+    ]
 
 
 def _measured(case: Case) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from scipy.special import expit, logit, ndtr
 from datagen.domain.spec import Json
 from datagen.domain.trace import Draws, Trace
 from datagen.domain.verdict import Opinion
-from datagen.domain.wording import counted
+from datagen.domain.wording import by_number, counted
 from datagen.errors import EngineError
 from datagen.learning.posterior import learn
 from datagen.synthesis.crop_features import CROP_FEATURES
@@ -39,8 +39,6 @@ LEAST_VERDICTS, LEAST_OF_EACH = 20, 4
 #: The critic rejects only if it was learned from so many verdicts, and its Brier score is so much below that of always
 #: predicting the share of good verdicts.
 LEAST_FOR_REJECTION, LEAST_SKILL = 40, 0.2
-#: Candidates with a lower probability are rejected, unless the study says otherwise.
-REJECT_BELOW = 0.2
 #: Most verdicts that are used, the newest, and number of parts for cross-fitting.
 MAX_VERDICTS, _FOLDS = 400, 5
 #: Bins of the calibration error.
@@ -135,7 +133,7 @@ class Learned:
 
 
 def learn_critic(
-    learnable: Sequence[LearnableDraw], reviewed: Sequence[ReviewedSample], reject_below: float = REJECT_BELOW
+    learnable: Sequence[LearnableDraw], reviewed: Sequence[ReviewedSample], reject_below: float
 ) -> Learned:
     """Return the critic after all verdicts.
 
@@ -184,6 +182,34 @@ def learn_critic(
     )
     critic = critic.model_copy(update={"reject_below": reject_below if critic.can_reject else 0.0})
     return Learned(critic=critic, notes=(critic.sentence, *_about_rejection(critic, reject_below, predicted, truth)))
+
+
+def foretold(pairs: Sequence[tuple[float, bool]], reject_below: float) -> str:
+    """Return sentences that compare what a version's critic predicted of its round with the verdicts; "" without any.
+
+    The critic was learned before the version had samples, so that this is a test of it on new ones.
+
+    Args:
+        pairs: for each verdict the predicted probability of a good one, and whether it is good.
+        reject_below: the probability below which audits and runs of the version reject; 0 for never.
+    """
+    if not pairs:
+        return ""
+    predicted = np.array([probability for probability, _ in pairs])
+    truth = np.array([good for _, good in pairs], bool)
+    sentence = (
+        f"The critic of this version expected {predicted.sum():.1f} of {counted(len(pairs), 'verdict')} to be good, "
+        f"and {int(truth.sum())} {by_number(int(truth.sum()), 'is', 'are')}"
+    )
+    if truth.any() and not truth.all():
+        sentence += f"; its AUROC on them is {auroc(predicted, truth):.2f}"
+    if not reject_below:
+        return f"{sentence}."
+    kept = predicted >= reject_below
+    return (
+        f"{sentence}. Rejecting below {reject_below:.0%}, as audits and runs of this version do, leaves "
+        f"{int(kept.sum())} of them, {int((kept & truth).sum())} good."
+    )
 
 
 def critic_draws(learnable: Sequence[LearnableDraw]) -> tuple[LearnableDraw, ...]:

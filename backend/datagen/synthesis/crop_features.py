@@ -6,12 +6,13 @@ verdicts. Every measurement is a finite number; they are computed from the pictu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from datagen.domain.geometry import Box
 from datagen.synthesis.engine import Mask, Picture
 from datagen.synthesis.intensity import Bools, Floats, plain, to_tones
 from datagen.synthesis.learnable import LearnableDraw
@@ -36,22 +37,25 @@ _LONGEST_PX = 256
 _LEAST = 0.25
 
 
-def crop_features(image: Picture, mask: Mask) -> tuple[Mapping[str, float], ...]:
-    """Return the measurements of each instance of a sample, in the order of its mask's values.
+def crop_features(image: Picture, mask: Mask, boxes: Sequence[Box]) -> tuple[Mapping[str, float], ...]:
+    """Return the measurements of each instance of a sample; an instance without a ring has those that exist.
 
-    An instance without pixels, or without a ring because other instances or the border surround it, has the
-    measurements that exist.
+    Args:
+        image: the sample's pixels.
+        mask: [h, w], i + 1 inside instance i.
+        boxes: the tight box of each instance, in whole pixels.
     """
-    count = int(mask.max(initial=0))
-    return tuple(_measured(image, mask, number) for number in range(1, count + 1))
+    return tuple(_measured(image, mask, number, box) for number, box in enumerate(boxes, start=1))
 
 
-def _measured(image: Picture, mask: Mask, number: int) -> Mapping[str, float]:
-    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask == number).view(np.uint8))
-    if not width:
+def _measured(image: Picture, mask: Mask, number: int, box: Box) -> Mapping[str, float]:
+    left, top, width, height = round(box.x), round(box.y), round(box.width), round(box.height)
+    own = mask[top : top + height, left : left + width] == number
+    if not own.any():
         return {}
     rows, columns = mask.shape
-    side = float(np.sqrt(np.count_nonzero(mask == number)))
+    ys, xs = own.nonzero()
+    side = float(np.sqrt(len(ys)))
     extent = int(np.clip(round(_RING * side), _NARROWEST_PX, _WIDEST_PX))
     window = np.s_[
         max(top - extent - 1, 0) : top + height + extent + 1, max(left - extent - 1, 0) : left + width + extent + 1
@@ -64,11 +68,10 @@ def _measured(image: Picture, mask: Mask, number: int) -> Mapping[str, float]:
         labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         extent = max(_NARROWEST_PX, round(extent * shrink))
     inside = labels == number
-    ys, xs = (mask == number).nonzero()
     figures = {
         "seen_size": side / min(rows, columns),
-        "x": (float(xs.mean()) + 0.5) / columns,
-        "y": (float(ys.mean()) + 0.5) / rows,
+        "x": (left + float(xs.mean()) + 0.5) / columns,
+        "y": (top + float(ys.mean()) + 0.5) / rows,
     }
     ring = _grown(inside, extent) & (labels == 0)
     if inside.any() and ring.any():

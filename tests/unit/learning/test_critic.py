@@ -10,7 +10,7 @@ import pytest
 
 from datagen.domain.verdict import Opinion, Verdict
 from datagen.errors import EngineError
-from datagen.learning.critic import LEAST_FOR_REJECTION, Critic, auroc, calibration_error, learn_critic
+from datagen.learning.critic import LEAST_FOR_REJECTION, Critic, auroc, calibration_error, foretold, learn_critic
 from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.engine import ReviewedSample
 from judged_draws import drawn_samples, reviewed_by, small_enough
@@ -27,7 +27,7 @@ def accepted(trace, standard):
 @pytest.fixture(scope="module")
 def learned():
     """The critic after 60 verdicts of a reviewer who wants the left half."""
-    return learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(60)))
+    return learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(60)), 0.2)
 
 
 def test_it_predicts_verdicts_on_samples_that_it_has_not_seen(learned):
@@ -41,15 +41,15 @@ def test_it_predicts_verdicts_on_samples_that_it_has_not_seen(learned):
 def test_its_figures_are_those_of_verdicts_that_it_has_not_seen():
     """Verdicts at random cannot be predicted, although sixty of them can be fitted."""
     chance = np.random.default_rng(1)
-    critic = learn_critic(LEARNABLE, reviewed_by(lambda _: chance.random() < 0.5, drawn_samples(60))).critic
+    critic = learn_critic(LEARNABLE, reviewed_by(lambda _: chance.random() < 0.5, drawn_samples(60)), 0.2).critic
     assert critic.auroc < 0.7
     assert not critic.can_reject
     assert critic.reject_below == 0
 
 
 def test_few_verdicts_leave_the_probability_near_their_share():
-    critic = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(20))).critic
-    many = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(200))).critic
+    critic = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(20)), 0.2).critic
+    many = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(200)), 0.2).critic
     fresh = drawn_samples(100, seed=5)
 
     def spread(of):
@@ -69,7 +69,7 @@ def test_measurements_teach_what_no_draw_says():
         judged.append(
             ReviewedSample(trace=undrawn, verdict=Verdict(opinion=opinion), measured=({"seen_seam": seam, "x": 0.5},))
         )
-    critic = learn_critic((), judged).critic
+    critic = learn_critic((), judged, 0.2).critic
     trace = judged[0].trace
     assert (
         critic.probability(trace, ({"seen_seam": 0.6},)) > 0.7 > 0.3 > critic.probability(trace, ({"seen_seam": 1.6},))
@@ -78,7 +78,7 @@ def test_measurements_teach_what_no_draw_says():
 
 
 def test_every_instance_has_to_be_acceptable():
-    critic = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(120, instances=2))).critic
+    critic = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(120, instances=2)), 0.2).critic
     trace = drawn_samples(1, instances=2)[0].instances
     one_right = [replace(each, draws={**each.draws, "x": x}) for each, x in zip(trace, (0.2, 0.9), strict=True)]
     both_left = [replace(each, draws={**each.draws, "x": 0.2}) for each in trace]
@@ -97,7 +97,7 @@ def test_every_instance_has_to_be_acceptable():
     ],
 )
 def test_too_few_or_equal_verdicts_give_no_critic(judged, said):
-    learned = learn_critic(LEARNABLE, judged)
+    learned = learn_critic(LEARNABLE, judged, 0.2)
     assert learned.critic is None
     (note,) = learned.notes
     assert "The critic cannot tell yet" in note
@@ -107,13 +107,13 @@ def test_too_few_or_equal_verdicts_give_no_critic(judged, said):
 def test_contradictory_verdicts_on_the_same_samples_are_no_reason_to_reject():
     traces = drawn_samples(30)
     judged = [*reviewed_by(lambda _: True, traces), *reviewed_by(lambda _: False, traces)]
-    critic = learn_critic(LEARNABLE, judged).critic
+    critic = learn_critic(LEARNABLE, judged, 0.2).critic
     assert critic.reject_below == 0
     assert critic.probability(traces[0], ()) == pytest.approx(0.5, abs=0.1)
 
 
 def test_it_rejects_once_it_knows_enough(learned):
-    few = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(LEAST_FOR_REJECTION - 1)))
+    few = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(LEAST_FOR_REJECTION - 1)), 0.2)
     assert few.critic.reject_below == 0
     assert f"{LEAST_FOR_REJECTION} verdicts are needed" in few.notes[-1]
     assert learned.critic.reject_below == 0.2
@@ -139,4 +139,14 @@ def test_damaged_critic_is_refused(learned):
 
 
 def test_same_verdicts_give_the_same_critic(learned):
-    assert learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(60))).critic == learned.critic
+    assert learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(60)), 0.2).critic == learned.critic
+
+
+def test_prediction_of_a_round_is_compared_with_its_verdicts():
+    pairs = [(0.9, True)] * 3 + [(0.6, False)] + [(0.1, False)]
+    assert foretold([], 0.2) == ""
+    said = foretold(pairs, 0.2)
+    assert "expected 3.4 of 5 verdicts to be good, and 3 are; its AUROC on them is 1.00." in said
+    assert "Rejecting below 20%, as audits and runs of this version do, leaves 4 of them, 3 good." in said
+    assert "Rejecting" not in foretold(pairs, 0)
+    assert "AUROC" not in foretold([(0.9, True)], 0)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from datagen.domain.geometry import Box
 from datagen.synthesis.crop_features import CROP_FEATURES, crop_features
 
+#: Round the disc of ``plate``, with a margin.
+BOX = Box(60, 20, 40, 40)
 NAMES = {kind.name for kind in CROP_FEATURES}
 
 
@@ -22,7 +25,7 @@ def plate(*, tone=90, soft=0.0, grain=4.0, depth=np.uint8):
 
 
 def measured(**how):
-    (figures,) = crop_features(*plate(**how))
+    (figures,) = crop_features(*plate(**how), [BOX])
     return figures
 
 
@@ -43,12 +46,12 @@ def test_depth_of_the_picture_does_not_change_them():
 
 
 def test_instance_that_fills_the_picture_has_no_ring():
-    (figures,) = crop_features(np.full((20, 20), 90, np.uint8), np.ones((20, 20), np.uint8))
+    (figures,) = crop_features(np.full((20, 20), 90, np.uint8), np.ones((20, 20), np.uint8), [Box(0, 0, 20, 20)])
     assert figures.keys() == {"seen_size", "x", "y"}
 
 
-def test_number_without_pixels_is_kept_so_that_instances_keep_their_places():
+def test_hidden_instance_is_kept_so_that_the_others_keep_their_places():
     picture, mask = plate()
-    nothing, disc = crop_features(picture, mask * 2)
+    nothing, disc = crop_features(picture, mask * 2, [Box(0, 0, 5, 5), BOX])
     assert nothing == {}
     assert disc == measured()
