@@ -10,6 +10,7 @@ from datagen.domain.geometry import Box, Polygon
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Instance, Provenance, Sample
 from datagen.domain.trace import Trace
+from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
 
 #: Longest key, in characters; see ``SampleRow.key``.
@@ -58,6 +59,17 @@ def trace_of(row: SampleRow) -> Trace:
 def measurements_of(row: SampleRow) -> tuple[Mapping[str, float], ...]:
     """Return the measurements of a sample's instances; empty for a sample of an earlier release, or of a run."""
     return tuple(row.body.get("measured", ()))
+
+
+def lateness_of(row: SampleRow) -> float | None:
+    """Return how late a preview is to be judged, 0 to 1: the less certain the critic is of it, the more it teaches.
+
+    None if its version has no critic, and for samples that are no previews of a round: the verdicts on those measure.
+    """
+    probability = row.body.get("probability")
+    if probability is None or row.batch.kind != BatchKind.ROUND:
+        return None
+    return round(abs(2 * float(probability) - 1), 4)
 
 
 def sample_of(row: SampleRow) -> Sample:

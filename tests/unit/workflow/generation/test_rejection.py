@@ -19,6 +19,7 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.engine import ReviewedSample
+from datagen.web.prediction_lookup import predictions_of
 from datagen.workflow.rejection import CANDIDATES, Rejections, stride_of
 from datagen.workflow.sample_mapping import trace_of
 from datagen.workflow.studies.export import export_study
@@ -140,6 +141,22 @@ def test_round_shows_samples_as_they_are_drawn(study: Study, critic) -> None:
     assert [sample.index for sample in study.samples_of(newest)] == [*range(ROUND)]
     stored = [sample.body for sample in study.samples_of(newest)]
     assert all(0 < body["probability"] < 1 and body["measured"] for body in stored)
+
+
+def test_previews_of_which_the_critic_is_least_certain_are_judged_first(study: Study, critic) -> None:
+    give_critic(study, critic)
+    study.act(StudyEvent.BUILD_PREVIEW)
+    study.studio.settle()
+    probabilities = {s.key: s.body["probability"] for s in study.samples_of(study.batches(BatchKind.ROUND)[-1])}
+    tasks = [task for task in study.tasks(ProjectKind.PREVIEWS) if task.data["datagen_key"] in probabilities]
+    doubts = [abs(probabilities[str(task.data["datagen_key"])] - 0.5) for task in sorted(tasks, key=lambda t: t.id)]
+    assert doubts == sorted(doubts)
+    assert len(set(doubts)) > 1
+    lateness = [study.studio.client.predictions(task.id)[0]["score"] for task in sorted(tasks, key=lambda t: t.id)]
+    assert lateness == pytest.approx([2 * doubt for doubt in doubts], abs=1e-3)
+    posted = {task.data["datagen_key"]: study.studio.client.predictions(task.id)[0]["score"] for task in tasks}
+    looked_up = predictions_of(study.studio.services.database, [{"data": task.data} for task in tasks])
+    assert [found["score"] for found in looked_up] == [posted[task.data["datagen_key"]] for task in tasks]
 
 
 def test_rejected_candidates_can_be_looked_at(study: Study, studio: FakeStudio, critic, tmp_path: Path) -> None:
