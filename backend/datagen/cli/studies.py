@@ -283,7 +283,7 @@ def export(
         str | None, typer.Option(help="Percentages of train, val and (if three) test, for example 80,20 or 70,15,15.")
     ] = None,
     rejected: Annotated[
-        bool, typer.Option("--rejected", help="Write what the critic rejected, up to 200 images of a run, instead.")
+        bool, typer.Option("--rejected", help="Write what the critic rejected, about 200 images of a run, instead.")
     ] = False,
     apart: Annotated[Apart, typer.Option(help="What two splits may not have in common.")] = Apart.BOTH,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file or folder if it exists.")] = False,

@@ -207,7 +207,7 @@ def foretold(pairs: Sequence[tuple[float, bool]], reject_below: float) -> str:
         return f"{sentence}."
     kept = predicted >= reject_below
     return (
-        f"{sentence}. Rejecting below {reject_below:.0%}, as audits and runs of this version do, leaves "
+        f"{sentence}. Rejecting below {100 * reject_below:.0f} %, as audits and runs of this version do, leaves "
         f"{int(kept.sum())} of them, {int((kept & truth).sum())} good."
     )
 
@@ -316,8 +316,8 @@ def _about_rejection(critic: Critic, wanted: float, predicted: Array, truth: npt
     rejected = predicted < wanted
     kept = int((~rejected).sum())
     return [
-        f"Audits and runs of this version reject what the critic calls good with less than {wanted:.0%}. Of the "
-        f"{len(truth)} verdicts it would have rejected {int(rejected.sum())}, "
+        f"Audits and runs of this version reject what the critic calls good with less than {100 * wanted:.0f} %. Of "
+        f"the {len(truth)} verdicts it would have rejected {int(rejected.sum())}, "
         f"{int((rejected & ~truth).sum())} of them bad; of the {kept} left, {int((truth & ~rejected).sum())} are good. "
         "Only an audit says what share of a run will be acceptable."
     ]

@@ -292,20 +292,22 @@ def test_batches_get_their_indices_and_going_back_to_0018_deletes_rejected_candi
     schema = put_two_samples(database)
     with database.engine.begin() as connection:
         batch = schema.tables["batch"]
-        connection.execute(update(batch).values(kind="run", first=3, count=7))
+        connection.execute(update(batch).values(kind="run", state="done", number=1, first=3, count=7))
 
     database.upgrade()
 
     with database.write() as session:
         run = session.scalars(select(BatchRow)).one()
         assert (run.stride, run.reserved, run.rejections) == (7, 7, None)
-        kept = BatchRow(study_id=1, spec_id=1, kind=BatchKind.REJECTED, number=1, first=3, count=7, requested_by="Ann")
+        kept = BatchRow(
+            id=2, study_id=1, spec_id=1, kind=BatchKind.REJECTED, number=1, first=3, count=7, requested_by="Ann"
+        )
         session.add(kept)
         session.flush()
-        part = ShardRow(batch_id=kept.id, start=3, stop=4, state=WorkState.DONE)
+        part = ShardRow(id=2, batch_id=kept.id, start=3, stop=4, state=WorkState.DONE)
         session.add(part)
         session.flush()
-        session.add(SampleRow(key="rejected", batch_id=kept.id, shard_id=part.id, index=10, body={}))
+        session.add(SampleRow(id=3, key="rejected", batch_id=kept.id, shard_id=part.id, index=10, body={}))
 
     _downgrade(database, "0018")
 

@@ -117,7 +117,7 @@ def test_it_rejects_once_it_knows_enough(learned):
     assert few.critic.reject_below == 0
     assert f"{LEAST_FOR_REJECTION} verdicts are needed" in few.notes[-1]
     assert learned.critic.reject_below == 0.2
-    assert "reject what the critic calls good with less than 20%" in learned.notes[-1]
+    assert "reject what the critic calls good with less than 20 %" in learned.notes[-1]
 
 
 def test_study_may_switch_rejection_off():
@@ -147,6 +147,6 @@ def test_prediction_of_a_round_is_compared_with_its_verdicts():
     assert foretold([], 0.2) == ""
     said = foretold(pairs, 0.2)
     assert "expected 3.4 of 5 verdicts to be good, and 3 are; its AUROC on them is 1.00." in said
-    assert "Rejecting below 20%, as audits and runs of this version do, leaves 4 of them, 3 good." in said
+    assert "Rejecting below 20 %, as audits and runs of this version do, leaves 4 of them, 3 good." in said
     assert "Rejecting" not in foretold(pairs, 0)
     assert "AUROC" not in foretold([(0.9, True)], 0)

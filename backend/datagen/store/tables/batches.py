@@ -63,9 +63,9 @@ class BatchRow(Row):
     first: Mapped[int]
     count: Mapped[int]
     #: distance of the indices of a place's candidates, at least ``count``; see ``workflow.rejection``
-    stride: Mapped[int] = mapped_column(default=_count_of)
+    stride: Mapped[int] = mapped_column(default=_count_of, server_default="0")
     #: number of indices from ``first`` that belong to the batch, a multiple of ``stride``
-    reserved: Mapped[int] = mapped_column(default=_count_of)
+    reserved: Mapped[int] = mapped_column(default=_count_of, server_default="0")
     state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
     sheet: Mapped[str | None] = mapped_column(String(64), default=None)
     #: the current activity, or the reason for waiting. People need it because a fit or a sample can take minutes

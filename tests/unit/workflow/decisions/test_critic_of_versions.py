@@ -38,7 +38,7 @@ def test_refined_version_has_a_critic_and_the_page_says_how_good_it_is(studio: F
     assert (critic.verdicts, critic.good, critic.reject_below) == (ENOUGH, 27, 0.2)
     page = text_of(judged.page())
     assert "The critic was learned from 45 verdicts (27 good)." in page
-    assert "Audits and runs of this version reject what the critic calls good with less than 20%" in page
+    assert "Audits and runs of this version reject what the critic calls good with less than 20 %" in page
     with studio.services.database.write() as session:
         session.get_one(StudyRow, judged.id).reject_below = 0.0
     judged.act(StudyEvent.REFINE)

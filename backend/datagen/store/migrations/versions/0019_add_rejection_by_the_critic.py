@@ -15,15 +15,12 @@ _SHARD, _SAMPLE = (sa.table(name, sa.column("batch_id")) for name in ("shard", "
 def upgrade() -> None:
     """Move forward."""
     with op.batch_alter_table("study") as study:
-        study.add_column(sa.Column("reject_below", sa.Float(), nullable=True))
+        study.add_column(sa.Column("reject_below", sa.Double(), nullable=True))
     with op.batch_alter_table("batch") as batch:
-        batch.add_column(sa.Column("stride", sa.Integer(), nullable=True))
-        batch.add_column(sa.Column("reserved", sa.Integer(), nullable=True))
+        batch.add_column(sa.Column("stride", sa.Integer(), nullable=False, server_default="0"))
+        batch.add_column(sa.Column("reserved", sa.Integer(), nullable=False, server_default="0"))
         batch.add_column(sa.Column("rejections", sa.JSON(), nullable=True))
     op.execute("UPDATE batch SET stride = count, reserved = count")
-    with op.batch_alter_table("batch") as batch:
-        batch.alter_column("stride", existing_type=sa.Integer(), nullable=False)
-        batch.alter_column("reserved", existing_type=sa.Integer(), nullable=False)
 
 
 def downgrade() -> None:
