@@ -20,7 +20,7 @@ from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.engine import ReviewedSample
 from datagen.web.prediction_lookup import predictions_of
-from datagen.workflow.rejection import CANDIDATES, Rejections, stride_of
+from datagen.workflow.rejection import CANDIDATES, Rejections
 from datagen.workflow.sample_mapping import trace_of
 from datagen.workflow.studies.export import export_study
 from fake_studio import FakeStudio
@@ -177,13 +177,3 @@ def test_export_of_nothing_rejected_says_so(study: Study, studio: FakeStudio, tm
     approve(study, 3)
     with pytest.raises(NotReady, match="the critic rejected nothing"):
         export_study(studio.services, study.name, tmp_path / "rejected.zip", rejected=True)
-
-
-def test_candidates_of_a_place_keep_its_label_and_change_the_background(critic) -> None:
-    body = {"critic": critic.to_json(), "labels": ["pit", "scratch"], "backgrounds": [{}] * 6}
-    stride = stride_of(body, BatchKind.RUN, 12)
-    assert stride >= 12
-    assert stride % 2 == 0
-    assert len({n * stride % 6 for n in range(3)}) == 3
-    assert stride_of(body, BatchKind.ROUND, 12) == 12
-    assert stride_of({**body, "backgrounds": [{}]}, BatchKind.RUN, 12) == 12
