@@ -47,6 +47,7 @@ from datagen.synthesis.crop_features import crop_features
 from datagen.synthesis.engine import ReviewedSample
 from datagen.synthesis.learnable import LearnableDraw
 from datagen.synthesis.preference import Preference
+from datagen.workflow.study_options import DEFAULTS
 
 #: Samples that are judged or are candidates, and samples by which the critic is measured.
 CANDIDATES, MEASURED = 300, 250
@@ -128,7 +129,8 @@ def _drawn(folder: Path) -> list[Drawn]:
 
 def _measured(case: Case) -> dict[str, Any]:
     truth, flips = case.truth, case.reviewer.flips
-    learned = learn_critic(LEARNABLE, list(_judge(case, case.candidates[:VERDICTS]))).critic
+    judged = list(_judge(case, case.candidates[:VERDICTS]))
+    learned = learn_critic(LEARNABLE, judged, DEFAULTS.reject_below or 0.0).critic
     row: dict[str, Any] = {}
     if learned is not None:
         predicted = np.array([learned.probability(*sample) for sample in case.measured])
