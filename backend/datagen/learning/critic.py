@@ -34,8 +34,8 @@ from datagen.synthesis.learnable import LearnableDraw
 from datagen.synthesis.preference import Preference
 
 Array = npt.NDArray[np.float64]
-#: Verdicts without which there is no critic: in all, and of each opinion.
-LEAST_VERDICTS, LEAST_OF_EACH = 20, 4
+#: Samples with verdicts without which there is no critic, and verdicts of each opinion.
+LEAST_SAMPLES, LEAST_OF_EACH = 20, 4
 #: The critic rejects only if it was learned from so many verdicts, and its Brier score is so much below that of always
 #: predicting the share of good verdicts.
 LEAST_FOR_REJECTION, LEAST_SKILL = 40, 0.2
@@ -139,25 +139,27 @@ def learn_critic(
 
     Args:
         learnable: the draws that the engine declares; may be empty.
-        reviewed: the judged samples of all versions that may train, the oldest first.
+        reviewed: the judged samples of all versions, the oldest first; verdicts on one sample share its trace.
         reject_below: the probability below which candidates of a run are to be rejected, 0 for none. If the critic
             cannot tell well enough, none is rejected, and a note says so.
     """
     declared = critic_draws(learnable)
     names = {kind.name for kind in declared}
-    usable = [
+    judged = [
         sample
-        for sample in map(with_measurements, reviewed)
-        if any(names & (instance.draws or {}).keys() for instance in sample.trace.instances)
+        for sample in reviewed
+        if any(names & values.keys() for values in values_of(sample.trace, sample.measured))
     ][-MAX_VERDICTS:]
+    usable = [with_measurements(sample) for sample in judged]
     truth = np.array([sample.verdict.opinion is Opinion.GOOD for sample in usable], bool)
     good, bad = int(truth.sum()), int((~truth).sum())
-    if len(usable) < LEAST_VERDICTS or min(good, bad) < LEAST_OF_EACH:
-        return Learned(critic=None, notes=(_too_few(len(usable), good),))
+    samples = [id(sample.trace) for sample in judged]
+    if len(set(samples)) < LEAST_SAMPLES or min(good, bad) < LEAST_OF_EACH:
+        return Learned(critic=None, notes=(_too_few(len(usable), good, len(set(samples))),))
     posterior = learn(declared, usable)
     assert posterior is not None  # each usable sample has a declared draw
     scores = posterior.preference()
-    fold = _folds(truth)
+    fold = _folds(truth, samples)
     odds = np.zeros(len(usable))
     for number in range(int(fold.max()) + 1):
         rest = [usable[i] for i in np.flatnonzero(fold != number)]
@@ -247,13 +249,18 @@ def _platt(odds: Array, truth: npt.NDArray[np.bool_]) -> tuple[float, float]:
     return slope, float(fitted.intercept_[0])
 
 
-def _folds(truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Return the part of each verdict; each part has its share of good ones, and of early and late ones."""
-    fold = np.zeros(len(truth), np.int64)
-    for opinion in (True, False):
-        own = np.flatnonzero(truth == opinion)
-        fold[own] = np.arange(len(own)) % _FOLDS
-    return fold
+def _folds(truth: npt.NDArray[np.bool_], samples: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return the part of each verdict; each part has its share of good ones, and of early and late ones.
+
+    All verdicts on one of the ``samples`` are in the same part: a model that has seen one of them knows the others.
+    """
+    fold: dict[int, int] = {}
+    counts = {True: 0, False: 0}
+    for opinion, sample in zip(truth.tolist(), samples, strict=True):
+        if sample not in fold:
+            fold[sample] = counts[opinion] % _FOLDS
+            counts[opinion] += 1
+    return np.array([fold[sample] for sample in samples], np.int64)
 
 
 def _skill(predicted: Array, truth: npt.NDArray[np.bool_]) -> float:
@@ -293,13 +300,14 @@ def _draws_of(trace: Trace) -> list[Draws]:
     return [instance.draws or {} for instance in trace.instances]
 
 
-def _too_few(verdicts: int, good: int) -> str:
-    which = f"{counted(verdicts, 'verdict')}, {good} of them good"
-    if verdicts < LEAST_VERDICTS:
-        needed = f"at least {LEAST_VERDICTS} are needed, {LEAST_OF_EACH} of each opinion"
+def _too_few(verdicts: int, good: int, samples: int) -> str:
+    on = f" on {counted(samples, 'sample')}" if samples < verdicts else ""
+    which = f"{counted(verdicts, 'verdict')}{on}, {good} of them good"
+    if samples < LEAST_SAMPLES:
+        needed = f"verdicts on at least {LEAST_SAMPLES} samples are needed, {LEAST_OF_EACH} of each opinion"
     else:
         needed = f"at least {LEAST_OF_EACH} good and {LEAST_OF_EACH} bad ones are needed"
-    return f"The critic cannot tell yet: {which}, and {needed}. The next round is drawn without it."
+    return f"The critic cannot tell yet: {which}, and {needed}. The next version has none."
 
 
 def _about_rejection(critic: Critic, wanted: float, predicted: Array, truth: npt.NDArray[np.bool_]) -> list[str]:

@@ -47,6 +47,19 @@ def test_its_figures_are_those_of_verdicts_that_it_has_not_seen():
     assert critic.reject_below == 0
 
 
+def test_second_verdict_on_a_sample_does_not_count_as_unseen():
+    """Two people agree on each of thirty samples by chance: what one said must not predict the other."""
+    chance = np.random.default_rng(3)
+    once = [
+        sample
+        for trace in drawn_samples(30, seed=3)
+        for sample in reviewed_by(lambda _: chance.random() < 0.5, [trace])
+    ]
+    critic = learn_critic(LEARNABLE, [*once, *once], 0.2).critic
+    assert critic.auroc < 0.7
+    assert critic.reject_below == 0
+
+
 def test_few_verdicts_leave_the_probability_near_their_share():
     critic = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(20)), 0.2).critic
     many = learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(200)), 0.2).critic
@@ -90,10 +103,14 @@ def test_every_instance_has_to_be_acceptable():
 @pytest.mark.parametrize(
     ("judged", "said"),
     [
-        (reviewed_by(small_enough, drawn_samples(12)), "at least 20 are needed, 4 of each opinion"),
+        (
+            reviewed_by(small_enough, drawn_samples(12)),
+            "12 verdicts, 3 of them good, and verdicts on at least 20 samples are needed, 4 of each opinion",
+        ),
         (reviewed_by(lambda _: True, drawn_samples(40)), "40 verdicts, 40 of them good"),
         (reviewed_by(lambda _: False, drawn_samples(40)), "40 verdicts, 0 of them good"),
         ((), "0 verdicts"),
+        (reviewed_by(small_enough, drawn_samples(3)) * 9, "27 verdicts on 3 samples"),
     ],
 )
 def test_too_few_or_equal_verdicts_give_no_critic(judged, said):
