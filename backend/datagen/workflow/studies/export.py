@@ -35,13 +35,22 @@ def export_study(
     path: Path,
     *,
     run_number: int | None = None,
+    rejected: bool = False,
     shares: Mapping[str, float] | None = None,
     apart: Apart = Apart.BOTH,
     options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
     """Write the samples of all runs of a study, or of one run, to ``path``: a zip if it ends with .zip, else a folder.
 
-    ``shares`` are the shares of the splits, by name; without them there are none.
+    Args:
+        services: the installation.
+        name: the study.
+        path: the zip or folder.
+        run_number: the number of the run; None for all.
+        rejected: write the candidates that the critic rejected, as far as they are kept, in place of the samples.
+        shares: the shares of the splits, by name; without them there are none.
+        apart: what two splits may not have in common.
+        options: the formats.
 
     Raises:
         InputProblem: a format is unknown, requested twice, or cannot hold the study; or there is no such split.
@@ -50,10 +59,14 @@ def export_study(
     """
     with services.database.read() as session:
         study = find_study(session, name)
-        conditions = [BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN]
+        kind = BatchKind.REJECTED if rejected else BatchKind.RUN
+        conditions = [BatchRow.study_id == study.id, BatchRow.kind == kind]
         if run_number is not None:
             conditions.append(BatchRow.number == run_number)
         runs = session.scalars(select(BatchRow).where(*conditions).order_by(BatchRow.number)).all()
+        if not runs and rejected:
+            which = f"run {run_number}" if run_number is not None else "the runs"
+            raise NotReady(f"the critic rejected nothing for {which} of {name!r}; export it without --rejected")
         if not runs:
             raise _no_such_run(session, study, run_number)
         if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
