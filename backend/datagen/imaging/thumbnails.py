@@ -17,8 +17,8 @@ from datagen.imaging.codec import Pixels
 
 #: Qualities that are tried, the best first, until the file is small enough.
 _QUALITIES = (84, 76, 66, 54, 42, 30)
-#: Colour of outlines (RGB), the colour on contact sheets; under it lies a dark line, so that it shows on anything.
-_OUTLINE, _UNDER = (255, 0, 160), (20, 20, 20)
+#: Colour of outlines (RGB), the colour on contact sheets.
+_OUTLINE = (255, 0, 160)
 #: Pixels of a crop's side at least; a smaller crop shows nothing around the instance.
 _SMALLEST_CROP = 48
 #: Largest factor by which a crop is enlarged.
@@ -33,6 +33,8 @@ class ThumbnailFormat:
     side: int
     #: largest file in bytes. It is exceeded only where the lowest quality needs more
     max_bytes: int
+    #: pixels of the small picture between an instance and its outline, so that the line does not hide a thin one
+    distance: int = 0
 
 
 def thumbnail(pixels: Pixels, form: ThumbnailFormat, outlines: Sequence[Sequence[Point]] = ()) -> bytes:
@@ -92,14 +94,24 @@ def _drawn(
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale >= 2 else cv2.INTER_CUBIC
     small: Any = cv2.resize(picture, size, interpolation=method) if scale != 1 else picture.copy()
-    corners = [
+    _draw(small, outlines, scale, origin, form.distance)
+    return _encoded(small, form.max_bytes)
+
+
+def _draw(small: Any, outlines: Sequence[Sequence[Point]], scale: float, origin: Point, distance: int) -> None:
+    """Draw outlines on a scaled picture, ``distance`` pixels around what they enclose."""
+    corners: Sequence[Any] = [
         np.round((np.array(outline, float).reshape(-1, 2) - origin) * scale).astype(np.int32).reshape(-1, 1, 2)
         for outline in outlines
     ]
-    for colour, thickness in ((_UNDER, 3), (_OUTLINE, 1)):
-        if corners:
-            cv2.polylines(small, corners, True, colour, thickness, cv2.LINE_AA)
-    return _encoded(small, form.max_bytes)
+    if distance and corners:
+        inside = np.zeros(small.shape[:2], np.uint8)
+        for corner in corners:  # one at a time, because holes of overlapping polygons would be left out
+            cv2.fillPoly(inside, [corner], 255)
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * distance + 1, 2 * distance + 1))
+        corners, _ = cv2.findContours(cv2.dilate(inside, kernel), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if corners:
+        cv2.polylines(small, corners, True, _OUTLINE, 2, cv2.LINE_AA)
 
 
 def _encoded(picture: npt.NDArray[Any], max_bytes: int) -> bytes:

@@ -108,15 +108,15 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     def frame(title: str) -> Frame:
         parts = studio.readiness.latest()
         broken = [name.replace("_", " ") for name, works in parts.parts.items() if not works]
-        health = f"Not ready: {', '.join(broken)}" if broken else "Everything works"
+        health, lamp = (f"Not ready: {', '.join(broken)}", "broken") if broken else ("Everything works", "works")
         if parts.stale or not parts.parts:
-            health = "Not checked yet"
+            health, lamp = "Datagen's parts are being checked", "unknown"
         return Frame(
             title=title,
             email=g.session.account.email if g.get("session") is not None else "",
             form_token=studio.visitors.form_token(request),
             health=health,
-            is_healthy=health == "Everything works",
+            lamp=lamp,
         )
 
     def page(template: str, title: str, status: int = 200, **values: Any) -> ResponseReturnValue:

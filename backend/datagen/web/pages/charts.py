@@ -54,16 +54,20 @@ def round_chart(rounds: Sequence[BatchCard]) -> RoundChart:
                 y=_y(share.good),
                 top=_y(share.high),
                 bottom=_y(share.low),
-                text=f"{share.good:.0%} ({share.low:.0%} to {share.high:.0%})",
+                text=f"{_percent(share.good)} ({_percent(share.low)} to {_percent(share.high)})",
                 good=card.verdicts.good,
                 count=given,
             )
         )
     return RoundChart(
         marks=tuple(marks),
-        grid=tuple((_y(share), f"{share:.0%}") for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
+        grid=tuple((_y(share), _percent(share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
         line=" ".join(f"{mark.x},{mark.y}" for mark in marks),
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _y(share: float) -> float:
@@ -79,10 +83,14 @@ class Bar:
     width: float
     height: float
     text: str
+    #: what is written below it; empty if nothing is
+    label: str = ""
 
 
 #: Size of a histogram in units of the drawing; labels are written below it.
 BARS_WIDTH, BARS_HEIGHT = 360, 120
+#: Largest width of a bar in units of the drawing, and number of bars up to which each has a label.
+MAX_BAR, MAX_LABELS = 44, 14
 
 
 def histogram_bars(histogram: Histogram, unit: str) -> tuple[Bar, ...]:
@@ -92,13 +100,18 @@ def histogram_bars(histogram: Histogram, unit: str) -> tuple[Bar, ...]:
         f"{histogram.low + interval * number:.0f} to {histogram.low + interval * (number + 1):.0f} {unit}"
         for number in range(len(histogram.counts))
     ]
-    return count_bars(list(zip(texts, histogram.counts, strict=True)))
+    return _bars(list(zip(texts, histogram.counts, strict=True)), ())
 
 
-def count_bars(counts: Sequence[tuple[str, int]]) -> tuple[Bar, ...]:
-    """Return a bar for each count, next to each other."""
+def count_bars(counts: Sequence[tuple[int, int]]) -> tuple[Bar, ...]:
+    """Return a bar for each pair of a number and how often it occurs; each has the number below it if there is room."""
+    labels = [str(number) for number, _ in counts] if len(counts) <= MAX_LABELS else ()
+    return _bars([(str(number), count) for number, count in counts], labels)
+
+
+def _bars(counts: Sequence[tuple[str, int]], labels: Sequence[str]) -> tuple[Bar, ...]:
     most = max((count for _, count in counts), default=0) or 1
-    width = BARS_WIDTH / max(1, len(counts))
+    width = min(MAX_BAR, BARS_WIDTH / max(1, len(counts)))
     bars = []
     for number, (text, count) in enumerate(counts):
         height = round(BARS_HEIGHT * count / most, 1)
@@ -109,6 +122,7 @@ def count_bars(counts: Sequence[tuple[str, int]]) -> tuple[Bar, ...]:
                 width=round(max(1.0, width - 2), 1),
                 height=height,
                 text=f"{text}: {count:,}",
+                label=labels[number] if labels else "",
             )
         )
     return tuple(bars)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session
@@ -36,6 +36,8 @@ FORMATS = {
     "large": ThumbnailFormat(side=1280, max_bytes=250_000),
     "close": ThumbnailFormat(side=360, max_bytes=40_000),
 }
+#: Pixels of a picture between an instance and its outline: the line shows where it is, and does not hide it.
+OUTLINE_DISTANCE = 4
 _VARIANT = re.compile(
     r"(?P<background>background-)?(?P<size>small|large|close-(?P<number>\d{1,3}))(?P<outline>-outline)?"
 )
@@ -59,6 +61,8 @@ class _Source:
     digest: str
     boxes: Sequence[Box]
     outlines: Sequence[Outline]
+    #: see ``ThumbnailFormat``
+    distance: int = 0
 
 
 class Pictures:
@@ -80,7 +84,7 @@ class Pictures:
             return Picture(self._stored(sample.image.digest), "image/png", sample.image.digest)
         parts = _parts(variant)
         source = _source_of_sample(sample, of_background=bool(parts["background"]))
-        return self._small(source, parts, variant)
+        return self._small(source, parts)
 
     def of_input(self, session: Session, study_id: int, task_id: int, variant: str, project_ids: Visible) -> Picture:
         """Return a picture of an input; raise as ``of_sample`` does."""
@@ -88,9 +92,9 @@ class Pictures:
         parts = _parts(variant)
         source = _source_of_input(row, labels)
         session.close()
-        return self._small(source, parts, variant)
+        return self._small(source, parts)
 
-    def _small(self, source: _Source, parts: re.Match[str], variant: str) -> Picture:
+    def _small(self, source: _Source, parts: re.Match[str]) -> Picture:
         outlines = source.outlines if parts["outline"] else ()
         form = FORMATS[parts["size"].partition("-")[0]]
         box: Box | None = None
@@ -98,13 +102,15 @@ class Pictures:
             if int(parts["number"]) >= len(source.boxes):
                 raise Refused(NO_PICTURE)
             box = source.boxes[int(parts["number"])]
+        elif parts["size"] == "small":
+            form = replace(form, distance=source.distance)
 
         def make() -> bytes:
             pixels = self._decoded(source.digest)
             return thumbnail(pixels, form, outlines) if box is None else close_up(pixels, box, form, outlines)
 
         return Picture(
-            self._cache.get(f"{source.digest}:{variant}:{outlines!r}:{box!r}", make), "image/webp", source.digest
+            self._cache.get(f"{source.digest}:{form!r}:{outlines!r}:{box!r}", make), "image/webp", source.digest
         )
 
     def _decoded(self, digest: str) -> Pixels:
@@ -136,6 +142,7 @@ def _source_of_sample(sample: Sample, *, of_background: bool) -> _Source:
         digest=image.digest,
         boxes=[instance.box for instance in sample.instances],
         outlines=[outline.points for instance in sample.instances for outline in instance.outlines],
+        distance=OUTLINE_DISTANCE,
     )
 
 

@@ -26,9 +26,9 @@ class Frame:
     email: str
     #: token for the forms on the page
     form_token: str
-    #: the installation's health as a sentence, and whether everything works
+    #: the installation's health as a sentence, and as one word: works, broken or unknown
     health: str
-    is_healthy: bool
+    lamp: str
 
 
 class Renderer:
@@ -49,6 +49,7 @@ class Renderer:
             "by_number": wording.by_number,
             "counted": wording.counted,
             "instant": instant,
+            "percent": lambda share: f"{100 * share:.0f} %",
             "sentence_case": wording.sentence_case,
             "span": wording.span,
         }

@@ -10,13 +10,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.foreign_text import plain
+from datagen.domain.inputs import Role
 from datagen.domain.lifecycle import StudyState
 from datagen.store.tables.base import Instant
 from datagen.store.tables.installation import AuditRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.study_pages.access import Visible, is_visible
 from datagen.workflow.study_pages.next_step import NextStep, next_step
-from datagen.workflow.study_pages.pictures import SamplePicture, first_pictures
+from datagen.workflow.study_pages.pictures import InputPicture, SamplePicture, first_inputs, first_pictures
 from datagen.workflow.study_pages.situations import StudyProgress, newest_pictured, statuses_of
 
 #: Number of studies on a page, and of pictures on a card.
@@ -40,6 +41,8 @@ class StudyCard:
     active_at: datetime
     #: pictures of its newest round or run
     pictures: tuple[SamplePicture, ...]
+    #: concept photos, if it has no such pictures yet
+    photos: tuple[InputPicture, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ def _cards(session: Session, studies: Sequence[StudyRow]) -> tuple[StudyCard, ..
     pictured = newest_pictured(session, [study.id for study in studies])
     pictures = first_pictures(session, pictured, PICTURES_A_CARD)
     of_study = {batch.study_id: pictures.get(batch.id, ()) for batch in pictured}
+    photos = first_inputs(session, [study.id for study in studies if study.id not in of_study], PICTURES_A_CARD)
     active = _active_at(session, studies)
     return tuple(
         StudyCard(
@@ -99,6 +103,7 @@ def _cards(session: Session, studies: Sequence[StudyRow]) -> tuple[StudyCard, ..
             progress=statuses[study.id].progress,
             active_at=active.get(study.name, study.created_at),
             pictures=of_study.get(study.id, ()),
+            photos=photos.get((study.id, Role.CONCEPT), ()),
         )
         for study in studies
     )

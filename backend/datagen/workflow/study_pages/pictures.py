@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from datagen.domain.inputs import Role
 from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.inputs import InputRow
 from datagen.workflow.sample_mapping import shown_number
 
 
@@ -20,6 +22,18 @@ class SamplePicture:
     sample_id: int
     #: its number in its round, counted from 1; in a run its index
     number: int
+    digest: str
+    #: its size in pixels
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputPicture:
+    """The picture of an input."""
+
+    task_id: int
+    name: str
     digest: str
     #: its size in pixels
     width: int
@@ -55,3 +69,33 @@ def first_pictures(session: Session, batches: Sequence[BatchRow], most: int) -> 
     for batch_id, *values in rows:
         pictures.setdefault(batch_id, []).append(picture_of(by_id[batch_id], values))
     return {batch_id: tuple(found) for batch_id, found in pictures.items()}
+
+
+def first_inputs(
+    session: Session, study_ids: Sequence[int], most: int
+) -> dict[tuple[int, Role], tuple[InputPicture, ...]]:
+    """Return the first ``most`` pictures of each role, by the study's id and the role; one statement."""
+    if not study_ids:
+        return {}
+    place = func.row_number().over(partition_by=(InputRow.study_id, InputRow.role), order_by=InputRow.task_id)
+    of_studies = (InputRow.study_id.in_(study_ids), InputRow.digest.is_not(None))
+    numbered = select(InputRow.task_id, place.label("place")).where(*of_studies).subquery()
+    rows = session.execute(
+        select(
+            InputRow.study_id,
+            InputRow.role,
+            InputRow.task_id,
+            InputRow.name,
+            InputRow.digest,
+            InputRow.width,
+            InputRow.height,
+        )
+        .join(numbered, numbered.c.task_id == InputRow.task_id)
+        .where(numbered.c.place <= most)
+        .order_by(InputRow.task_id)
+    )
+    pictures: dict[tuple[int, Role], list[InputPicture]] = {}
+    for study_id, role, task_id, name, digest, width, height in rows:
+        picture = InputPicture(task_id=task_id, name=name, digest=str(digest), width=width, height=height)
+        pictures.setdefault((study_id, role), []).append(picture)
+    return {key: tuple(found) for key, found in pictures.items()}

@@ -59,7 +59,8 @@ class RunImage:
 
     picture: SamplePicture
     name: str
-    labels: tuple[str, ...]
+    #: label → number of instances
+    labels: Mapping[str, int]
     background: str
     target: LabelStudioTarget | None
 
@@ -132,7 +133,7 @@ def _images(
             RunImage(
                 picture=picture_of(batch, values),
                 name=f"{batch.spec.digest[:8]}_{values[1]:07d}",
-                labels=tuple(instance["label"] for instance in instances),
+                labels=Counter(instance["label"] for instance in instances),
                 background=background_name,
                 target=LabelStudioTarget(project_id=project_id, task_id=task_id) if has_task and project_id else None,
             )

@@ -20,11 +20,11 @@ from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.study_pages.access import Visible, visible_study
 from datagen.workflow.study_pages.next_step import LabelStudioTarget, NextStep, next_step
-from datagen.workflow.study_pages.pictures import SamplePicture, first_pictures
+from datagen.workflow.study_pages.pictures import InputPicture, SamplePicture, first_inputs, first_pictures
 from datagen.workflow.study_pages.situations import StudyProgress, VerdictCounts, statuses_of, verdict_counts
 
-#: Number of versions on the page, and of pictures of a round or run.
-VERSIONS_SHOWN, PICTURES_A_BATCH = 60, 6
+#: Number of versions on the page, of pictures of a round or run, and of photos of a role.
+VERSIONS_SHOWN, PICTURES_A_BATCH, PHOTOS_A_ROLE = 60, 6, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,8 @@ class RoleCount:
     usable: int
     minimum: int
     recommended: int
+    #: the first of them
+    photos: tuple[InputPicture, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class BatchCard:
 class DecisionLine:
     """A decision that was made about a version."""
 
+    number: int
     action: str
     by: str
     at: datetime | None
@@ -97,6 +100,7 @@ class VersionSection:
     #: what changed from its parent, as sentences
     changes: tuple[str, ...]
     batches: tuple[BatchCard, ...]
+    #: the newest first
     decisions: tuple[DecisionLine, ...]
     #: what its audits promise, as a sentence; empty if it was not audited
     promise: str
@@ -136,6 +140,7 @@ def study_of(session: Session, study_id: int, project_ids: Visible) -> StudyView
     status = statuses_of(session, [study])[study.id]
     projects = status.situation.projects
     inputs = collect(session, study)
+    photos = first_inputs(session, [study.id], PHOTOS_A_ROLE)
     specs = _specs(session, study.id)
     batches = _batches(session, specs)
     sections = _sections(session, specs, batches, projects)
@@ -155,6 +160,7 @@ def study_of(session: Session, study_id: int, project_ids: Visible) -> StudyView
                 usable=inputs.count(role),
                 minimum=MINIMUM_PER_ROLE,
                 recommended=RECOMMENDED_BACKGROUNDS if role is Role.BACKGROUND else MINIMUM_PER_ROLE,
+                photos=photos.get((study.id, role), ()),
             )
             for role in Role
         ),
@@ -224,7 +230,12 @@ def _sections(
                 created_at=spec.created_at,
                 changes=tuple(spec.notes),
                 batches=cards,
-                decisions=tuple(line for batch in by_spec[spec.id] for line in decisions.get(batch.id, ())),
+                decisions=tuple(
+                    sorted(
+                        (line for batch in by_spec[spec.id] for line in decisions.get(batch.id, ())),
+                        key=lambda line: -line.number,
+                    )
+                ),
                 promise=_promise(by_spec[spec.id], verdicts),
             )
         )
@@ -313,7 +324,12 @@ def _decisions(
         assert row.batch_id is not None
         target = LabelStudioTarget(project_id=project_id, task_id=row.task_id) if project_id and row.task_id else None
         line = DecisionLine(
-            action=str(row.action), by=row.answered_by or "", at=row.answered_at, note=row.note, target=target
+            number=row.number,
+            action=str(row.action),
+            by=row.answered_by or "",
+            at=row.answered_at,
+            note=row.note,
+            target=target,
         )
         decisions[row.batch_id].append(line)
     return decisions
