@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from datagen.domain.inputs import Role
 from datagen.errors import DatagenError, LabelStudioUnavailable, Refused, StoreError
@@ -43,9 +43,8 @@ NAME = "pages"
 _OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "static_file")})
 #: Largest form, bytes: an e-mail address, a password or a token.
 _LARGEST_FORM = 16 * 1024
-#: Largest ids, as the columns can hold them, and the converters of ids in addresses.
-_MOST, _MOST_TASK = 2**31 - 1, 2**53
-_ID, _TASK = f"int(max={_MOST})", f"int(max={_MOST_TASK})"
+#: Largest number that an address may contain; every column of ids and indices can be compared with it.
+_MOST = 2**53
 _KINDS = ", ".join(BatchKind)
 _ROLES = ", ".join(Role)
 #: The policy of the pages: their own style sheet, script and pictures, and forms to themselves.
@@ -92,6 +91,8 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.before_request
     def admit() -> ResponseReturnValue | None:
         request.max_content_length = _LARGEST_FORM
+        if any(isinstance(value, int) and value > _MOST for value in (request.view_args or {}).values()):
+            raise NotFound
         g.session = studio.visitors.session_of(request) if request.endpoint != f"{NAME}.static_file" else None
         if g.session is not None or request.endpoint in _OPEN:
             return None
@@ -210,24 +211,24 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.get("/")
     def home() -> ResponseReturnValue:
         with studio.database.read() as session:
-            view = home_of(session, visible(), request.args.get("search", ""), number("before", _MOST))
+            view = home_of(session, visible(), request.args.get("search", ""), number("before"))
         return page("home", "Studies", view=view)
 
-    @blueprint.get(f"/studies/<{_ID}:study_id>")
+    @blueprint.get("/studies/<int:study_id>")
     def study(study_id: int) -> ResponseReturnValue:
         with studio.database.read() as session:
             view = study_of(session, study_id, visible())
         return page("study", view.name, view=view)
 
-    @blueprint.get(f"/studies/<{_ID}:study_id>/inputs/<any({_ROLES}):role>")
+    @blueprint.get(f"/studies/<int:study_id>/inputs/<any({_ROLES}):role>")
     def inputs(study_id: int, role: str) -> ResponseReturnValue:
         with studio.database.read() as session:
-            view = inputs_page_of(session, study_id, visible(), Role(role), number("after", _MOST_TASK))
+            view = inputs_page_of(session, study_id, visible(), Role(role), number("after"))
         return page("inputs", f"Inputs · {view.study}", view=view)
 
-    @blueprint.get(f"/studies/<{_ID}:study_id>/<any({_KINDS}):kind>/<{_ID}:batch_number>")
+    @blueprint.get(f"/studies/<int:study_id>/<any({_KINDS}):kind>/<int:batch_number>")
     def batch(study_id: int, kind: str, batch_number: int) -> ResponseReturnValue:
-        after = number("after", _MOST)
+        after = number("after")
         shown = request.args.get("show", "")
         shown = shown if shown in SHOWN else SHOWN[0]
         with studio.database.read() as session:
@@ -242,7 +243,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
             view = gallery_of(session, row, chosen, after)
         return page("gallery", title, view=view, shown=shown, ways=SHOWN)
 
-    @blueprint.get(f"/studies/<{_ID}:study_id>/samples/<{_ID}:sample_id>")
+    @blueprint.get("/studies/<int:study_id>/samples/<int:sample_id>")
     def sample(study_id: int, sample_id: int) -> ResponseReturnValue:
         with studio.database.read() as session:
             view = sample_view_of(session, sample_row_of(session, study_id, sample_id, visible()))
@@ -251,12 +252,12 @@ def pages_blueprint(studio: Studio) -> Blueprint:
 
     # -- pictures and files
 
-    @blueprint.get(f"/{PICTURES}/<{_ID}:study_id>/sample/<{_ID}:sample_id>/<string(maxlength=40):variant>")
+    @blueprint.get(f"/{PICTURES}/<int:study_id>/sample/<int:sample_id>/<string(maxlength=40):variant>")
     def sample_picture(study_id: int, sample_id: int, variant: str) -> ResponseReturnValue:
         with studio.database.read() as session:
             return sent(studio.pictures.of_sample(session, study_id, sample_id, variant, visible()))
 
-    @blueprint.get(f"/{PICTURES}/<{_ID}:study_id>/input/<{_TASK}:task_id>/<string(maxlength=40):variant>")
+    @blueprint.get(f"/{PICTURES}/<int:study_id>/input/<int:task_id>/<string(maxlength=40):variant>")
     def input_picture(study_id: int, task_id: int, variant: str) -> ResponseReturnValue:
         with studio.database.read() as session:
             return sent(studio.pictures.of_input(session, study_id, task_id, variant, visible()))
@@ -282,10 +283,10 @@ def pages_blueprint(studio: Studio) -> Blueprint:
         project_ids: Visible = g.session.account.project_ids
         return project_ids
 
-    def number(name: str, most: int) -> int | None:
+    def number(name: str) -> int | None:
         given = request.args.get(name, "")
         value = int(given) if given.isascii() and given.isdigit() and len(given) <= 16 else None
-        return value if value is not None and value <= most else None
+        return value if value is not None and value <= _MOST else None
 
     def figures_once(session: Session, row: BatchRow) -> RunFigures | None:
         key = (row.id, rendered_count(session, row))
