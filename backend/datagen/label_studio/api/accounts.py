@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Protocol
@@ -88,21 +89,14 @@ class Accounts:
 
     def by_token(self, token: str, project_ids: Sequence[int]) -> Account:
         """See ``AccountDirectory``."""
-        with deadline(CHECK_SECONDS):
-            try:
-                connection = self._connect(token)
-            except LabelStudioError:  # empty, or characters that no token has
-                raise Refused(REFUSED_CREDENTIAL) from None
+        with deadline(CHECK_SECONDS), closing(self._connected(token)) as connection:
             try:
                 who = connection.get(_WHOAMI, "the token's account")
             except LabelStudioUnavailable:
                 raise
             except LabelStudioError:  # its sentence is about the installation's own token
                 raise Refused(REFUSED_CREDENTIAL) from None
-            try:
-                return self._account(who, connection.get, project_ids)
-            finally:
-                connection.close()
+            return self._account(who, connection.get, project_ids)
 
     def by_password(self, email: str, password: str, project_ids: Sequence[int]) -> Account:
         """See ``AccountDirectory``. It fills in Label Studio's log-in form, as a browser does."""
@@ -166,6 +160,13 @@ class Accounts:
         if not (edition == _COMMUNITY and same_organization):
             visible = frozenset(_visible(get, project_ids[:MAX_PROJECTS]))
         return Account(id=int(who["id"]), email=str(who["email"]), project_ids=visible)
+
+    def _connected(self, token: str) -> Connection:
+        """Return a connection with a person's token."""
+        try:
+            return self._connect(token)
+        except LabelStudioError:  # empty, or characters that no token has
+            raise Refused(REFUSED_CREDENTIAL) from None
 
     def _connect(self, token: str) -> Connection:
         return Connection(
