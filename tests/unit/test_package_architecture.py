@@ -246,6 +246,15 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "services",
             "study_options",
         },
+        "study_pages": {
+            "decision_points",
+            "decision_tasks",
+            "generation",
+            "inputs.input_sync",
+            "inputs.parsed_results",
+            "reviews",
+            "sample_mapping",
+        },
         "outbox": {
             "decision_points",
             "decision_tasks",
