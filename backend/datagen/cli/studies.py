@@ -20,6 +20,7 @@ from datagen.domain.wording import by_number, counted
 from datagen.entrypoints.bootstrap import engine_settings_of, join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
 from datagen.errors import InputProblem
+from datagen.export.selection import Judged, Place, Selection, Size
 from datagen.export.splitting import Apart
 
 if TYPE_CHECKING:
@@ -261,7 +262,29 @@ def _print_formats(wanted: bool) -> None:
 def export(
     name: Study,
     to: Annotated[Path, typer.Option("--out", help="The zip file (*.zip) or the folder to write.")],
-    run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
+    run: Annotated[
+        list[int] | None, typer.Option(help="Only the run of this number; may be repeated; by default all.")
+    ] = None,
+    verdict: Annotated[
+        list[Judged] | None,
+        typer.Option(help="Only images that people judged so in spot checks; may be repeated."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only images whose objects all have this label; may be repeated.")
+    ] = None,
+    min_size: Annotated[
+        str | None,
+        typer.Option(help="Only images whose objects all have this size or more: 24px (longer side), or 0.5% of it."),
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(help="Only images whose objects all have this size or less: 24px, or 0.5%.")
+    ] = None,
+    place: Annotated[
+        list[Place] | None,
+        typer.Option(help="Only images whose objects all lie in this ninth of the image; may be repeated."),
+    ] = None,
+    min_instances: Annotated[int | None, typer.Option(min=0, help="Only images with so many objects or more.")] = None,
+    max_instances: Annotated[int | None, typer.Option(min=0, help="Only images with so many objects or less.")] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", help="A format, coco by default; may be repeated. To list them: --formats."),
@@ -284,13 +307,23 @@ def export(
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
     with report_errors(), unwind_on_sigterm():
+        selection = Selection(
+            runs=tuple(run or ()),
+            verdicts=tuple(verdict or ()),
+            labels=tuple(label or ()),
+            min_size=Size.parse(min_size) if min_size is not None else None,
+            max_size=Size.parse(max_size) if max_size is not None else None,
+            places=tuple(place or ()),
+            min_instances=min_instances,
+            max_instances=max_instances,
+        )
         if not overwrite and _is_there(to):
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
-        for remark in unfinished_runs(services(), name, run):
+        for remark in unfinished_runs(services(), name, selection.runs):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
         options = ExportOptions(formats=tuple(formats or ("coco",)), predictions=predictions)
         shares = shares_of(split) if split is not None else None
-        summary = export_study(services(), name, to, run_number=run, shares=shares, apart=apart, options=options)
+        summary = export_study(services(), name, to, selection=selection, shares=shares, apart=apart, options=options)
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, func, select
+from sqlalchemy.orm import Session, aliased
 
 from datagen.domain.sample import Sample
+from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotReady
 from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_dataset
+from datagen.export.selection import Judged, Judgement, Selection, chosen, judged, unjudged
 from datagen.export.splitting import Apart, split
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
-from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.backoff import patiently
+from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
@@ -27,6 +32,8 @@ from datagen.workflow.studies.descriptions import describe_run, describe_specs
 ROWS_AT_A_TIME = 500
 #: Largest number of runs that an error message lists.
 MAX_NAMED = 12
+#: Selects every image.
+ALL = Selection()
 
 
 def export_study(
@@ -34,40 +41,44 @@ def export_study(
     name: str,
     path: Path,
     *,
-    run_number: int | None = None,
+    selection: Selection = ALL,
     shares: Mapping[str, float] | None = None,
     apart: Apart = Apart.BOTH,
     options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
-    """Write the samples of all runs of a study, or of one run, to ``path``: a zip if it ends with .zip, else a folder.
+    """Write the selected samples of a study's runs to ``path``: a zip if it ends with .zip, else a folder.
 
     ``shares`` are the shares of the splits, by name; without them there are none.
 
     Raises:
-        InputProblem: a format is unknown, requested twice, or cannot hold the study; or there is no such split.
+        InputProblem: a format is unknown, requested twice, or cannot hold the study; there is no such split; or the
+            selection leaves nothing.
         NotReady: there is no such run, or no image is generated yet.
         StoreError: an object is missing or damaged, or a label disagrees with its mask; no file is left behind.
     """
     with services.database.read() as session:
         study = find_study(session, name)
-        conditions = [BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN]
-        if run_number is not None:
-            conditions.append(BatchRow.number == run_number)
-        runs = session.scalars(select(BatchRow).where(*conditions).order_by(BatchRow.number)).all()
-        if not runs:
-            raise _no_such_run(session, study, run_number)
+        selection.check(study.labels)
+        runs = _runs(session, study, selection.runs)
         if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
-            which = f"run {run_number} of {name!r}" if run_number is not None else f"the runs of {name!r}"
+            which = f"{_named(selection.runs)} of {name!r}" if selection.runs else f"the runs of {name!r}"
             raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(name)}")
-        description = {"study": study.name, "runs": [describe_run(run) for run in runs]}
+        description: dict[str, Any] = {"study": study.name, "runs": [describe_run(run) for run in runs]}
         specs = [
             {**spec, "study": study.name} for spec in describe_specs(session, dict.fromkeys(run.spec for run in runs))
         ]
         run_ids = [run.id for run in runs]
-    samples = samples_of_runs(services.database, run_ids)
-    chosen = split(samples_of_runs(services.database, run_ids), shares, apart) if shares else None
-    if chosen is not None:
-        samples = filter(chosen.has, samples)
+        judgement = _judgement(session, run_ids) if selection.verdicts else unjudged
+    if selection != ALL:
+        description["selection"] = selection.to_json()
+
+    def selected() -> Iterator[Sample]:
+        return chosen(samples_of_runs(services.database, run_ids), selection, judgement)
+
+    samples = selected()
+    in_splits = split(selected(), shares, apart) if shares else None
+    if in_splits is not None:
+        samples = filter(in_splits.has, samples)
     return write_dataset(
         path,
         samples,
@@ -75,15 +86,15 @@ def export_study(
         read=patiently(services.images.get),
         about=description,
         specs=specs,
-        split=chosen,
+        split=in_splits,
         options=options,
     )
 
 
-def unfinished_runs(services: Services, name: str, run_number: int | None = None) -> list[str]:
+def unfinished_runs(services: Services, name: str, run_numbers: Sequence[int] = ()) -> list[str]:
     """Return a sentence for each incomplete run of a study. An export contains only the images generated so far.
 
-    If ``run_number`` is given, only that run is considered.
+    If ``run_numbers`` are given, only these runs are considered.
 
     Raises:
         Refused: there is no such study.
@@ -100,21 +111,51 @@ def unfinished_runs(services: Services, name: str, run_number: int | None = None
             f"run {run.number} ({run.name}) is {run.state}: {count:,} of {counted(run.count, 'image')} "
             f"{by_number(count, 'is', 'are')} there"
             for run, count in runs
-            if run_number in (None, run.number) and count < run.count
+            if (not run_numbers or run.number in run_numbers) and count < run.count
         ]
 
 
-def _no_such_run(session: Session, study: StudyRow, number: int | None) -> NotReady:
-    runs = session.execute(
-        select(BatchRow.number, BatchRow.name)
-        .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN)
-        .order_by(BatchRow.number)
-    ).all()
+def _runs(session: Session, study: StudyRow, numbers: Sequence[int]) -> Sequence[BatchRow]:
+    """Return the runs of these numbers, or all runs, in order.
+
+    Raises:
+        NotReady: one does not exist, or there is none.
+    """
+    of_study = (BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN)
+    runs = session.scalars(select(BatchRow).where(*of_study).order_by(BatchRow.number)).all()
     if not runs:
-        return NotReady(f"{study.name!r} has no generation run yet; approve a version first")
-    known_runs = ", ".join(f"{run.number} ({run.name})" for run in runs[:MAX_NAMED])
-    more = f" and {len(runs) - MAX_NAMED} more" if len(runs) > MAX_NAMED else ""
-    return NotReady(f"{study.name!r} has no run {number}; there are: {known_runs}{more}")
+        raise NotReady(f"{study.name!r} has no generation run yet; approve a version first")
+    missing = set(numbers).difference(run.number for run in runs)
+    if missing:
+        known_runs = ", ".join(f"{run.number} ({run.name})" for run in runs[:MAX_NAMED])
+        more = f" and {len(runs) - MAX_NAMED} more" if len(runs) > MAX_NAMED else ""
+        raise NotReady(f"{study.name!r} has no {_named(sorted(missing))}; there are: {known_runs}{more}")
+    return [run for run in runs if not numbers or run.number in numbers]
+
+
+def _named(numbers: Sequence[int]) -> str:
+    return f"{by_number(len(numbers), 'run', 'runs')} {', '.join(map(str, numbers))}"
+
+
+def _judgement(session: Session, run_ids: Sequence[int]) -> Judgement:
+    """Return what people said of the samples of these runs: their verdicts on copies of them, the spot checks."""
+    run, check, checks = aliased(BatchRow), aliased(SampleRow), aliased(BatchRow)
+    rows = session.execute(
+        select(SpecRow.digest, check.index, VerdictRow.opinion)
+        .join(check, check.id == VerdictRow.sample_id)
+        .join(checks, checks.id == check.batch_id)
+        .join(run, and_(run.study_id == checks.study_id, run.number == checks.number, run.kind == BatchKind.RUN))
+        .join(SpecRow, SpecRow.id == checks.spec_id)
+        .where(run.id.in_(run_ids), checks.kind == BatchKind.SPOT, verdict_sync.effective_verdicts())
+    ).all()
+    opinions: dict[tuple[str, int], list[Opinion]] = {}
+    for digest, index, opinion in rows:
+        opinions.setdefault((digest, index), []).append(Opinion(opinion))
+
+    def judgement(sample: Sample) -> Judged:
+        return judged(opinions.get((sample.provenance.spec_digest, sample.provenance.index), ()))
+
+    return judgement
 
 
 def samples_of_runs(database: Database, run_ids: list[int]) -> Iterator[Sample]:
