@@ -20,6 +20,7 @@ from datagen.domain.wording import by_number, counted
 from datagen.entrypoints.bootstrap import engine_settings_of, join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
 from datagen.errors import InputProblem
+from datagen.export.image_kinds import ImageKind
 from datagen.export.selection import Judged, Place, Selection, Size
 from datagen.export.splitting import Apart
 
@@ -285,6 +286,20 @@ def export(
     ] = None,
     min_instances: Annotated[int | None, typer.Option(min=0, help="Only images with so many objects or more.")] = None,
     max_instances: Annotated[int | None, typer.Option(min=0, help="Only images with so many objects or less.")] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Leave out images until no class has more objects than the rarest: label, size, place."),
+    ] = None,
+    real_share: Annotated[
+        float, typer.Option(help="Share of real images: concept photos of the study with what people drew.")
+    ] = 0.0,
+    images: Annotated[ImageKind, typer.Option(help="Kind of the image files.")] = ImageKind.PNG,
+    quality: Annotated[int | None, typer.Option(help="Quality of JPEG or WebP, 1 to 100; 90 by default.")] = None,
+    tile: Annotated[int | None, typer.Option(help="Cut the images into tiles of this side in pixels.")] = None,
+    overlap: Annotated[int, typer.Option(help="Least overlap of neighbouring tiles in pixels.")] = 0,
+    empty_tiles: Annotated[
+        float | None, typer.Option(help="Share of the tiles without an object that is kept; 0.1 by default.")
+    ] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", help="A format, coco by default; may be repeated. To list them: --formats."),
@@ -303,7 +318,10 @@ def export(
 ) -> None:
     """Write the generated images with masks and labels as a zip or a folder."""
     from datagen.export.archive import ExportOptions
+    from datagen.export.balance import dimensions
+    from datagen.export.image_encoding import ImageEncoding
     from datagen.export.splitting import shares_of
+    from datagen.export.tiling import DEFAULT_EMPTY_SHARE, Tiling
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
     with report_errors(), unwind_on_sigterm():
@@ -321,10 +339,31 @@ def export(
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
         for remark in unfinished_runs(services(), name, selection.runs):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
-        options = ExportOptions(formats=tuple(formats or ("coco",)), predictions=predictions)
+        if tile is None and (overlap or empty_tiles is not None):
+            raise InputProblem("--overlap and --empty-tiles are about tiles; give --tile with the side in pixels too")
+        empty = DEFAULT_EMPTY_SHARE if empty_tiles is None else empty_tiles
+        options = ExportOptions(
+            formats=tuple(formats or ("coco",)),
+            predictions=predictions,
+            encoding=ImageEncoding(images, quality),
+            tiling=Tiling(side=tile, overlap=overlap, empty_share=empty) if tile is not None else None,
+        )
         shares = shares_of(split) if split is not None else None
-        summary = export_study(services(), name, to, selection=selection, shares=shares, apart=apart, options=options)
-        show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
+        summary = export_study(
+            services(),
+            name,
+            to,
+            selection=selection,
+            balance=dimensions(balance) if balance is not None else (),
+            real_share=real_share,
+            shares=shares,
+            apart=apart,
+            options=options,
+        )
+        for note in summary.notes:
+            err.print(f"[yellow]Note:[/] {safe(note)}", highlight=False, soft_wrap=True)
+        of_these = f", {counted(summary.photos, 'real photo')} among them" if summary.photos else ""
+        show(f"{to}: {counted(summary.samples, 'image')}{of_these}, {counted(summary.instances, 'label')}")
 
 
 def _is_there(path: Path) -> bool:

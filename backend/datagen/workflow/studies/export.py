@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session, aliased
 
-from datagen.domain.sample import Sample
+from datagen.domain.sample import RealPhoto, Sample
+from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotReady
 from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_dataset
+from datagen.export.balance import Balanced, Dimension, balanced
 from datagen.export.selection import Judged, Judgement, Selection, chosen, judged, unjudged
 from datagen.export.splitting import Apart, split
+from datagen.export.writer import requested_formats
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.backoff import patiently
+from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
+from datagen.workflow.studies.real_photos import RealPhotos, check_share, wanted_count
 
 #: Number of rows that are read in one transaction. It bounds the memory for a million samples.
 ROWS_AT_A_TIME = 500
@@ -42,13 +49,24 @@ def export_study(
     path: Path,
     *,
     selection: Selection = ALL,
+    balance: Sequence[Dimension] = (),
+    real_share: float = 0.0,
     shares: Mapping[str, float] | None = None,
     apart: Apart = Apart.BOTH,
     options: ExportOptions = DEFAULT_OPTIONS,
 ) -> Summary:
     """Write the selected samples of a study's runs to ``path``: a zip if it ends with .zip, else a folder.
 
-    ``shares`` are the shares of the splits, by name; without them there are none.
+    Args:
+        services: the services.
+        name: the study's name.
+        path: the zip or the folder.
+        selection: which samples.
+        balance: what is balanced among them; nothing by default.
+        real_share: the share of real photos in the set, 0 to less than 1; fewer are added if there are too few.
+        shares: the shares of the splits, by name; without them there are none.
+        apart: what two splits may not have in common.
+        options: formats, and how they are written.
 
     Raises:
         InputProblem: a format is unknown, requested twice, or cannot hold the study; there is no such split; or the
@@ -59,6 +77,8 @@ def export_study(
     with services.database.read() as session:
         study = find_study(session, name)
         selection.check(study.labels)
+        check_share(real_share)
+        formats = requested_formats(options.formats, study.labels)
         runs = _runs(session, study, selection.runs)
         if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
             which = f"{_named(selection.runs)} of {name!r}" if selection.runs else f"the runs of {name!r}"
@@ -68,26 +88,62 @@ def export_study(
             {**spec, "study": study.name} for spec in describe_specs(session, dict.fromkeys(run.spec for run in runs))
         ]
         run_ids = [run.id for run in runs]
+        bodies = {run.spec.version: run.spec.body for run in runs}
         judgement = _judgement(session, run_ids) if selection.verdicts else unjudged
     if selection != ALL:
         description["selection"] = selection.to_json()
+    if not options.encoding.is_lossless:
+        description["images"] = str(options.encoding)
+    if options.tiling is not None:
+        description["tiles"] = asdict(options.tiling)
 
     def selected() -> Iterator[Sample]:
-        return chosen(samples_of_runs(services.database, run_ids), selection, judgement)
+        samples = chosen(samples_of_runs(services.database, run_ids), selection, judgement)
+        return samples if subset is None else filter(subset.has, samples)
 
-    samples = selected()
-    in_splits = split(selected(), shares, apart) if shares else None
-    if in_splits is not None:
-        samples = filter(in_splits.has, samples)
+    notes: list[str] = []
+    subset: Balanced | None = None
+    if balance:
+        subset = balanced(selected(), balance)
+        notes.append(subset.note())
+        description["balance"] = list(balance)
+    pictures = StoredPictures(services.images, services.decoder)
+    real = RealPhotos(services.images, pictures)
+    photos: Sequence[RealPhoto] = ()
+    if real_share:
+        specs_in_order = [Spec.from_json(bodies[version]) for version in sorted(bodies)]
+        boxes_suffice = all(each.boxes_suffice for each in formats)
+        found = real.find(specs_in_order, study.labels, boxes_suffice=boxes_suffice)
+        synthesized = sum(1 for _ in selected())
+        wanted = wanted_count(real_share, synthesized)
+        photos = found.photos[:wanted]
+        notes += found.problems
+        if len(photos) < wanted:
+            notes.append(
+                f"{len(photos):,} of {counted(len(photos) + synthesized, 'image')} "
+                f"{by_number(len(photos), 'is a real photo', 'are real photos')} in place of {real_share:.0%}, because "
+                f"{counted(len(found.photos), 'concept photo')} can be used; select fewer images for a larger share"
+            )
+        description["real_photos"] = {"share": real_share, "photos": len(photos)}
+    in_splits = split(selected(), shares, apart, photos) if shares else None
+    samples = selected() if in_splits is None else filter(in_splits.has, selected())
+    stored = patiently(services.images.get)
+
+    def read(digest: str) -> bytes:
+        file = real.read(digest)
+        return stored(digest) if file is None else file
+
     return write_dataset(
         path,
-        samples,
+        chain(samples, photos),
         labels=study.labels,
-        read=patiently(services.images.get),
+        read=read,
         about=description,
         specs=specs,
         split=in_splits,
         options=options,
+        backgrounds=pictures.load,
+        notes=notes,
     )
 
 
