@@ -7,6 +7,8 @@ import json
 import os
 import secrets
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +25,7 @@ from datagen.errors import InputProblem
 from datagen.export.image_kinds import ImageKind
 from datagen.export.selection import Judged, Place, Selection, Size
 from datagen.export.splitting import Apart
+from datagen.export.viewer_names import ViewerName
 
 if TYPE_CHECKING:
     from datagen.workflow.inputs.import_files import Added
@@ -364,6 +367,37 @@ def export(
             err.print(f"[yellow]Note:[/] {safe(note)}", highlight=False, soft_wrap=True)
         of_these = f", {counted(summary.photos, 'real photo')} among them" if summary.photos else ""
         show(f"{to}: {counted(summary.samples, 'image')}{of_these}, {counted(summary.instances, 'label')}")
+
+
+def view(
+    name: Study,
+    tool: Annotated[ViewerName, typer.Option("--with", help="The program to open it in.")],
+    run: Annotated[
+        list[int] | None, typer.Option(help="Only the run of this number; may be repeated; by default all.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Keep the export in this folder; by default it is removed afterwards.")
+    ] = None,
+    python: Annotated[
+        Path | None, typer.Option(help="The Python interpreter of the environment that has the program.")
+    ] = None,
+) -> None:
+    """Open the generated images with their labels in FiftyOne, LightlyStudio or Embedding Atlas."""
+    from datagen.export.archive import ExportOptions
+    from datagen.export.viewers import VIEWERS, check_installed, open_export
+    from datagen.workflow.studies.export import export_study
+
+    viewer = VIEWERS[tool]
+    with report_errors(), unwind_on_sigterm(), tempfile.TemporaryDirectory(prefix="datagen-view-") as scratch:
+        check_installed(viewer, python)
+        folder = to if to is not None else Path(scratch) / "set"
+        if to is not None and (to.suffix.lower() == ".zip" or _is_there(to)):
+            raise InputProblem(f"{to} is no new folder; name one for --out, or leave it out")
+        options = ExportOptions(formats=(viewer.format,))
+        summary = export_study(services(), name, folder, selection=Selection(runs=tuple(run or ())), options=options)
+        show(f"{counted(summary.samples, 'image')} in {viewer.package}, until it is closed (Ctrl-C) …")
+        with suppress(KeyboardInterrupt):
+            open_export(viewer, folder.resolve(), python)
 
 
 def _is_there(path: Path) -> bool:
