@@ -477,18 +477,22 @@ def card(
     croissant: Annotated[
         Path | None, typer.Option(help="Also write Croissant JSON-LD here; needs --export, whose files it names.")
     ] = None,
-    export_: Annotated[Path | None, typer.Option("--export", help="The export that the card goes with.")] = None,
+    export_: Annotated[
+        Path | None,
+        typer.Option("--export", help="The export that the card goes with, which may hold a part of the runs."),
+    ] = None,
 ) -> None:
     """Write the dataset card of a study's runs: what they hold, from what, and how they were reviewed."""
     from datagen.export.card import croissant as as_croissant
     from datagen.export.card import markdown
-    from datagen.workflow.studies.card import card_facts, checksum_of
+    from datagen.workflow.studies.card import card_facts, checksum_of, facts_of_export
 
-    if (croissant is None) != (export_ is None):
-        raise typer.BadParameter("--croissant and --export belong together")
+    if croissant is not None and export_ is None:
+        raise typer.BadParameter("--croissant needs --export, whose files it names")
     with report_errors():
         checksum = checksum_of(export_) if export_ is not None else ""
-        facts = card_facts(services(), name, licence)
+        exported = facts_of_export(export_) if export_ is not None else None
+        facts = card_facts(services(), name, licence, exported)
         if to is None:
             sys.stdout.write(markdown(facts))
         else:

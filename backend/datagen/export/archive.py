@@ -17,7 +17,7 @@ from typing import Any
 
 from datagen.domain.sample import RealPhoto, Sample
 from datagen.errors import StoreError
-from datagen.export import manifest, readme
+from datagen.export import export_facts, manifest, readme
 from datagen.export.image_encoding import LOSSLESS, ImageEncoding
 from datagen.export.pieces import Backgrounds, Pieces
 from datagen.export.sinks import Sink, local_sink
@@ -234,6 +234,11 @@ class _Export:
             lines = "".join(json.dumps(dict(spec), ensure_ascii=False) + "\n" for spec in specs)
             self._sink.write("specs.jsonl", lines.encode())
         self._sink.write("README.txt", text.encode())
+        if chosen := export_facts.choices(self._about):
+            facts = export_facts.ExportFacts(
+                images=self._samples, photos=self._photos, instances=self._instances, choices=chosen, notes=notes
+            )
+            self._sink.write(export_facts.NAME, facts.to_json().encode())
         return Summary(
             samples=self._samples,
             instances=sum(self._instances.values()),

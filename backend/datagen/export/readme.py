@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from datagen.export import export_facts
 from datagen.export.writer import ExportWriter
 
 _IMAGES = (
     ("images/", "the synthesized images"),
     ("masks/", "their instance masks, PNG: 0 outside, 1 inside the first instance, 2 inside the second, …"),
 )
+_CHOSEN = ((export_facts.NAME, "what was selected, cut, encoded or added for this export"),)
 _TEXTS = (
     ("manifest.jsonl", "one JSON line an image: files, SHA-256, labels, and where every pixel comes from"),
     (
@@ -44,7 +46,7 @@ def text(
         photos: the number of real photos among the images.
         notes: sentences about what was left out, or written otherwise.
     """
-    entries = [*(_IMAGES if has_images else ()), *_TEXTS]
+    entries = [*(_IMAGES if has_images else ()), *_TEXTS, *(_CHOSEN if export_facts.choices(about) else ())]
     for each, folder in formats:
         if folder:
             entries.append((folder, f"{each.name} with its images, in a folder of its own because of a common name"))
