@@ -170,7 +170,8 @@ class Pieces:
                 f"sample {sample.file_stem} cannot be certified as {self.encoding}, because its background {ref.name} "
                 f"is not there ({missing}); export it as PNG"
             ) from missing
-        made = encoded_background(pixels if window is None else pixels[window.slices], self.encoding)
+        # a copy: a view would keep the whole background in memory
+        made = encoded_background(pixels if window is None else pixels[window.slices].copy(), self.encoding)
         self._encoded_backgrounds[ref.digest, window] = made
         return made
 

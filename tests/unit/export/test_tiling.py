@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -18,7 +19,9 @@ from pycocotools.coco import COCO
 
 from datagen.domain.sample import Sample
 from datagen.errors import InputProblem
-from datagen.export.image_encoding import decode_own
+from datagen.export.archive import ExportOptions, write_dataset
+from datagen.export.image_encoding import ImageEncoding, decode_own
+from datagen.export.image_kinds import ImageKind
 from datagen.export.splitting import Split
 from datagen.export.tiling import Tiling
 from datagen.synthesis.masks import rasterize
@@ -161,3 +164,30 @@ def test_label_that_disagrees_is_found_before_it_is_cut(difficult: list[Sample],
     wrong = replace(first, instances=(replace(first.instances[0], box=box), *first.instances[1:]))
     with pytest.raises(Exception, match="is not exported, because its labels disagree with its pixels"):
         export_to([wrong], "coco", tiling=TILING)
+
+
+def test_memory_does_not_grow_with_the_images(shelf: Any, labels: tuple[str, ...], tmp_path: Path) -> None:
+    drawn = np.zeros((400, 400), np.uint8)
+    drawn[100:130, 90:200] = 1
+    one = shelf.sample(drawn, ("dent",), index=0)
+    options = ExportOptions(tiling=Tiling(side=128, overlap=16, empty_share=1.0), encoding=ImageEncoding(ImageKind.JPEG))
+
+    def peak(count: int) -> int:
+        samples = (replace(one, provenance=replace(one.provenance, index=i)) for i in range(count))
+        tracemalloc.start()
+        try:
+            write_dataset(
+                tmp_path / f"set of {count}",  # a zip keeps its directory in memory
+                samples,
+                labels=labels,
+                read=shelf.read,
+                about={},
+                options=options,
+                backgrounds=lambda _: decode_own(shelf.read(one.image.digest)),
+            )
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)  # loads what is imported late
+    assert peak(60) < peak(20) + 500_000  # an image with its mask has 640 kB
