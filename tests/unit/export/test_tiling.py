@@ -167,10 +167,10 @@ def test_label_that_disagrees_is_found_before_it_is_cut(difficult: list[Sample],
 
 
 def test_memory_does_not_grow_with_the_images(shelf: Any, labels: tuple[str, ...], tmp_path: Path) -> None:
-    drawn = np.zeros((400, 400), np.uint8)
-    drawn[100:130, 90:200] = 1
+    drawn = np.zeros((160, 160), np.uint8)
+    drawn[40:60, 30:80] = 1
     one = shelf.sample(drawn, ("dent",), index=0)
-    options = ExportOptions(tiling=Tiling(side=128, overlap=16, empty_share=1.0), encoding=ImageEncoding(ImageKind.JPEG))
+    options = ExportOptions(tiling=Tiling(side=64, overlap=16, empty_share=1.0), encoding=ImageEncoding(ImageKind.JPEG))
 
     def peak(count: int) -> int:
         samples = (replace(one, provenance=replace(one.provenance, index=i)) for i in range(count))
@@ -190,4 +190,4 @@ def test_memory_does_not_grow_with_the_images(shelf: Any, labels: tuple[str, ...
             tracemalloc.stop()
 
     peak(1)  # loads what is imported late
-    assert peak(60) < peak(20) + 500_000  # an image with its mask has 640 kB
+    assert peak(50) < peak(20) + 500_000  # an image with its mask has 100 kB
