@@ -192,12 +192,20 @@ class _Checksums(BaseModel):
     mask: str
 
 
+class _Tile(BaseModel):
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    #: the numbers of the tile's instances in the whole image, from 1
+    instances: list[int]
+
+
 class _Line(BaseModel):
     """What is read of a line of a manifest."""
 
     files: dict[str, str]
     sha256: _Checksums
     instances: list[_Instance]
+    tile: _Tile | None = None
     provenance: _Provenance
 
 
@@ -252,8 +260,9 @@ def exported_record(export: Path, wanted: WantedSample, max_bytes: int) -> Sampl
         spec=spec,
         specs=tuple(specs),
         batch=f"run {provenance.get('run')} ({provenance.get('run_name')})",
-        image=files.reader(named["image"]),
-        mask=files.reader(named["mask"]),
+        # a tile, or an image in a lossy encoding, is not what was rendered: its checksum alone is
+        image=files.reader(named["image"]) if line.get("encoding") is None and line.get("tile") is None else None,
+        mask=files.reader(named["mask"]) if line.get("tile") is None else None,
     )
 
 

@@ -159,7 +159,7 @@ def _prepared(in_state: Callable[[StudyState, Path], Any], tmp_path: Path) -> An
     """A study with a finished run."""
     studio, study = in_state(StudyState.ACCEPTED, tmp_path)
     yield studio, study
-    studio.services.database.close()
+    studio.close()
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
