@@ -142,10 +142,6 @@ class Selection:
             if label not in labels:
                 raise InputProblem(f"the study has no label {label!r}; there are: {', '.join(labels)}")
 
-    def chooses(self, sample: Sample, judgement: Judgement = unjudged) -> bool:
-        """Return whether every condition holds for a sample; the run is not looked at, which samples do not know."""
-        return all(condition.holds(sample, judgement(sample)) for condition in self.conditions())
-
     def conditions(self) -> Iterator[Condition]:
         """Yield the conditions on single images."""
         if self.verdicts:

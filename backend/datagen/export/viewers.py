@@ -44,7 +44,7 @@ VIEWERS: dict[ViewerName, Viewer] = {
                 "import sys, fiftyone as fo",
                 "dataset = fo.Dataset.from_dir(dataset_type=fo.types.COCODetectionDataset, data_path=sys.argv[1], "
                 "labels_path=sys.argv[1] + '/coco.json')",
-                "fo.launch_app(dataset).wait(-1)",
+                "fo.launch_app(dataset).wait()",
             ),
         ),
         Viewer(

@@ -27,7 +27,7 @@ class Dataset:
         return data_path
 class launch_app:
     def __init__(self, dataset): self.dataset = dataset
-    def wait(self, seconds): print("opened", self.dataset, seconds)
+    def wait(self): print("opened", self.dataset)
 """,
     "lightly_studio": """
 import pathlib
