@@ -20,6 +20,7 @@ import structlog
 from hypothesis import settings as hypothesis_settings
 from playwright.sync_api import Browser, sync_playwright
 from redis import Redis
+from sqlalchemy import make_url
 
 from datagen.store.database import Database
 from stage import label_studio_server, postgres_server, redis_server
@@ -115,11 +116,39 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url"))
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A migrated, empty database."""
-    made = Database(database_url)
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite database to copy: migrations take longer than most tests of rows."""
+    file = tmp_path_factory.mktemp("migrated") / "rows.sqlite3"
+    made = Database(f"sqlite:///{file}")
     made.upgrade()
+    made.close()
+    return file
+
+
+@pytest.fixture(scope="session")
+def _migrated_postgres(_postgres_server: str) -> str:
+    """The name of a migrated, empty database on PostgreSQL to copy."""
+    with psycopg.connect(f"{_postgres_server}/postgres", autocommit=True) as server:
+        server.execute("CREATE DATABASE migrated")
+    made = Database(f"{_postgres_server.replace('postgresql://', 'postgresql+psycopg://')}/migrated")
+    made.upgrade()
+    made.close()
+    return "migrated"
+
+
+@pytest.fixture
+def database(database_url: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A migrated, empty database."""
+    url = make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        shutil.copyfile(request.getfixturevalue("migrated_file"), str(url.database))
+    else:
+        template = request.getfixturevalue("_migrated_postgres")
+        with psycopg.connect(f"{request.getfixturevalue('_postgres_server')}/postgres", autocommit=True) as server:
+            server.execute(f'DROP DATABASE "{url.database}"')
+            server.execute(f'CREATE DATABASE "{url.database}" TEMPLATE {template}')
+    made = Database(database_url)
     yield made
     made.close()
 

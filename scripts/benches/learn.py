@@ -3,266 +3,266 @@
 Each reviewer judges 20 samples a round. After each refinement 40 fresh samples of the new version are judged by the
 standard itself, without mistakes. The engine is fitted once a pack, and every version is composed by it.
 
-Methods: “none” keeps the settings; “random search” draws settings at random each round and keeps those of the round
-with the most good verdicts; “datagen” is the product's refinement.
+The file of figures is written after every study. A run that was killed goes on where it was if it is started with the
+same file, and runs with other packs, methods, variants, standards or seeds add to it.
+
+The figures of other benches that belong in the file are copied from their files by --merge: the top-level keys “ece”,
+“active_ratio” and “broken_promises”. Without a file with “broken_promises” they are simulated as by
+``scripts/bench promises``: the largest share over the kinds of leads that promise at 90 % confidence.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benches import promises
+from benches.learn_methods import METHODS
+from benches.learn_plot import write_plot
 from benches.learn_reviewers import Demand, Reviewer, standards
-from benches.packs import pack_folders, read_pack
-from datagen.domain.spec import Json, Spec, sample_seed
-from datagen.domain.trace import Trace
-from datagen.domain.verdict import Opinion
+from benches.learn_studies import ROUND, Subject, diversity, drift, read_subject, simulate
+from benches.packs import pack_folders
 from datagen.errors import DatagenError
-from datagen.learning.refinement import refine_for
-from datagen.synthesis.composite.engine import CompositeEngine, FittedModels, fit_models
-from datagen.synthesis.engine import ReviewedSample
 
-#: Samples of a round, fresh samples by which a version is measured, and default samples that set the thresholds.
-ROUND, FRESH, POOL = 20, 40, 120
-#: Index of the first fresh sample of a version, beyond those of its rounds.
-_FRESH_FROM = 1000
-#: The reviewers' variants: name → share of flipped verdicts, and whether reasons are given.
-VARIANTS = {"clean": (0.0, True), "flips": (0.1, True), "no reasons": (0.0, False)}
 #: A fall of the acceptance from one version to the next that is counted.
 _FALL = 0.1
-#: Bins of a number in the accepted region, and the share of its expected samples from which one is covered.
-_BINS, _COVERED = 6, 1 / 3
+#: Wanted acceptance after all rounds.
+_WANTED = 0.9
+#: Code on which the figures depend, relative to the repository.
+_CODE = ("backend/datagen/learning", "backend/datagen/synthesis", "scripts/benches/learn_*.py")
+_ROOT = Path(__file__).resolve().parents[2]
+#: What identifies a simulated study.
+_KEY = ("pack", "variant", "method", "standard", "seed")
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """A pack whose models are fitted."""
+class Variant:
+    """How a reviewer judges: the share of flipped verdicts, whether reasons are given, and the rounds (or as asked)."""
 
-    name: str
-    spec: Spec
-    models: FittedModels
-    pool: tuple[Trace, ...]
-
-    def traces(self, parameters: dict[str, Json], version: int, indices: range) -> list[Trace]:
-        """Return the traces of a version's samples."""
-        spec = replace(self.spec, parameters=parameters, seed=version)
-        composer = self.models.composer(spec)
-        composed = [composer.compose(index, sample_seed(spec.digest, index)) for index in indices]
-        return [each.trace for each in composed if each.instances]
+    flips: float = 0.0
+    gives_reasons: bool = True
+    rounds: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """A simulated study: the acceptance before the first refinement and after each, and the last fresh samples."""
-
-    acceptance: tuple[float, ...]
-    last: tuple[Trace, ...]
-    slowest: float
-    parameters: dict[str, Json]
-
-
-Propose = Callable[[dict[str, Json], list[list[ReviewedSample]], np.random.Generator], dict[str, Json]]
+VARIANTS = {
+    "clean": Variant(),
+    "flips": Variant(flips=0.1),
+    "no reasons": Variant(gives_reasons=False),
+    "ten rounds": Variant(flips=0.1, rounds=10),
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the bench; return 0 if all studies were simulated."""
-    parser = argparse.ArgumentParser(prog="scripts/bench learn", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench learn", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PACK", help="pack folders")
     parser.add_argument("--seeds", type=int, default=1, help="simulated studies of each reviewer and pack")
     parser.add_argument("--rounds", type=int, default=4, help="rounds of 20 verdicts")
-    parser.add_argument("--methods", nargs="+", default=["none", "random search", "datagen"], choices=_METHODS)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--variants", nargs="+", default=["clean", "flips", "no reasons"], choices=VARIANTS)
     parser.add_argument("--standards", nargs="+", default=[], help="only these standards")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for the figures; a run goes on from it")
+    parser.add_argument("--merge", type=Path, nargs="+", default=[], metavar="FILE", help="figures of other benches")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="plot of the acceptance by round")
     chosen = parser.parse_args(arguments)
     try:
-        subjects = [_subject(folder) for folder in pack_folders(chosen.data)]
+        merged = _merged(chosen.merge)
+        rows = _rows_of(chosen.json, chosen.rounds)
+        for row in _studies(chosen, rows):
+            rows.append(row)
+            if chosen.json:
+                _write(chosen.json, _report(rows, merged, chosen.rounds))
     except DatagenError as wrong:
         print(wrong, file=sys.stderr)
         return 2
-    results: list[dict[str, Any]] = []
-    for variant in chosen.variants:
-        for method in chosen.methods:
-            rows = [
-                {"variant": variant, "method": method, "pack": subject.name, "standard": name, "seed": seed}
-                | _measured(subject, name, demands, method, variant, seed, chosen.rounds)
-                for subject in subjects
-                for name, demands in standards(subject.pool).items()
-                if not chosen.standards or name in chosen.standards
-                for seed in range(chosen.seeds)
-            ]
-            results += rows
-            _show(variant, method, rows)
-            if chosen.json:
-                chosen.json.write_text(json.dumps(_report(results), indent=1))
+    for variant, method in dict.fromkeys((row["variant"], row["method"]) for row in rows):
+        _show(variant, method, [row for row in rows if (row["variant"], row["method"]) == (variant, method)])
+    if chosen.json:
+        _write(chosen.json, _report(rows, merged, chosen.rounds))
+    if chosen.plot:
+        write_plot(chosen.plot, rows)
     return 0
 
 
-def _subject(folder: Path) -> Subject:
-    pack = read_pack(folder, judged=False)
-    spec = replace(pack.spec, parameters={})
-    models = fit_models(spec, pack.pictures, lambda _share, _step: None)
-    subject = Subject(name=pack.name, spec=spec, models=models, pool=())
-    return replace(subject, pool=tuple(subject.traces({}, 0, range(POOL))))
+def _studies(chosen: argparse.Namespace, rows: Sequence[Row]) -> Iterable[Row]:
+    """Yield a row for each study that is not among ``rows``, and print it with the time left."""
+    known = {tuple(row[key] for key in _KEY) for row in rows}
+    folders = pack_folders(chosen.data)
+    of_a_pack = list(product(chosen.variants, chosen.methods, range(chosen.seeds)))
+    began, simulated = time.monotonic(), 0
+    for at, folder in enumerate(folders):
+        subject = read_subject(folder)
+        every = standards(subject.pool)
+        if unknown := sorted(set(chosen.standards) - every.keys()):
+            raise DatagenError(f"--standards: {unknown[0]!r} is none of {', '.join(every)}.")
+        named = {name: demands for name, demands in every.items() if not chosen.standards or name in chosen.standards}
+        missing = [
+            (variant, method, name, seed)
+            for (variant, method, seed), name in product(of_a_pack, named)
+            if (subject.name, variant, method, name, seed) not in known
+        ]
+        for done, (variant, method, name, seed) in enumerate(missing):
+            key = {"pack": subject.name, "variant": variant, "method": method, "standard": name, "seed": seed}
+            row = key | _measured(subject, named[name], method, VARIANTS[variant], seed, chosen.rounds)
+            simulated += 1
+            left = len(missing) - done - 1 + (len(folders) - at - 1) * len(of_a_pack) * len(named)
+            minutes = (time.monotonic() - began) / simulated * left / 60
+            shares = " ".join(f"{share:.0%}" for share in row["acceptance"])
+            print(
+                f"{subject.name:14} {variant:10} {method:14} {name:18} seed {seed}: {shares}; {left} left, about "
+                f"{minutes:.0f} min",
+                flush=True,
+            )
+            yield row
 
 
 def _measured(
-    subject: Subject, name: str, demands: tuple[Demand, ...], method: str, variant: str, seed: int, rounds: int
-) -> dict[str, Any]:
-    flips, reasons = VARIANTS[variant]
-    reviewer = Reviewer(demands=demands, flips=flips, gives_reasons=reasons)
-    study = _simulate(subject, reviewer, _METHODS[method], seed, rounds)
-    steps = np.diff(study.acceptance)
-    enough = [ROUND * number for number, share in enumerate(study.acceptance) if share >= 0.9]
-    row = {
+    subject: Subject, demands: tuple[Demand, ...], method: str, variant: Variant, seed: int, rounds: int
+) -> Row:
+    reviewer = Reviewer(demands=demands, flips=variant.flips, gives_reasons=variant.gives_reasons)
+    study = simulate(subject, reviewer, METHODS[method](seed), seed, variant.rounds or rounds)
+    enough = [ROUND * number for number, share in enumerate(study.acceptance) if share >= _WANTED]
+    return {
         "acceptance": [round(share, 4) for share in study.acceptance],
         "verdicts_to_90": enough[0] if enough else None,
-        "falls": int(np.count_nonzero(steps <= -_FALL + 1e-9)),
+        "falls": int(np.count_nonzero(np.diff(study.acceptance) <= -_FALL + 1e-9)),
         "seconds": round(study.slowest, 3),
-        **_diversity(subject, reviewer, study),
+        "diversity": diversity(subject, reviewer, study),
+        "drift": drift(subject, study),
     }
-    print(f"  {subject.name:16} {name:18} {method:14} {variant:10} {row}", flush=True)
-    return row
 
 
-def _simulate(subject: Subject, reviewer: Reviewer, propose: Propose, seed: int, rounds: int) -> Study:
-    chance = np.random.default_rng(seed)
-    parameters: dict[str, Json] = {}
-    history: list[list[ReviewedSample]] = []
-    acceptance: list[float] = []
-    slowest, fresh = 0.0, list[Trace]()
-    for number in range(rounds + 1):
-        version = 1 + number + 100 * seed
-        fresh = subject.traces(parameters, version, range(_FRESH_FROM, _FRESH_FROM + FRESH))
-        acceptance.append(float(np.mean([reviewer.accepts(trace) for trace in fresh])))
-        if number == rounds:
-            break
-        shown = subject.traces(parameters, version, range(ROUND))
-        history.append([ReviewedSample(trace=trace, verdict=reviewer.judge(trace, chance)) for trace in shown])
-        began = time.perf_counter()
-        parameters = propose(parameters, history, chance)
-        slowest = max(slowest, time.perf_counter() - began)
-    return Study(acceptance=tuple(acceptance), last=tuple(fresh), slowest=slowest, parameters=parameters)
+def _rows_of(file: Path | None, rounds: int) -> list[Row]:
+    """Return the rows of an earlier run's file; none if there is no file.
 
-
-def _keep(
-    parameters: dict[str, Json], _history: list[list[ReviewedSample]], _chance: np.random.Generator
-) -> dict[str, Json]:
-    return parameters
-
-
-def _refine(
-    parameters: dict[str, Json], history: list[list[ReviewedSample]], _chance: np.random.Generator
-) -> dict[str, Json]:
-    return refine_for(CompositeEngine(), parameters, history).parameters
-
-
-class _RandomSearch:
-    """Draws settings at random; after the last round it returns those of the best one."""
-
-    def __init__(self) -> None:
-        self._tried: list[dict[str, Json]] = []
-
-    def __call__(
-        self, parameters: dict[str, Json], history: list[list[ReviewedSample]], chance: np.random.Generator
-    ) -> dict[str, Json]:
-        self._tried = [*self._tried[: len(history) - 1], parameters]
-        good = [sum(sample.verdict.opinion is Opinion.GOOD for sample in each) for each in history]
-        if len(history) % 2 == 0:  # measured versions alternate between a trial and the best so far
-            return self._tried[int(np.argmax(good))]
-        return {
-            "size_factor": float(np.exp(chance.normal(0, 0.4))),
-            "contrast": float(np.exp(chance.normal(0, 0.4))),
-            "edge_softness": float(np.exp(chance.normal(0, 0.6))),
-            "place_strictness": float(chance.random()),
-            "context_strictness": float(chance.random()),
-            "direction_spread": float(chance.random()),
-        }
-
-
-_METHODS: dict[str, Propose] = {"none": _keep, "random search": _RandomSearch(), "datagen": _refine}
-
-
-def _diversity(subject: Subject, reviewer: Reviewer, study: Study) -> dict[str, float]:
-    """Return how much of the accepted region the last samples cover, compared with as many accepted default samples."""
-    accepted = [trace for trace in subject.pool if reviewer.accepts(trace)]
-    shown = [trace for trace in study.last if reviewer.accepts(trace)]
-    figures: dict[str, float] = {"size_spread": _spread(study.last, "size"), "place_spread": _spread(study.last, "x")}
-    if len(accepted) < FRESH // 4 or not shown:
-        return figures
-    chance = np.random.default_rng(0)
-    reference = [
-        _coverage(accepted, [accepted[i] for i in chance.integers(len(accepted), size=len(shown))]) for _ in range(20)
-    ]
-    return figures | {"coverage": round(_coverage(accepted, shown) / max(float(np.mean(reference)), 1e-9), 3)}
-
-
-def _spread(traces: Sequence[Trace], name: str) -> float:
-    values = [float(i.draws[name]) for t in traces for i in t.instances if i.draws is not None and name in i.draws]
-    return round(float(np.std(values)), 4)
-
-
-def _coverage(region: Sequence[Trace], shown: Sequence[Trace]) -> float:
-    """Return the mean share of sizes, places and concepts of the region that occur in the samples shown."""
-    shares = []
-    for name in ("size", "x", "y"):
-        inside, other = (
-            np.array([float(i.draws[name]) for t in traces for i in t.instances if i.draws is not None])
-            for traces in (region, shown)
+    Raises:
+        DatagenError: other code or another number of rounds made the file.
+    """
+    if file is None or not file.exists():
+        return []
+    try:
+        report = json.loads(file.read_text())
+        made_by, rows = report["made_by"], report["rows"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise DatagenError(f"{file} is no file of this bench; name another one with --json.") from None
+    if made_by != _made_by(rounds):
+        raise DatagenError(
+            f"{file} was made by other code, or with another number of rounds; move it away, or name another one with "
+            "--json."
         )
-        edges = np.quantile(inside, np.linspace(0, 1, _BINS + 1))[1:-1]
-        counts = np.bincount(np.searchsorted(edges, other), minlength=_BINS)
-        shares.append(float(np.minimum(1, counts / (len(other) / _BINS * _COVERED)).mean()))
-    concepts = [[i.draws["concept"] for t in ts for i in t.instances if i.draws is not None] for ts in (region, shown)]
-    names = sorted(set(map(str, concepts[0])))
-    expected = np.array([concepts[0].count(name) / len(concepts[0]) for name in names]) * len(concepts[1])
-    counts = np.array([concepts[1].count(name) for name in names])
-    shares.append(float(np.average(np.minimum(1, counts / (expected * _COVERED)), weights=expected)))
-    return float(np.mean(shares))
+    return list(rows)
 
 
-def _show(variant: str, method: str, rows: list[dict[str, Any]]) -> None:
-    table = np.array([row["acceptance"] for row in rows])
-    by_standard = {
-        name: float(np.mean([r["acceptance"][-1] for r in rows if r["standard"] == name]))
-        for name in {r["standard"] for r in rows}
-    }
-    lowest = min(by_standard, key=lambda name: by_standard[name])
-    falls = sum(row["falls"] for row in rows) / max(table.shape[0] * (table.shape[1] - 1), 1)
-    coverage = [row["coverage"] for row in rows if "coverage" in row]
+def _made_by(rounds: int) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for pattern in _CODE:
+        found = _ROOT.glob(pattern if pattern.endswith(".py") else f"{pattern}/**/*.py")
+        for path in sorted(path for path in found if path.stem != "learn_plot"):
+            digest.update(path.read_bytes())
+    return {"code": digest.hexdigest(), "rounds": rounds}
+
+
+def _merged(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the figures of other benches.
+
+    Raises:
+        DatagenError: a file has none, or is not JSON.
+    """
+    figures: dict[str, Any] = {"ece": None, "active_ratio": None}
+    for file in files:
+        try:
+            report = json.loads(file.read_text())
+        except (OSError, json.JSONDecodeError) as wrong:
+            raise DatagenError(f"--merge: {file} cannot be read: {wrong}.") from None
+        own = {key: report[key] for key in ("ece", "active_ratio", "broken_promises") if key in report}
+        if not own:
+            raise DatagenError(f"--merge: {file} has no “ece”, “active_ratio” or “broken_promises”; leave it out.")
+        figures |= own
+    table = figures.get("broken_promises") or promises.simulate()
+    if isinstance(table, dict):
+        figures["broken_promises"] = max(
+            lead["broken"] for lead in table.values() if lead["allowed"] <= 1 - promises.acceptance.CONFIDENCE + 1e-9
+        )
+    return figures
+
+
+def _write(file: Path, report: dict[str, Any]) -> None:
+    """Replace the file at once, so that a killed run leaves a whole one."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(json.dumps(report, indent=1))
+    part.replace(file)
+
+
+def _show(variant: str, method: str, rows: Sequence[Row]) -> None:
+    means = _means(rows)
+    lowest, share = means["lowest"]
     print(
-        f"{method}, {variant}: acceptance by round {np.round(table.mean(axis=0), 3).tolist()}, lowest {lowest} "
-        f"{by_standard[lowest]:.2f}, falls {falls:.3f} of the steps, coverage "
-        f"{np.mean(coverage or [np.nan]):.2f}, refine at most {max(r['seconds'] for r in rows):.2f} s",
+        f"{method}, {variant}: {len(rows)} studies, acceptance by round {means['acceptance']}, lowest {lowest} "
+        f"{share:.2f}, falls {means['falls']:.3f} of the steps, coverage {means['coverage']}, refine at most "
+        f"{means['seconds']:.2f} s",
         flush=True,
     )
 
 
-def _report(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the figures: standard → method and variant → means over packs and seeds."""
-    report: dict[str, Any] = {"standards": {}}
+def _means(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the means over standards, packs and seeds, and the standard with the lowest acceptance at the end."""
+    table = np.array([row["acceptance"] for row in rows])
+    names = dict.fromkeys(row["standard"] for row in rows)
+    last = {name: float(np.mean([r["acceptance"][-1] for r in rows if r["standard"] == name])) for name in names}
+    lowest = min(last, key=lambda name: last[name])
+    coverage = [row["diversity"]["coverage"] for row in rows if "coverage" in row["diversity"]]
+    return {
+        "studies": len(rows),
+        "acceptance": [round(float(share), 3) for share in table.mean(axis=0)],
+        "lowest": [lowest, round(last[lowest], 3)],
+        "falls": round(sum(row["falls"] for row in rows) / (table.shape[0] * (table.shape[1] - 1)), 4),
+        "coverage": round(float(np.mean(coverage)), 3) if coverage else None,
+        "seconds": max(row["seconds"] for row in rows),
+    }
+
+
+def _report(rows: Sequence[Row], merged: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """Return the figures: standard → method and variant → means over packs and seeds, then the means over standards."""
+    figures: dict[str, Any] = {}
+    kinds = dict.fromkeys((row["method"], row["variant"]) for row in rows)
     for name in dict.fromkeys(row["standard"] for row in rows):
-        methods = report["standards"][name] = {}
-        for method, variant in dict.fromkeys((r["method"], r["variant"]) for r in rows if r["standard"] == name):
+        of_methods = figures[name] = {}
+        for method, variant in kinds:
             own = [r for r in rows if (r["standard"], r["method"], r["variant"]) == (name, method, variant)]
-            acceptance = np.mean([r["acceptance"] for r in own], axis=0)
+            if not own:
+                continue
             to_90 = [r["verdicts_to_90"] for r in own if r["verdicts_to_90"] is not None]
-            methods[method if variant == "clean" else f"{method}, {variant}"] = {
-                "rejection_by_round": [round(1 - share, 4) for share in acceptance],
+            of_methods[_in_words(method, variant)] = {
+                "rejection_by_round": [
+                    round(1 - float(share), 4) for share in np.mean([r["acceptance"] for r in own], axis=0)
+                ],
                 "verdicts_to_90": float(np.median(to_90)) if 2 * len(to_90) > len(own) else None,
                 "diversity": {
-                    key: round(float(np.mean([r[key] for r in own if key in r])), 4)
+                    key: round(float(np.mean([r["diversity"][key] for r in own if key in r["diversity"]])), 4)
                     for key in ("coverage", "size_spread", "place_spread")
-                    if any(key in r for r in own)
+                    if any(key in r["diversity"] for r in own)
                 },
             }
-    report["rows"] = rows
-    return report
+    means = {
+        _in_words(method, variant): _means([r for r in rows if (r["method"], r["variant"]) == (method, variant)])
+        for method, variant in kinds
+    }
+    return {"standards": figures, **merged, "means": means, "made_by": _made_by(rounds), "rows": list(rows)}
+
+
+def _in_words(method: str, variant: str) -> str:
+    return method if variant == "clean" else f"{method}, {variant}"

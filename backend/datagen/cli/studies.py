@@ -73,6 +73,15 @@ def provision(
             "all-agree (if they disagree, the preview counts as not judged); each if it was never set.",
         ),
     ] = None,
+    reject_below: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="Audits and runs of versions refined from now on reject what the critic calls good with a smaller "
+            "probability; 0: nothing; 0.2 if it was never set.",
+        ),
+    ] = None,
     new_secret: Annotated[
         bool, typer.Option("--new-secret", help="Replace the secret of its webhooks, after a leak.")
     ] = False,
@@ -100,6 +109,7 @@ def provision(
                 min_good=min_good,
                 annotate_up_to=annotate_up_to,
                 verdict_rule=verdict_rule,
+                reject_below=reject_below,
             ),
             new_secret=new_secret,
         )
@@ -313,6 +323,9 @@ def export(
     split: Annotated[
         str | None, typer.Option(help="Percentages of train, val and (if three) test, for example 80,20 or 70,15,15.")
     ] = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Write what the critic rejected, about 200 images of a run, instead.")
+    ] = False,
     apart: Annotated[Apart, typer.Option(help="What two splits may not have in common.")] = Apart.BOTH,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file or folder if it exists.")] = False,
     _formats: Annotated[
@@ -340,7 +353,7 @@ def export(
         )
         if not overwrite and _is_there(to):
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
-        for remark in unfinished_runs(services(), name, selection.runs):
+        for remark in () if rejected else unfinished_runs(services(), name, selection.runs):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
         if tile is None and (overlap or empty_tiles is not None):
             raise InputProblem("--overlap and --empty-tiles are about tiles; give --tile with the side in pixels too")
@@ -359,6 +372,7 @@ def export(
             selection=selection,
             balance=dimensions(balance) if balance is not None else (),
             real_share=real_share,
+            rejected=rejected,
             shares=shares,
             apart=apart,
             options=options,

@@ -46,7 +46,7 @@ def claim(session: Session, kind: type[R], row_id: int, seconds: float) -> R | N
         and_(kind.state == WorkState.PENDING, kind.due_at <= current_time),
         and_(kind.state == WorkState.RUNNING, kind.due_at <= current_time),
     )
-    claimed = session.execute(
+    claimed = session.scalars(
         update(kind)
         .where(kind.id == row_id, free)
         .values(
@@ -55,11 +55,10 @@ def claim(session: Session, kind: type[R], row_id: int, seconds: float) -> R | N
             due_at=current_time + timedelta(seconds=seconds),
             attempts=kind.attempts + 1,
         )
-        .execution_options(synchronize_session=False)
+        .returning(kind)
+        .execution_options(synchronize_session=False, populate_existing=True)
     )
-    if claimed.rowcount != 1:  # type: ignore[attr-defined]
-        return None
-    return session.get(kind, row_id, populate_existing=True)
+    return claimed.one_or_none()
 
 
 def get_if_owned(session: Session, kind: type[R], row_id: int, token: str | None) -> R | None:

@@ -6,9 +6,11 @@ with ``EngineSettings``. The interface declares every call that the product make
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -98,6 +100,8 @@ class ReviewedSample:
     verdict: Verdict
     #: the instances whose outlines the reviewer corrected
     corrected: tuple[CorrectedInstance, ...] = ()
+    #: the measurements of each instance in the picture (``synthesis.crop_features``); empty: of an earlier release
+    measured: tuple[Mapping[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,7 +357,21 @@ def engine_names() -> list[str]:
 
 
 def _installed() -> dict[str, EntryPoint]:
+    return _entry_points(tuple((folder, _changed_at(Path(folder))) for folder in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _entry_points(_folders: tuple[tuple[str, int], ...]) -> dict[str, EntryPoint]:
+    """Return the engines' entry points by name. Finding them reads a file of every installed package.
+
+    They are found again once a folder of ``sys.path`` changed, for example because a package was installed there.
+    """
     return {point.name: point for point in entry_points(group="datagen.engines")}
+
+
+def _changed_at(folder: Path) -> int:
+    """Return the time at which the contents of a folder last changed, in ns; 0 if it does not exist."""
+    return folder.stat().st_mtime_ns if folder.exists() else 0
 
 
 def sentence(text: str) -> str:

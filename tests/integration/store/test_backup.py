@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,10 +36,9 @@ def test_backup_is_restored_into_another_database(database: Database, empty: Dat
     empty.close()
 
 
-def test_restored_rows_are_followed_by_new_ones(database: Database, tmp_path: Path) -> None:
+def test_restored_rows_are_followed_by_new_ones(database: Database, migrated_file: Path, tmp_path: Path) -> None:
     """PostgreSQL's sequences know nothing of rows that came with their ids."""
-    source = Database(f"sqlite:///{tmp_path / 'source.sqlite3'}")
-    source.upgrade()
+    source = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'source.sqlite3')}")
     fill(source)
     back_up(source, tmp_path / "backup.zip")
     source.close()
@@ -68,10 +68,9 @@ def _changed(path: Path, changes: dict[str, bytes | None]) -> Path:
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Path:
+def whole(migrated_file: Path, tmp_path: Path) -> Path:
     """A backup of a database with some rows."""
-    source = Database(f"sqlite:///{tmp_path / 'source.sqlite3'}")
-    source.upgrade()
+    source = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'source.sqlite3')}")
     fill(source)
     back_up(source, tmp_path / "whole.zip")
     source.close()

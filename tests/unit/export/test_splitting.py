@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
-import supervision
-from pycocotools.coco import COCO
 
 from datagen.domain.sample import RealPhoto, Sample
 from datagen.domain.trace import ConceptChoice, InstanceTrace, Trace
@@ -87,41 +82,6 @@ def test_every_split_gets_a_group(made: Callable[..., list[Sample]]) -> None:
 def test_other_shares_are_refused(wrong: str) -> None:
     with pytest.raises(InputProblem, match="is no split: give the percentages of train and val"):
         shares_of(wrong)
-
-
-FORMATS = ("coco", "yolo", "voc", "imagefolder", "semantic", "parquet", "webdataset", "label-studio")
-
-
-def test_formats_are_read_split_by_split(
-    made: Callable[..., list[Sample]], export_to: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    datasets.disable_progress_bars()
-    samples = made([(f"b{i % 5}", []) for i in range(20)])
-    found = split(samples, shares_of("60,20,20"))
-    folder = export_to(samples, *FORMATS, split=found)
-    images = datasets.load_dataset("imagefolder", data_dir=str(folder / "images"))
-    shards = datasets.load_dataset("parquet", data_dir=str(folder / "parquet"))
-    lists = folder / "ImageSets" / "Main"
-    for name, count in found.counts.items():
-        names = {sample.provenance.file_stem for sample in samples if found.of(sample) == name}
-        assert len(names) == count
-        assert {path.stem for path in (folder / "images" / name).glob("*.png")} == names
-        assert {path.stem for path in (folder / "masks" / name).glob("*.png")} == names
-        assert {path.stem for path in (folder / "semantic" / name).glob("*.png")} == names
-        assert {Path(i["file_name"]).stem for i in COCO(str(folder / f"coco_{name}.json")).imgs.values()} == names
-        assert set((lists / f"{name}.txt").read_text().split()) == names
-        yolo = supervision.DetectionDataset.from_yolo(
-            str(folder / "images" / name), str(folder / "labels" / name), str(folder / "data.yaml")
-        )
-        assert len(yolo) == count
-        hub = "validation" if name == "val" else name
-        assert len(images[hub]) == len(shards[hub]) == count
-        assert (folder / "webdataset" / f"{name}-00000.tar").is_file()
-    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    assert [line["split"] for line in lines] == [found.of(sample) for sample in samples]
-    text = (folder / "README.txt").read_text()
-    assert "Images: 20\n  train: 12\n  val: 4\n  test: 4\n" in text
 
 
 def test_sample_that_was_added_later_is_in_no_split(made: Callable[..., list[Sample]]) -> None:

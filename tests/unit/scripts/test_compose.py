@@ -1,24 +1,20 @@
 """``docker-compose.yml``, checked by reading it: no container engine runs here.
 
-The databases' script runs on a real PostgreSQL; the queue's in ``test_redis_server.py``.
+The scripts that it runs are tested on real servers: those of the databases in the integration test of this name, the
+queue's in ``test_redis_server.py``.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import yaml
 
 from datagen import cli
 from datagen.settings import Settings
-from stage import postgres_server
-from stage.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -172,41 +168,3 @@ def test_every_image_has_an_exact_version_and_can_be_named_by_digest() -> None:
         *(f"${{{variable}:-{image}}}" for variable, image in named if variable != "PYTHON_IMAGE"),
     }
     assert f"ARG PYTHON_IMAGE={dict(named)['PYTHON_IMAGE']}\n" in (ROOT / "docker/Dockerfile").read_text()
-
-
-def test_each_owner_enters_its_own_database_alone_and_the_superuser_none_over_the_network() -> None:
-    """The script as PostgreSQL's image runs it, on a real PostgreSQL."""
-    passwords = {"labelstudio": "ls-secret", "datagen": "dg-secret", "postgres": "pg-secret"}
-    with postgres_server.cluster() as cluster, psycopg.connect(f"{cluster.url}/postgres", autocommit=True) as admin:
-        [data] = admin.execute("SHOW data_directory").fetchone() or ()
-        [sockets] = admin.execute("SHOW unix_socket_directories").fetchone() or ()
-        admin.execute("ALTER USER postgres PASSWORD 'pg-secret'")
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PGHOST": sockets,
-            "PGPORT": str(admin.info.port),
-            "PGDATA": data,
-            "POSTGRES_USER": "postgres",
-            "LABEL_STUDIO_DB_PASSWORD": passwords["labelstudio"],
-            "DATAGEN_DB_PASSWORD": passwords["datagen"],
-        }
-        subprocess.run(["sh", ROOT / "docker/create-databases.sh"], env=environment, check=True, capture_output=True)
-        admin.execute("SELECT pg_reload_conf()")
-
-        def enters(user: str, database: str, host: str = "127.0.0.1") -> bool:
-            login = {"user": user, "password": passwords[user], "dbname": database}
-            try:
-                psycopg.connect(host=host, port=admin.info.port, connect_timeout=5, **login).close()
-            except psycopg.OperationalError as refused:
-                assert "no pg_hba.conf entry" in str(refused) or "permission denied" in str(refused)  # noqa: PT017
-                return False
-            return True
-
-        wait_until(lambda: not enters("postgres", "postgres"), 10, "The new rules")
-        entered = {
-            (user, name) for user in passwords for name in ("labelstudio", "datagen", "postgres") if enters(user, name)
-        }
-        assert entered == {("labelstudio", "labelstudio"), ("datagen", "datagen")}
-        # nor on the server's own socket, where pg_hba.conf trusts everybody
-        assert not enters("labelstudio", "datagen", host=sockets)
-        assert not enters("datagen", "labelstudio", host=sockets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -28,10 +29,9 @@ def test_a_file_that_is_no_backup_is_named(empty: Database, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Path:
+def whole(migrated_file: Path, tmp_path: Path) -> Path:
     """A backup of a database with some rows."""
-    source = Database(f"sqlite:///{tmp_path / 'source.sqlite3'}")
-    source.upgrade()
+    source = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'source.sqlite3')}")
     fill(source)
     back_up(source, tmp_path / "whole.zip")
     source.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -96,3 +98,16 @@ def test_sum_of_reports_has_the_lines_of_both_in_order():
     assert (total.findings, total.details, total.warnings) == (("a", "d"), ("b", "e"), ("c", "f"))
     assert total.figures == {"examples": 1.0, "rendered": 2.0}
     assert first.figures == {"examples": 1.0, "rendered": 0.0}
+
+
+def test_engine_that_is_installed_while_the_process_runs_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, name in enumerate(("first", "second"), start=1):
+        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[datagen.engines]\n{name} = nowhere:Engine\n")
+        os.utime(tmp_path, (number, number))  # the file system's clock may not have ticked between the two
+        assert name in engine_names()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -60,9 +61,8 @@ def raising(fault: Exception) -> Callable[[InboxRow], object]:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
-    made.upgrade()
+def database(migrated_file: Path, tmp_path: Path) -> Iterator[Database]:
+    made = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'rows.sqlite3')}")
     with made.write() as session:
         session.add(InboxRow(id=1, fingerprint="one", action="ANNOTATION_CREATED"))
     yield made

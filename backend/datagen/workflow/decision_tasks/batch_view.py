@@ -17,6 +17,7 @@ from datagen.store.tables.messages import OutboxRow
 from datagen.workflow import decision_points
 from datagen.workflow.generation import batch_status, spot_checks
 from datagen.workflow.generation.spot_checks import SpotChecks
+from datagen.workflow.rejection import Rejections
 from datagen.workflow.study_options import options_of
 
 
@@ -38,6 +39,8 @@ class BatchName:
                 return f"run “{self.name}”"
             case BatchKind.SPOT:
                 return f"spot checks of run {self.number}"
+            case BatchKind.REJECTED:
+                return f"rejected candidates of run {self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,10 @@ class Run:
     promise: str
     #: its spot checks; None if it has none
     spot_checks: SpotChecks | None
+    #: how many candidates the critic rejected, and why; empty if its version rejects nothing
+    rejections: str
+    #: whether rejected candidates can be exported
+    has_rejected: bool
     #: the Previews project; None before provisioning
     previews_id: int | None
     warnings: tuple[str, ...]
@@ -119,9 +126,9 @@ def progress_of(session: Session, batch: BatchRow) -> Progress:
         time_left=_time_left(session, batch, rendered) if running and not waiting else None,
         status_text=status_text,
         fit_progress=batch.fit_progress if running and not rendered and batch.fit_progress > 0 else None,
-        project_id=decision_points.project_of(session, batch.study_id, project_kind),
+        project_id=decision_points.project_in(batch.study, project_kind),
         spot_checks=spot_checks.checks_of(session, batch) if batch.kind == BatchKind.RUN else None,
-        previews_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
+        previews_id=decision_points.project_in(batch.study, ProjectKind.PREVIEWS),
         warnings=tuple(batch.warnings),
         problem=batch.problem,
         refused_because=refused_because or "",
@@ -136,11 +143,13 @@ def run_of(session: Session, batch: BatchRow) -> Run:
         state=batch.state,
         count=batch.count,
         published=batch_status.count_published(session, batch),
-        project_id=decision_points.project_of(session, batch.study_id, ProjectKind.DATASET),
+        project_id=decision_points.project_in(batch.study, ProjectKind.DATASET),
         export_name=shlex.quote(batch.study.name),
         promise=sentence_of(batch.promise),
         spot_checks=spot_checks.checks_of(session, batch),
-        previews_id=decision_points.project_of(session, batch.study_id, ProjectKind.PREVIEWS),
+        rejections=Rejections.from_json(batch.rejections).sentence,
+        has_rejected=Rejections.from_json(batch.rejections).rejected > 0,
+        previews_id=decision_points.project_in(batch.study, ProjectKind.PREVIEWS),
         annotated=batch.count <= (options_of(batch.study).annotate_up_to or 0),
         warnings=tuple(batch.warnings),
         problem=batch.problem,

@@ -210,7 +210,7 @@ def _newest_decision(session: Session, decision: DecisionRow) -> NewestDecision 
     newest = decision_points.newest_decision(session, decision.study_id)
     if newest is None or newest.id == decision.id:
         return None
-    project_id = decision_points.project_of(session, decision.study_id, ProjectKind.DECISIONS)
+    project_id = decision_points.project_in(decision.study, ProjectKind.DECISIONS)
     return NewestDecision(number=newest.number, task_id=newest.task_id, project_id=project_id)
 
 
@@ -229,7 +229,7 @@ def _open_decision(session: Session, study: StudyRow) -> OpenDecision:
         subject=_subject(session, study),
         input_changes=_input_changes(session, study, inputs),
         acceptance=_acceptance(session, study),
-        inputs=inputs_of(session, study.id, inputs),
+        inputs=inputs_of(session, study, inputs),
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Inputs, ProjectKind, Role
 from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 
 
@@ -44,7 +45,7 @@ class InputsView:
     problems: tuple[str, ...]
 
 
-def inputs_of(session: Session, study_id: int, inputs: Inputs) -> InputsView:
+def inputs_of(session: Session, study: StudyRow, inputs: Inputs) -> InputsView:
     """Return the view of a study's inputs."""
     return InputsView(
         roles=tuple(
@@ -53,13 +54,13 @@ def inputs_of(session: Session, study_id: int, inputs: Inputs) -> InputsView:
                 usable=inputs.count(role),
                 minimum=MINIMUM_PER_ROLE,
                 recommended=RECOMMENDED_BACKGROUNDS if role is Role.BACKGROUND else None,
-                project_id=decision_points.project_of(session, study_id, project_kind),
+                project_id=decision_points.project_in(study, project_kind),
             )
             for project_kind in ProjectKind
             if (role := project_kind.role) is not None
         ),
         advice=inputs.advice(),
-        unlabelled=_unlabelled_images(session, study_id),
+        unlabelled=_unlabelled_images(session, study.id),
         problems=tuple(map(str, inputs.problems)),
     )
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.sample import Sample
@@ -38,7 +38,7 @@ from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.reviews.verdict_sync import batch_name
 from datagen.workflow.sample_labels import labels_of
-from datagen.workflow.sample_mapping import sample_of, shown_number
+from datagen.workflow.sample_mapping import lateness_of, sample_of, shown_number
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 from datagen.workflow.study_options import options_of
 
@@ -50,6 +50,12 @@ MAX_REFUSALS = 8
 #: Label Studio may continue a request whose client was killed or timed out, and create its tasks after those of a later
 #: attempt.
 LEASES_TO_LAST_LOOK = 2
+#: The rows that the page of a decision shows, which are read with it in one query.
+_SHOWN_WITH_A_DECISION = (
+    joinedload(DecisionRow.study),
+    joinedload(DecisionRow.batch).joinedload(BatchRow.spec),
+    joinedload(DecisionRow.started),
+)
 
 
 def dispatch(services: Services, outbox_id: int) -> None:
@@ -92,8 +98,10 @@ def _publish_samples(services: Services, shard_id: int) -> None:
         batch = shard.batch
         spec, study = batch.spec, batch.study
         project_kind = ProjectKind.PREVIEWS if batch.kind.is_reviewed else ProjectKind.DATASET
-        project_id = _project(services, study.id, project_kind)
-        rows = session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)).all()
+        project_id = _project(study, project_kind)
+        of_shard = select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)
+        # people judge review tasks in the order of their creation
+        rows = sorted(session.scalars(of_shard), key=lambda row: lateness_of(row) or 0.0)
         if shard.published_at is not None:  # a published sample without a task: a person deleted the task
             rows = [row for row in rows if row.task_id is not None]
         round_number = _shown_round(session, batch)
@@ -166,7 +174,7 @@ def _draft(
         "index": str(shown_number(batch, row.index)),
         "background": sample.provenance.background.name,
     }
-    label = labels_of(services.images, sample, project_kind)
+    label = labels_of(services.images, sample, project_kind, lateness_of(row))
     # Label Studio's own export contains annotations only
     annotated = project_kind is ProjectKind.DATASET and batch.count <= (options_of(study).annotate_up_to or 0)
     annotations = [{"result": label["result"]}] if annotated else []
@@ -187,8 +195,8 @@ def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
 def _publish_decision(services: Services, decision_id: int) -> None:
     """Create or update the task of a decision point."""
     with services.database.read() as session:
-        decision = session.get_one(DecisionRow, decision_id)
-        project_id = _project(services, decision.study_id, ProjectKind.DECISIONS)
+        decision = session.get_one(DecisionRow, decision_id, options=_SHOWN_WITH_A_DECISION)
+        project_id = _project(decision.study, ProjectKind.DECISIONS)
         data = decision_page.decision_data(session, services, decision)
         sheet = decision_sheet.sheet_to_store(decision)
         key = decision_points.key_of(decision)
@@ -214,19 +222,17 @@ def _publish_tabs(services: Services, batch_id: int) -> None:
                 BatchRow.study_id == batch.study_id, BatchRow.kind == BatchKind.ROUND, BatchRow.state == WorkState.DONE
             )
         )
-    project_id = _project(services, batch.study_id, ProjectKind.PREVIEWS)
+        project_id = _project(batch.study, ProjectKind.PREVIEWS)
     ensure_preview_tabs(services.label_studio, project_id, newest or batch.number)
 
 
-def _project(services: Services, study_id: int, project_kind: ProjectKind) -> int:
-    with services.database.read() as session:
-        project_id = decision_points.project_of(session, study_id, project_kind)
-        if project_id is None:
-            study = session.get_one(StudyRow, study_id)
-            raise NotReady(
-                f"{study.name!r} has no {project_kind} project; run: datagen provision {shlex.quote(study.name)}"
-            )
-        return project_id
+def _project(study: StudyRow, project_kind: ProjectKind) -> int:
+    project_id = decision_points.project_in(study, project_kind)
+    if project_id is None:
+        raise NotReady(
+            f"{study.name!r} has no {project_kind} project; run: datagen provision {shlex.quote(study.name)}"
+        )
+    return project_id
 
 
 def _publish_proposal(services: Services, task_id: int) -> None:

@@ -18,6 +18,7 @@ needs no review any more. The task is not created again, unless the project Prev
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
@@ -34,7 +35,7 @@ from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews.corrected_instances import corrected_instances
 from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, TasksRead, keep
-from datagen.workflow.sample_mapping import sample_of, trace_of
+from datagen.workflow.sample_mapping import measurements_of, sample_of, trace_of
 from datagen.workflow.services import Services, UnitOfWork
 from datagen.workflow.study_options import DEFAULTS
 
@@ -190,6 +191,7 @@ def batch_name(batch: BatchRow) -> str:
     return f"{batch.kind}-{batch.study_id}-{batch.number}"
 
 
+@cache  # building the condition takes longer than a query with it
 def verdicts_in_time(row: type[VerdictRow] = VerdictRow) -> ColumnElement[bool]:
     """Return the condition for verdicts that are not late, and are the first of an original and its copies.
 
@@ -213,6 +215,7 @@ def verdicts_in_time(row: type[VerdictRow] = VerdictRow) -> ColumnElement[bool]:
     return and_(row.late.is_(False), ~of_original, ~of_earlier_copy)
 
 
+@cache
 def effective_verdicts() -> ColumnElement[bool]:
     """Return the condition for verdicts that count: they are in time, and the study's ``VerdictRule`` counts them."""
     other = aliased(VerdictRow)
@@ -255,6 +258,7 @@ def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
     return [
         ReviewedSample(
             trace=traces[sample_id],
+            measured=measurements_of(samples[sample_id]),
             corrected=corrected_instances(sample_of(samples[sample_id]), row.outlines, row.kept_outlines)
             if row.outlines
             else (),

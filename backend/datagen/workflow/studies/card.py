@@ -19,6 +19,7 @@ from datagen.export.export_facts import NAME, ExportFacts
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.reviews import VerdictRow
+from datagen.workflow.rejection import Rejections
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services, find_study
 from datagen.workflow.studies.descriptions import describe_run
@@ -43,6 +44,7 @@ def card_facts(
         ).all()
         described = [describe_run(run) for run in runs]
         limits += dict.fromkeys(warning for run in runs for warning in run.warnings)
+        limits += filter(None, (Rejections.from_json(run.rejections).sentence for run in runs))
         specs = [Spec.from_json(run.spec.body) for run in runs]
         spec_ids = {run.spec_id for run in runs}
         of_previews = (of_study, BatchRow.kind == BatchKind.ROUND, BatchRow.spec_id.in_(spec_ids))

@@ -51,6 +51,7 @@ def export_study(
     selection: Selection = ALL,
     balance: Sequence[Dimension] = (),
     real_share: float = 0.0,
+    rejected: bool = False,
     shares: Mapping[str, float] | None = None,
     apart: Apart = Apart.BOTH,
     options: ExportOptions = DEFAULT_OPTIONS,
@@ -64,6 +65,7 @@ def export_study(
         selection: which samples.
         balance: what is balanced among them; nothing by default.
         real_share: the share of real photos in the set, 0 to less than 1; fewer are added if there are too few.
+        rejected: write the candidates that the critic rejected, as far as they are kept, in place of the samples.
         shares: the shares of the splits, by name; without them there are none.
         apart: what two splits may not have in common.
         options: formats, and how they are written.
@@ -79,7 +81,7 @@ def export_study(
         selection.check(study.labels)
         check_share(real_share)
         formats = requested_formats(options.formats, study.labels)
-        runs = _runs(session, study, selection.runs)
+        runs = _runs(session, study, selection.runs, rejected=rejected)
         if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
             which = f"{_named(selection.runs)} of {name!r}" if selection.runs else f"the runs of {name!r}"
             raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(name)}")
@@ -171,14 +173,21 @@ def unfinished_runs(services: Services, name: str, run_numbers: Sequence[int] = 
         ]
 
 
-def _runs(session: Session, study: StudyRow, numbers: Sequence[int]) -> Sequence[BatchRow]:
-    """Return the runs of these numbers, or all runs, in order.
+def _runs(session: Session, study: StudyRow, numbers: Sequence[int], *, rejected: bool) -> Sequence[BatchRow]:
+    """Return the runs of these numbers, or all runs, in order; or what the critic rejected for them.
 
     Raises:
         NotReady: one does not exist, or there is none.
     """
-    of_study = (BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN)
+    kind = BatchKind.REJECTED if rejected else BatchKind.RUN
+    of_study = (BatchRow.study_id == study.id, BatchRow.kind == kind)
     runs = session.scalars(select(BatchRow).where(*of_study).order_by(BatchRow.number)).all()
+    if rejected:
+        left = [run for run in runs if not numbers or run.number in numbers]
+        if not left:
+            which = _named(numbers) if numbers else "the runs"
+            raise NotReady(f"the critic rejected nothing for {which} of {study.name!r}; export it without --rejected")
+        return left
     if not runs:
         raise NotReady(f"{study.name!r} has no generation run yet; approve a version first")
     missing = set(numbers).difference(run.number for run in runs)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import supervision
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -60,6 +59,8 @@ def test_coco_s_own_reader_gives_every_mask_back(shelf: Any, difficult: list[Sam
 
 
 def test_supervision_reads_boxes_and_masks(shelf: Any, difficult: list[Sample], export_to: ExportTo) -> None:
+    import supervision  # here, because each worker would spend half a second on it
+
     folder = export_to(difficult, "coco")
     read = supervision.DetectionDataset.from_coco(str(folder), str(folder / "coco.json"), force_masks=True)
     assert read.classes == ["scratch", "dent"]

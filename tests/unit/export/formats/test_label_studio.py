@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from label_studio_sdk.converter.brush import decode_rle
 from label_studio_sdk.label_interface import LabelInterface
 
 from datagen.domain.sample import Sample
@@ -65,6 +64,8 @@ def test_polygons_filled_by_the_even_odd_rule_are_the_masks(
 def test_label_studio_s_own_decoder_gives_every_brush_mask_back(
     shelf: Any, difficult: list[Sample], export_to: ExportTo
 ) -> None:
+    from label_studio_sdk.converter.brush import decode_rle  # here, because each worker would spend seconds on it
+
     for sample, task in zip(difficult, tasks_in(export_to(difficult, "label-studio-brush")), strict=True):
         exported = shelf.exported(sample)
         for number, region in enumerate(task["annotations"][0]["result"]):

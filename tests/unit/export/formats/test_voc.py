@@ -9,7 +9,6 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
-import supervision
 
 from datagen.domain.sample import Sample
 from datagen.export.formats.voc import annotation
@@ -38,6 +37,8 @@ def test_a_label_is_escaped(shelf: Any, sample: Sample) -> None:
 
 
 def test_supervision_reads_the_boxes(difficult: list[Sample], export_to: Callable[..., Path]) -> None:
+    import supervision  # here, because each worker would spend half a second on it
+
     folder = export_to(difficult, "voc")
     read = supervision.DetectionDataset.from_pascal_voc(str(folder / "images"), str(folder / "Annotations"))
     by_name = {Path(path).stem: found for path, _, found in read}

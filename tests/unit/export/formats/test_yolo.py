@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import supervision
 import yaml
 
 from datagen.domain.geometry import Polygon
@@ -96,6 +95,8 @@ def test_a_turned_box_that_would_leave_the_image_is_upright(shelf: Any, export_t
 
 @pytest.mark.parametrize("name", ["yolo", "yolo-segment", "yolo-obb"])
 def test_supervision_reads_every_variant(difficult: list[Sample], export_to: ExportTo, name: str) -> None:
+    import supervision  # here, because each worker would spend half a second on it
+
     folder = export_to(difficult, name)
     read = supervision.DetectionDataset.from_yolo(
         str(folder / "images"), str(folder / "labels"), str(folder / "data.yaml"), is_obb=name == "yolo-obb"

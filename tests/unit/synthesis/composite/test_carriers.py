@@ -58,7 +58,7 @@ def whole_picture():
 class Study:
     """A study of spots on leaves; ``carriers`` holds the true leaf of every background by its name."""
 
-    def __init__(self, spots, *, backgrounds=None, canvases=6, everywhere=False, parameters=None):
+    def __init__(self, spots, *, backgrounds=None, canvases=3, everywhere=False, parameters=None):
         self.shelf, self.carriers, concepts = Shelf(), {}, []
         for number, (picture, box) in enumerate(spots):
             ref = self.shelf.add(picture, f"concept {number}")

@@ -51,9 +51,9 @@ def test_offered_confirmation_keeps_count_name_and_note(studio: FakeStudio, stud
         assert given.get("run_name", "night shift") == "night shift"
 
 
-def _texts(path: Path) -> list[str]:
+def _texts(source: str) -> list[str]:
     """The texts in a module that are not docstrings; “7” stands for each value in them."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     left_out = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     left_out |= {node.value for node in nodes if isinstance(node, ast.Expr)}
@@ -71,7 +71,8 @@ def _texts(path: Path) -> list[str]:
 def _offered() -> list[str]:
     """The commands in the product's texts: “datagen …”, or what follows a colon, up to the next mark."""
     folder = Path(datagen.__file__).parent
-    texts = [text for path in folder.rglob("*.py") for text in _texts(path)]
+    sources = (path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    texts = [text for source in sources if "datagen " in source for text in _texts(source)]
     return sorted(
         {found.group(1).strip() for text in texts for found in re.finditer(r"(?:: |“)(datagen [a-z][^”;,.()]*)", text)}
     )

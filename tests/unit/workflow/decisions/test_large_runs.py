@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,9 @@ from run_approval import approve
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(migrated_file: Path, tmp_path: Path) -> Iterator[Database]:
     """An empty database with one study and its version."""
-    made = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
-    made.upgrade()
+    made = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'rows.sqlite3')}")
     with made.write() as session:
         session.add(StudyRow(id=1, name="plates", labels=["pit"], engine="composite", preview_size=3))
         session.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +19,8 @@ MORNING = datetime(2026, 11, 29, 8, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
-    database.upgrade()
+def database(migrated_file: Path, tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'rows.sqlite3')}")
     with database.write() as session:
         session.add(StudyRow(name="plates", labels=["pit"], engine="composite", preview_size=3))
         session.add_all(AuditRow(study="gone", who="ann", what=f"decision {n}", at=MORNING) for n in range(3))

@@ -122,7 +122,8 @@ def _fit_mode(mode: str, looks: Sequence[Floats], truths: Sequence[Floats], chan
     else:
         guesses = [h @ _solve(gram - g, total - s) for h, g, s in zip(hidden, grams, sums, strict=True)]
         weights = _solve(gram, total)
-    scores = [float(np.mean([_iou(g >= cut, t) for g, t in zip(guesses, truths, strict=True)])) for cut in _THRESHOLDS]
+    drawn = [truth > 0 for truth in truths]
+    scores = [float(np.mean([_iou(g >= cut, d) for g, d in zip(guesses, drawn, strict=True)])) for cut in _THRESHOLDS]
     best = int(np.argmax(scores))
     return AreaModel(
         mode=mode,
@@ -141,8 +142,9 @@ def _solve(gram: npt.NDArray[np.float64], total: npt.NDArray[np.float64]) -> Flo
     return np.round(np.linalg.solve(gram + ridge * np.eye(len(gram)), total), 5).astype(np.float32)
 
 
-def _iou(guess: Bools, truth: Floats) -> float:
-    both, either = float((guess & (truth > 0)).sum()), float((guess | (truth > 0)).sum())
+def _iou(guess: Bools, truth: Bools) -> float:
+    both = np.count_nonzero(guess & truth)
+    either = np.count_nonzero(guess) + np.count_nonzero(truth) - both
     return both / either if either else 1.0
 
 
@@ -156,8 +158,12 @@ def _hidden(columns: Floats, mean: Floats, scale: Floats) -> Floats:
     offsets = chance.normal(size=_FEATURES - 1).astype(np.float32)
     slopes /= np.float32(np.sqrt(columns.shape[1]))
     standard = np.clip((columns - mean) / scale, -4, 4)
-    active = np.maximum(standard @ slopes + offsets, 0)
-    return np.concatenate([active, np.ones((len(active), 1), np.float32)], axis=1)
+    hidden = np.ones((len(columns), _FEATURES), np.float32)
+    active = hidden[:, :-1]
+    np.matmul(standard, slopes, out=active)
+    active += offsets
+    np.maximum(active, 0, out=active)
+    return hidden
 
 
 def _columns(look: Floats, mode: str) -> Floats:
