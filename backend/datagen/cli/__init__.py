@@ -92,6 +92,7 @@ for command in (
     _needs_data(deciding.stop),
     _needs_data(studies.audit),
     _needs_data(studies.export),
+    _needs_data(studies.view),
     studies.reproduce,
     _needs_data(studies.card),
     _needs_data(studies.retry),

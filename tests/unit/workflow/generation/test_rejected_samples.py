@@ -14,6 +14,7 @@ from datagen.domain.spec import Spec
 from datagen.domain.trace import InstanceTrace, Trace
 from datagen.domain.verdict import Opinion, Verdict
 from datagen.errors import NotReady
+from datagen.export.selection import Selection
 from datagen.learning.critic import learn_critic
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
@@ -163,7 +164,7 @@ def test_rejected_candidates_can_be_looked_at(study: Study, studio: FakeStudio, 
     give_critic(study, critic)
     run = approve(study, 10)
     target = tmp_path / "rejected.zip"
-    export_study(studio.services, study.name, target, run_number=run.number, rejected=True)
+    export_study(studio.services, study.name, target, selection=Selection(runs=(run.number,)), rejected=True)
     with zipfile.ZipFile(target) as archive:
         images = [name for name in archive.namelist() if name.startswith("images/")]
     assert len(images) == Rejections.from_json(run.rejections).rejected
