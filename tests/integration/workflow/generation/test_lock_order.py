@@ -23,7 +23,9 @@ from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.generation import batch_status
 from datagen.workflow.generation.progress import ProgressReporter
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderedShard, RenderJob
+from datagen.workflow.generation.shard_samples import ShardSamples
 from datagen.workflow.leased_work import Lease
+from datagen.workflow.rejection import Rejections
 from datagen.workflow.services import JobKind, Services
 from stage.processes import wait_until
 from studio import PATIENCE_S, settings_of
@@ -85,7 +87,8 @@ def is_waited_for(database: Database) -> bool:
 
 def finish(lease: Lease[ShardRow]) -> None:
     made = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body={})]
-    rendered = RenderedShard(samples=made, report=FitReport(), sheet=None, seconds=1.0, job_kind=JobKind.SHARD)
+    drawn = ShardSamples(samples=made, rejected=[], counts=Rejections())
+    rendered = RenderedShard(drawn=drawn, report=FitReport(), sheet=None, seconds=1.0, job_kind=JobKind.SHARD)
     assert isinstance(lease.job, RenderJob)
     lease.finish(partial(lease.job.write, rendered))
 
