@@ -20,6 +20,7 @@ from datagen.operations.parent_watch import on_parent_exit
 from datagen.settings import Settings
 from datagen.store.database import explain
 from datagen.web.health import READINESS
+from datagen.web.pages_process import PAGES
 from datagen.web.worker import BufferingWorker
 
 #: One process, because the rate limits are counted in its memory.
@@ -64,8 +65,12 @@ def post_fork(_arbiter: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the thread that checks readiness. gunicorn calls this in each new worker after loading the application."""
+    """Start the thread that checks readiness, and the process of the pages.
+
+    gunicorn calls this in each new worker after loading the application.
+    """
     worker.wsgi.extensions[READINESS].start()
+    worker.wsgi.extensions[PAGES].start()
 
 
 def _refused_settings() -> str | None:

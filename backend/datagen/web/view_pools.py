@@ -1,8 +1,8 @@
 """Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
-object store, predictions for a slow database, and log-ins for Label Studio. Pages and their pictures take processor
-time. Each kind of view has its own threads and a limit on the number of waiting requests. A request over the limit is
+object store, predictions for a slow database, log-ins for Label Studio, and pages for their own process. Each kind of
+view has its own threads and a limit on the number of waiting requests. A request over the limit is
 answered with 503.
 """
 
@@ -35,8 +35,8 @@ POOLS = {
     "pictures": Pool(threads=6, waiting=48),
     "ml": Pool(threads=3, waiting=24),
     "metrics": Pool(threads=1, waiting=8),
-    "pages": Pool(threads=3, waiting=40),
-    "thumbnails": Pool(threads=2, waiting=80),
+    "pages": Pool(threads=4, waiting=40),
+    "thumbnails": Pool(threads=4, waiting=80),
     "log-in": Pool(threads=2, waiting=16),
 }
 #: First segment of the path, or its first two → pool.

@@ -23,8 +23,10 @@ from datagen.workflow.study_pages.next_step import LabelStudioTarget, NextStep, 
 from datagen.workflow.study_pages.pictures import InputPicture, SamplePicture, first_inputs, first_pictures
 from datagen.workflow.study_pages.situations import StudyProgress, VerdictCounts, statuses_of, verdict_counts
 
-#: Number of versions on the page, of pictures of a round or run, and of photos of a role.
-VERSIONS_SHOWN, PICTURES_A_BATCH, PHOTOS_A_ROLE = 60, 6, 4
+#: Number of versions on the page, and of the newest of them whose pictures are shown: with more the page would be slow.
+VERSIONS_SHOWN, VERSIONS_PICTURED = 60, 12
+#: Number of pictures of a round or run, and of photos of a role.
+PICTURES_A_BATCH, PHOTOS_A_ROLE = 6, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class BatchCard:
     problem: str
     requested_by: str
     requested_at: datetime
+    #: the first of them; empty for an old version
     pictures: tuple[SamplePicture, ...]
 
 
@@ -205,7 +208,8 @@ def _sections(
 ) -> tuple[VersionSection, ...]:
     ids = [batch.id for batch in batches]
     verdicts = verdict_counts(session, [batch.id for batch in batches if batch.kind.is_reviewed])
-    pictures = first_pictures(session, batches, PICTURES_A_BATCH)
+    pictured = {spec.id for spec in specs[:VERSIONS_PICTURED]}
+    pictures = first_pictures(session, [batch for batch in batches if batch.spec_id in pictured], PICTURES_A_BATCH)
     rendered = _rendered(session, ids)
     decisions = _decisions(session, ids, projects)
     by_spec: dict[int, list[BatchRow]] = defaultdict(list)

@@ -1,0 +1,125 @@
+"""The program that serves the pages, in a process of its own: ``python -m datagen.web.pages.serving SOCKET``.
+
+``web.pages_process`` starts it, and forwards requests to it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from flask import Flask
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from waitress import serve
+
+from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.label_studio.api.accounts import Accounts
+from datagen.operations.health import label_studio_health, readiness
+from datagen.operations.logging import configure_logging
+from datagen.operations.parent_watch import stop_on_parent_exit
+from datagen.operations.readiness import ReadinessCache
+from datagen.queue.queues import Queues, connect
+from datagen.settings import Settings
+from datagen.store.blob_store import BlobStore
+from datagen.store.database import Database
+from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.blueprint import Studio, pages_blueprint
+from datagen.web.pages.forms import FormTokens
+from datagen.web.pages.pictures import Pictures
+from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.sessions import Sessions
+from datagen.web.pages.static_files import StaticFiles
+from datagen.web.pages.thumbnail_cache import ThumbnailCache
+from datagen.web.pages.visitors import Visitors, email_of_form
+from datagen.web.pages_process import CLIENT_HEADER, LARGEST_REQUEST
+from datagen.web.responses import plain_errors, quiet_headers
+from datagen.web.view_pools import POOLS
+
+#: Time limits for the image store while it serves a picture: until its first response, and in total, seconds.
+STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
+#: Time limit of one PostgreSQL statement, seconds.
+STATEMENT_SECONDS = 10
+#: Seconds between two checks of the installation's parts, whose result each page shows in one line.
+READINESS_SECONDS = 10.0
+#: Requests for pages and their pictures that one address may send in a second: people behind one proxy share it.
+PAGES_PER_SECOND = 400
+#: Log-ins that one address, and that people with one e-mail address, may try.
+LOG_INS_OF_ADDRESS, LOG_INS_OF_EMAIL = "20 per minute", "5 per minute; 30 per hour"
+#: Number of threads: the web process forwards no more requests at a time.
+THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in"))
+
+
+def create_pages_app(chosen: Settings) -> Flask:
+    """Return the application with the pages."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
+    plain_errors(app)
+    app.after_request(quiet_headers)
+    queues = Queues(connect(chosen.redis_url))
+    images = BlobStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
+    database = Database(chosen.resolved_database_url, statement_seconds=STATEMENT_SECONDS)
+    parts = partial(readiness, database, queues, label_studio_health(chosen.label_studio_url), images)
+    cache = ReadinessCache(parts, READINESS_SECONDS)
+    cache.start()
+    accounts = Accounts(chosen.label_studio_url, lambda: chosen.api_key)
+    addresses = Addresses(chosen.label_studio_address, StaticFiles())
+    pages = pages_blueprint(
+        Studio(
+            database=database,
+            visitors=Visitors(
+                sessions=Sessions(queues.redis, accounts, chosen.signing_keys),
+                accounts=accounts,
+                tokens=FormTokens(chosen.signing_keys),
+                is_https=chosen.own_url.startswith("https://"),
+            ),
+            pictures=Pictures(
+                images,
+                DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
+                ThumbnailCache(chosen.data_dir.absolute() / "thumbnails"),
+            ),
+            addresses=addresses,
+            readiness=cache,
+            renderer=Renderer(addresses),
+        )
+    )
+    app.register_blueprint(pages)
+    limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
+    limiter.limit(f"{PAGES_PER_SECOND} per second")(pages)
+    for limit, key in ((LOG_INS_OF_ADDRESS, get_remote_address), (LOG_INS_OF_EMAIL, email_of_form)):
+        checked: Any = limiter.limit(limit, key_func=key)(app.view_functions["pages.check_log_in"])
+        app.view_functions["pages.check_log_in"] = checked
+    app.wsgi_app = _from_client(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def _from_client(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """Return the application with the client's address in place of that of the web process."""
+    name = "HTTP_" + CLIENT_HEADER.upper().replace("-", "_")
+
+    def from_client(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["REMOTE_ADDR"] = environ.pop(name, "")
+        return application(environ, start_response)
+
+    return from_client
+
+
+def main(path: str) -> None:
+    """Serve the pages on the Unix socket ``path`` until the web process ends."""
+    chosen = Settings()
+    configure_logging(chosen.log_level, chosen.known_secrets())
+    stop_on_parent_exit()
+    serve(
+        create_pages_app(chosen),
+        unix_socket=path,
+        unix_socket_perms="600",
+        threads=THREADS,
+        ident=None,
+        max_request_body_size=2 * LARGEST_REQUEST,
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,32 @@
+"""Which threads serve which view."""
+
+from __future__ import annotations
+
+import pytest
+
+from datagen.web.buffering import MAX_CONNECTIONS
+from datagen.web.view_pools import AT_ONCE, POOLS, pool_of
+
+
+@pytest.mark.parametrize(
+    ("path", "pool"),
+    [
+        ("/webhook", "webhook"),
+        ("/", AT_ONCE),
+        ("/health", AT_ONCE),
+        ("/images/a.png", "pictures"),
+        ("/studio", "pages"),
+        ("/studio/", "pages"),
+        ("/studio/studies/1/round/2", "pages"),
+        ("/studio/pictures/1/sample/2/small", "thumbnails"),
+        ("/studio/log-in", "log-in"),
+        ("/studiox", AT_ONCE),
+        ("/x/studio", AT_ONCE),
+    ],
+)
+def test_pages_their_pictures_and_log_ins_have_threads_of_their_own(path: str, pool: str) -> None:
+    assert pool_of(path) == pool
+
+
+def test_all_requests_that_wait_have_a_connection() -> None:
+    assert sum(pool.waiting for name, pool in POOLS.items() if name != AT_ONCE) < MAX_CONNECTIONS
