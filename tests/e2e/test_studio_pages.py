@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from sqlalchemy import select
 
+import e2e_study
 from datagen.domain.inputs import ProjectKind
 from datagen.store.tables.batches import SampleRow
 from datagen.store.tables.studies import StudyRow
@@ -32,17 +33,23 @@ WINDOWS = {
     "phone-dark": (360, 780, True),
     "wall": (2560, 1440, False),
 }
-PATIENCE_MS = 30_000
+#: Milliseconds after which a page that is not complete counts as broken, and seconds after which a round does.
+PATIENCE_MS, SLOW_S = 60_000, 300.0
 
 
 @pytest.fixture(scope="module")
 def study(open_study: Callable[[str], Study], whole_pack: Path, chromium: Browser, label_studio: LabelStudio) -> Study:
     """A study with two judged rounds and a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(e2e_study, "PATIENCE_S", SLOW_S)  # two rounds and a run on busy cores
+        return judged_twice_and_approved(open_study, whole_pack, Person(chromium, label_studio))
+
+
+def judged_twice_and_approved(open_study: Callable[[str], Study], whole_pack: Path, person: Person) -> Study:
     made = open_study(f"Brushed plates {uuid.uuid4().hex[:6]}")
     for role in ("concept", "canvas", "background"):
         made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
     made.wait(lambda: "Missing" not in str(made.status()) and made.status()["inputs"]["concept"] == 6, "the inputs")
-    person = Person(chromium, label_studio)
     person.log_in()
     decide(person, made, "build preview")
     for number, keys in ((1, "bgbg"), (2, "gggb")):
