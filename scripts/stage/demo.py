@@ -165,7 +165,8 @@ def _invite(running: servers.Servers, annotator: Annotator) -> None:
         kind: f"{server.url}/projects/{annotator.project(kind)['id']}/data" for kind in ("Previews", "Decisions")
     }
     print_line(
-        f"\nReady. Label Studio runs at {server.url}\n"
+        f"\nReady. The studies are at http://127.0.0.1:{running.settings['PORT']}/studio/\n"
+        f"Label Studio runs at {server.url}\n"
         f"  log in with      {server.email}\n"
         f"  password         {server.password}\n"
         f"  1. review here   {address['Previews']}\n"

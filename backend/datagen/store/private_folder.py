@@ -14,7 +14,7 @@ from pathlib import Path
 from datagen.errors import SettingsProblem
 
 #: Glob patterns of Datagen's entries in the data folder, beside the folders of engines.
-_OWN_PATTERNS = ("datagen.sqlite3", "datagen.sqlite3-*", "secrets", "images")
+_OWN_PATTERNS = ("datagen.sqlite3", "datagen.sqlite3-*", "secrets", "images", "thumbnails")
 #: A folder of this name belongs to Datagen, regardless of its other content.
 _DEFAULT_NAME = ".datagen"
 _GROUP_AND_OTHERS, _GROUP_AND_OTHERS_WRITE = 0o077, 0o022

@@ -20,6 +20,11 @@ def test_a_picture_is_made_once_also_for_another_process(tmp_path: Path) -> None
     assert ThumbnailCache(tmp_path).get("b", lambda: b"B") == b"B"
 
 
+def test_the_folder_is_closed_to_other_users(tmp_path: Path) -> None:
+    ThumbnailCache(tmp_path / "thumbnails").get("a", lambda: b"A")
+    assert (tmp_path / "thumbnails").stat().st_mode & 0o077 == 0
+
+
 def test_the_oldest_pictures_are_removed_when_the_folder_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
