@@ -23,13 +23,12 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from datagen.operations.parent_watch import ParentWatch
+from datagen.web.pages.forms import ROOT
 
 log = structlog.get_logger()
 
 #: Key of the ``PagesProcess`` in ``app.extensions``. The worker process starts it.
 PAGES = "datagen_pages"
-#: First path segment of the pages.
-PREFIX = "/studio"
 #: Header with the address of the client, for rate limits. A client's own header of this name is replaced.
 CLIENT_HEADER = "X-Datagen-Client"
 #: Largest request, bytes: a form with a password or a token.
@@ -90,7 +89,7 @@ class _SocketConnection(HTTPConnection):
 
 def forwarding_blueprint(process: PagesProcess) -> Blueprint:
     """Return the blueprint whose views forward all requests for pages to their process, and return its responses."""
-    blueprint = Blueprint("pages", __name__, url_prefix=PREFIX)
+    blueprint = Blueprint("pages", __name__, url_prefix=ROOT)
 
     @blueprint.route("", methods=["GET", "POST"], strict_slashes=False)
     @blueprint.route("/<path:_path>", methods=["GET", "POST"])

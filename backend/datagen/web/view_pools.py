@@ -2,8 +2,7 @@
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
 object store, predictions for a slow database, log-ins for Label Studio, and pages for their own process. Each kind of
-view has its own threads and a limit on the number of waiting requests. A request over the limit is
-answered with 503.
+view has its own threads and a limit on the number of waiting requests. A request over the limit is answered with 503.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from flask import request as current_request
 from datagen.label_studio.api.accounts import Account, AccountDirectory
 from datagen.web.pages.forms import ROOT, FormTokens
 from datagen.web.pages.sessions import Session, Sessions
+from datagen.workflow.study_pages.access import Visible
 
 #: Names of the cookies: the session, and what the forms of a browser without one belong to.
 SESSION_COOKIE, FORM_COOKIE = "datagen_session", "datagen_form"
@@ -98,6 +99,12 @@ class Visitors:
 def _cookie(request: Request, name: str) -> str:
     value = request.cookies.get(name, "")
     return value if len(value) <= _LONGEST_COOKIE else ""
+
+
+def visible_projects() -> Visible:
+    """Return what the person of the current request may see."""
+    visible: Visible = g.session.account.project_ids
+    return visible
 
 
 def email_of_form() -> str:
