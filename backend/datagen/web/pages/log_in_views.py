@@ -19,9 +19,7 @@ log = structlog.get_logger()
 
 _FORGED = "This form is too old, or was not shown to you by these pages. Fill it in again."
 _AWAY = "Label Studio does not answer, so your log-in cannot be checked. Try again in a moment."
-_NO_ACCESS = (
-    "Datagen itself has no access to Label Studio, so log-ins cannot be checked. The web process's log says why."
-)
+_NO_ACCESS = "Log-ins cannot be checked now: Datagen itself has no access to Label Studio. The log says why."
 
 
 def add_log_in(blueprint: Blueprint, database: Database, writer: PageWriter, to: Addresses) -> None:
