@@ -22,7 +22,7 @@ def write_plot(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    with pyplot.rc_context({"svg.hashsalt": "learn", "font.size": 9}):
+    with pyplot.rc_context({"svg.hashsalt": "learn", "svg.fonttype": "none", "font.size": 9}):
         figure, panels = pyplot.subplots(
             1, len(variants), figsize=(3.1 * len(variants), 2.9), sharey=True, squeeze=False, layout="constrained"
         )
@@ -39,10 +39,11 @@ def write_plot(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                     ]
                 )
                 verdicts = ROUND * np.arange(table.shape[1])
-                (line,) = panel.plot(verdicts, 100 * table.mean(axis=0), marker=".", label=method)
+                colour = f"C{methods.index(method)}"
+                panel.plot(verdicts, 100 * table.mean(axis=0), marker=".", label=method, color=colour)
                 if method == methods[-1]:
                     low, high = 100 * table.min(axis=0), 100 * table.max(axis=0)
-                    panel.fill_between(verdicts, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+                    panel.fill_between(verdicts, low, high, color=colour, alpha=0.15, linewidth=0)
             panel.set(title=variant, xlabel="verdicts", ylim=(0, 102), xticks=verdicts[:: max(1, len(verdicts) // 5)])
             panel.grid(alpha=0.3)
         panels[0][0].set_ylabel("acceptable, %")
