@@ -19,7 +19,7 @@ import numpy.typing as npt
 from datagen.synthesis.composite.appearance.blending import BLENDS, BlendRegion
 from datagen.synthesis.composite.appearance.pose import Cutout, Pose, Posed, apply_pose, bandwidth, fade
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
-from datagen.synthesis.intensity import Bools, Floats, channels_as, is_two_level, spread
+from datagen.synthesis.intensity import Bools, Floats, channels_as, is_two_level, plain, spread
 
 #: Numbers of places and of concepts per place for the blends' scores; more make the fit slower but not better.
 _PLACES, _VISITORS = 12, 4
@@ -32,6 +32,8 @@ _CONTRAST_LOG_ALONE = 0.05
 _CONTRAST_LOG_RANGE = (0.0, 0.2)
 #: A blend with a smaller weight is not used.
 _MIN_WEIGHT = 0.03
+#: Margin in pixels round a mask that its features need: the ring outside it, and the reach of a filter.
+_MARGIN_PX = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,18 +124,22 @@ def _left_out_errors(
     posed = [p for p in (apply_pose(Cutout(e), identity, crisp=two_level) for e in places) if p is not None]
     channels = min(p.patch.shape[2] for p in posed)  # grey and colour photos are compared in grey
     posed = [replace(p, patch=channels_as(p.patch, channels), clean=channels_as(p.clean, channels)) for p in posed]
-    truths = np.array([_features(p.patch, p.mask) for p in posed])
+    regions = [_Regions(p.mask) for p in posed]
+    truths = np.array([_features(p.patch[r.window], r) for p, r in zip(posed, regions, strict=True)])
     scale = truths.std(axis=0) + 4.0
     errors: dict[str, list[float]] = {name: [] for name in usable}
     for index, place in enumerate(posed):
         for step in range(1, min(_VISITORS, len(posed) - 1) + 1):
-            visitor = posed[(index + step * max(1, len(posed) // (_VISITORS + 1))) % len(posed)]
+            number = (index + step * max(1, len(posed) // (_VISITORS + 1))) % len(posed)
+            visitor, measured = posed[number], regions[number]
             if visitor is place:
                 continue
             region = _visit(place, visitor, slope)
+            background = region.background[measured.window]
             for name in usable:
-                after = np.where(region.mask[:, :, None], BLENDS[name](region), region.background)
-                features = _features(np.clip(after, 0, 255), region.mask)
+                blended = BLENDS[name](region)[measured.window]
+                after = np.where(measured.mask[:, :, None], blended, background)
+                features = _features(np.clip(after, 0, 255), measured)
                 errors[name].append(float(np.abs((features - truths[index]) / scale).mean()))
     return {name: np.array(values) for name, values in errors.items()}
 
@@ -179,25 +185,37 @@ def _weights(errors: dict[str, npt.NDArray[np.float64]]) -> dict[str, float]:
     return {name: weight / sum(kept.values()) for name, weight in kept.items()}
 
 
-def _features(tones: Floats, mask: Bools) -> npt.NDArray[np.float64]:
-    """Return the features [k] of a placed concept: its tones, the step and sharpness of its edge, and its texture."""
-    kernel = np.ones((3, 3), np.uint8)
-    solid = mask.astype(np.uint8)
-    inner = mask & ~cv2.erode(solid, kernel, iterations=2).astype(bool)
-    outer = cv2.dilate(solid, kernel, iterations=2).astype(bool) & ~mask
-    middle = core(mask)
-    plain = np.ascontiguousarray(tones.mean(axis=2))
-    edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, kernel) > 0
-    steep = np.hypot(cv2.Sobel(plain, cv2.CV_32F, 1, 0), cv2.Sobel(plain, cv2.CV_32F, 0, 1)) / 8
-    fine = plain - cv2.blur(plain, (3, 3))
-    features = [*tones[middle].mean(axis=0), *np.quantile(plain[mask], (0.1, 0.9))]
-    features += [float(plain[inner].mean() - plain[outer].mean()) if outer.any() else 0.0]
-    features += [
-        float(steep[edge].mean()),
-        float(np.quantile(steep[edge], 0.9)),
-        spread(fine[mask]),
-        float(fine[mask].std()),
-    ]
+class _Regions:
+    """The pixels of a concept's mask [h, w] that its features are measured on; computed once for all blends."""
+
+    def __init__(self, mask: Bools) -> None:
+        ys, xs = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+        #: the mask with a margin in which all measured pixels and the filters of them lie
+        self.window = (
+            slice(max(0, ys[0] - _MARGIN_PX), ys[-1] + 1 + _MARGIN_PX),
+            slice(max(0, xs[0] - _MARGIN_PX), xs[-1] + 1 + _MARGIN_PX),
+        )
+        self.mask = mask[self.window]
+        kernel = np.ones((3, 3), np.uint8)
+        solid = self.mask.astype(np.uint8)
+        self.inner = self.mask & ~cv2.erode(solid, kernel, iterations=2).astype(bool)
+        self.outer = cv2.dilate(solid, kernel, iterations=2).astype(bool) & ~self.mask
+        self.middle = core(self.mask)
+        self.edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, kernel) > 0
+
+
+def _features(tones: Floats, regions: _Regions) -> npt.NDArray[np.float64]:
+    """Return the features [k] of a placed concept: its tones, the step and sharpness of its edge, and its texture.
+
+    ``tones`` [h, w, c] are those in the window of ``regions``.
+    """
+    shown = plain(tones)
+    steep = np.hypot(cv2.Sobel(shown, cv2.CV_32F, 1, 0), cv2.Sobel(shown, cv2.CV_32F, 0, 1))[regions.edge] / 8
+    fine = (shown - cv2.blur(shown, (3, 3)))[regions.mask]
+    outside = shown[regions.outer]
+    features = [*tones[regions.middle].mean(axis=0), *np.quantile(shown[regions.mask], (0.1, 0.9))]
+    features += [float(shown[regions.inner].mean() - outside.mean()) if outside.size else 0.0]
+    features += [float(steep.mean()), float(np.quantile(steep, 0.9)), spread(fine), float(fine.std())]
     return np.array(features, np.float64)
 
 

@@ -66,30 +66,50 @@ def _opacity(tones: Floats, opaque: Bools, unknown: Bools) -> Floats:
     from scipy.sparse.linalg import splu
 
     opacity = opaque.astype(np.float32)
-    chosen = unknown.ravel()
-    if not chosen.any():
+    count = int(np.count_nonzero(unknown))
+    if not count:
         return opacity
-    equations = _laplacian(tones.astype(np.float64))[chosen]
-    by_known = equations[:, ~chosen] @ opaque.ravel()[~chosen].astype(np.float64)
-    inner = (equations[:, chosen] + _RIDGE * sparse.identity(int(chosen.sum()))).tocsc()
-    factors = splu(inner, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    neighbours = _laplacian(tones.astype(np.float64))[:, unknown].T
+    by_known = (neighbours * _of_neighbours(opaque.astype(np.float64), unknown)).sum(axis=1)
+    numbers = np.full(unknown.shape, -1, np.int32)
+    numbers[unknown] = np.arange(count)
+    columns = _of_neighbours(numbers, unknown, beyond=-1)
+    kept = columns >= 0
+    starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
+    # the equations are symmetric, so that their rows are their columns
+    equations = sparse.csc_array((neighbours[kept], columns[kept], starts), shape=(count, count))
+    equations.setdiag(equations.diagonal() + _RIDGE)
+    factors = splu(equations, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     opacity[unknown] = np.clip(factors.solve(-by_known), 0, 1)
     return opacity
 
 
-def _laplacian(tones: Floats) -> Any:
-    """Return the matting Laplacian of tones [h, w, c]: a sparse array [h·w, h·w], summed over all 3 × 3 windows."""
-    from scipy import sparse
+def _of_neighbours(values: Any, chosen: Bools, *, beyond: float = 0) -> Any:
+    """Return the values [n, 25] of the 5 × 5 neighbours of each chosen pixel, ``beyond`` outside ``values`` [h, w]."""
+    padded = np.pad(values, 2, constant_values=beyond)
+    return np.lib.stride_tricks.sliding_window_view(padded, (5, 5))[chosen].reshape(-1, 25)
 
+
+def _laplacian(tones: Floats) -> Floats:
+    """Return the matting Laplacian of tones [h, w, c], summed over all 3 × 3 windows, [25, h, w].
+
+    A pixel's 25 values are its entries with its 5 × 5 neighbours, row by row; those beyond the picture are 0. All
+    windows are computed together, one pair of pixels at a time.
+    """
     rows, columns, channels = tones.shape
-    numbers = np.arange(rows * columns).reshape(rows, columns)
-    windows = np.lib.stride_tricks.sliding_window_view(numbers, (3, 3)).reshape(-1, 9)
-    values = tones.reshape(-1, channels)[windows]
-    centred = values - values.mean(axis=1, keepdims=True)
-    covariance = np.einsum("nij,nik->njk", centred, centred) / 9
-    inverse = np.linalg.inv(covariance + _EPSILON / 9 * np.eye(channels))
-    affinity = (1 + np.einsum("nij,njk,nlk->nil", centred, inverse, centred, optimize=True)) / 9
-    weights = np.eye(9) - affinity
-    row = np.repeat(windows, 9, axis=1).ravel()
-    column = np.tile(windows, (1, 9)).ravel()
-    return sparse.csr_array((weights.ravel(), (row, column)), shape=(rows * columns,) * 2)
+    pixels = [(y, x) for y in range(3) for x in range(3)]
+    views = [(slice(y, y + rows - 2), slice(x, x + columns - 2)) for y, x in pixels]
+    centred = np.stack([[tones[view][:, :, channel] for view in views] for channel in range(channels)])
+    centred -= centred.mean(axis=1, keepdims=True)
+    covariance = np.stack([[(one * other).sum(axis=0) for other in centred] for one in centred], axis=-1) / 9
+    inverse = np.linalg.inv(np.moveaxis(covariance, 0, -1) + _EPSILON / 9 * np.eye(channels))
+    weighted = [sum(centred[c] * inverse[:, :, c, channel] for c in range(channels)) for channel in range(channels)]
+    entries = np.zeros((5, 5, rows, columns))
+    for a in range(9):
+        for b in range(a, 9):
+            affinity = (1 + sum(centred[c, a] * weighted[c][b] for c in range(channels))) / 9
+            y, x = pixels[b][0] - pixels[a][0], pixels[b][1] - pixels[a][1]
+            entries[2 + y, 2 + x][views[a]] += (a == b) - affinity
+            if a != b:
+                entries[2 - y, 2 - x][views[b]] -= affinity
+    return entries.reshape(25, rows, columns)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datagen.synthesis.intensity import Bools, Floats, spread
+from datagen.synthesis.intensity import Bools, Floats, plain, spread
 
 #: Standard deviations, in pixels, of the blur of the compared tones and of the blur of the probabilities.
 _TONES_BLUR, _SMOOTH = 0.7, 0.8
@@ -80,7 +80,7 @@ def hue_difference(tones: Floats, concept: Bools, outside: Bools) -> HueDifferen
     """
     if tones.shape[2] == 1:
         return None
-    hues = cv2.GaussianBlur(tones - tones.mean(axis=2, keepdims=True), (0, 0), _TONES_BLUR)
+    hues: Floats = cv2.GaussianBlur(tones - plain(tones)[:, :, None], (0, 0), _TONES_BLUR)
     middle = np.median(hues[outside], axis=0)
     axis = np.median(hues[concept], axis=0) - middle
     length = float(np.linalg.norm(axis))
@@ -102,8 +102,8 @@ def _features(tones: Floats, clean: Floats) -> Floats:
     smooth = cv2.GaussianBlur(tones, (0, 0), _TONES_BLUR).reshape(tones.shape)
     red_green = smooth[:, :, 0] - smooth[:, :, -1]
     if tones.shape[2] == 1 or float(np.abs(red_green).max()) < 1:
-        plain = smooth.mean(axis=2)
-        return np.dstack([plain, plain - clean.mean(axis=2)])
+        middle = plain(smooth)
+        return np.dstack([middle, middle - plain(clean)])
     red, green, blue = (smooth[:, :, channel] for channel in range(3))
     return np.dstack([(red + green + blue) / 3, red - green, 0.5 * (red + green) - blue])
 

@@ -18,7 +18,7 @@ from datagen.synthesis.composite.extraction.background_inpainting import Clean, 
 from datagen.synthesis.composite.extraction.closed_form import closed_form
 from datagen.synthesis.composite.extraction.colour_segmentation import concept_probability, hue_difference
 from datagen.synthesis.composite.extraction.line_segmentation import hysteresis, line_matte, round_the
-from datagen.synthesis.intensity import Bools, Floats, spread
+from datagen.synthesis.intensity import Bools, Floats, lengths, plain, spread
 from datagen.synthesis.masks import rasterize
 
 #: Smallest and largest share of its box that a matte may cover. A smaller matte is a speck; a larger one is the box
@@ -118,7 +118,7 @@ def mattes(
     probability = concept_probability(tones, clean.tones, hole, outside)
     colour = None if probability is None else _colour(probability, hole)
     hue = None if colour is None else hue_difference(tones, colour, outside)
-    difference = np.sqrt(np.square(tones - clean.tones).sum(axis=2))
+    difference = lengths(tones - clean.tones)
     noise, worst = _noise(tones, clean, hole), clean.worst
     if hue is not None and hue.difference[colour].mean() / hue.noise > difference[colour].mean() / noise:
         # a concept of clear hue is told from stones and shadows by its hue alone, and needs no clean fill
@@ -143,7 +143,7 @@ def mattes(
         "grabcut": _grabcut(tones, hole, hint),
         "colour": colour,
         "grabcut on colour": None if colour is None else _grabcut(tones, hole, colour),
-        "grabcut on residual": _grabcut(np.dstack([tones.mean(axis=2), difference, difference]), hole, hint),
+        "grabcut on residual": _grabcut(np.dstack([plain(tones), difference, difference]), hole, hint),
         "two-level": _two_level(tones, clean.tones, hole),
         "template difference": _template_difference(tones, clean, hole) if clean.method == "template" else None,
         SEGMENTED: _inside(segmented, hole),
@@ -186,15 +186,15 @@ def _finished(name: str, raw: Bools | None, box: _Box) -> Matte | None:
     """Return a method's matte, cleaned and scored; None if it is empty, a speck, or the whole box."""
     if raw is None or not raw.any():
         return None
-    plain = box.smooth < _HOLE_DIFFERENCE * float(np.median(box.smooth[raw]))
+    surroundings = box.smooth < _HOLE_DIFFERENCE * float(np.median(box.smooth[raw]))
     if box.probability is not None:
-        plain |= box.probability < 0.5
-    mask = raw if name == "two-level" else _solid(raw & ~box.foreign, plain)
+        surroundings |= box.probability < 0.5
+    mask = raw if name == "two-level" else _solid(raw & ~box.foreign, surroundings)
     if mask is None:
         return None
     grown = mask if name == "two-level" else _grown(mask, box.difference, box.worst, box.hole)
     if name not in ("line", "two-level"):  # these have no noisy edges, and they have thin parts
-        rounded = _solid(_rounded(grown), plain)
+        rounded = _solid(_rounded(grown), surroundings)
         grown = grown if rounded is None else rounded
     if not MIN_SHARE <= grown.sum() / box.hole.sum() <= MAX_SHARE:
         return None
@@ -298,7 +298,7 @@ def unmixed(tones: Floats, clean: Floats, mask: Bools, measured: Bools, *, soft:
             is.
     """
     difference = tones - clean
-    distance: Floats = cv2.GaussianBlur(np.sqrt(np.square(difference).sum(axis=2)), (0, 0), 1.0 if soft else 0.6)
+    distance: Floats = cv2.GaussianBlur(lengths(difference), (0, 0), 1.0 if soft else 0.6)
     if soft:
         opaque = measured & (distance >= _WHOLLY * float(np.quantile(distance[mask], 0.9)))
     else:
@@ -344,7 +344,7 @@ def _edge_width(difference: Floats, mask: Bools, hole: Bools) -> float:
 
 def _noise(tones: Floats, clean: Clean, hole: Bools) -> float:
     """Return the noise of a difference in tones: the larger of the fill's error and half the texture round the box."""
-    texture = np.sqrt(np.square(tones - cv2.blur(tones, (5, 5)).reshape(tones.shape)).sum(axis=2))
+    texture = lengths(tones - cv2.blur(tones, (5, 5)).reshape(tones.shape))
     rough = float(np.median(texture[~hole])) if (~hole).any() else 0.0
     return max(clean.error, 0.5 * rough, 1.0)
 
@@ -394,7 +394,7 @@ def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | No
     kernel = np.ones((3, 3), np.uint8)
     low, high = (f(clean.tones, kernel).reshape(clean.tones.shape) for f in (cv2.erode, cv2.dilate))
     beyond = np.maximum(np.maximum(tones - high, low - tones), 0)
-    difference: Floats = cv2.GaussianBlur(np.sqrt(np.square(beyond).sum(axis=2)), (0, 0), 0.8)
+    difference: Floats = cv2.GaussianBlur(lengths(beyond), (0, 0), 0.8)
     outside = difference[~hole]
     least = max(float(np.quantile(outside, 0.99)) if outside.size else 0.0, 2.0)
     peak = float(np.quantile(difference[hole], 0.95))
@@ -403,8 +403,8 @@ def _template_difference(tones: Floats, clean: Clean, hole: Bools) -> Bools | No
     strong = (difference > max(0.4 * peak, 2 * least)) & hole
     kept = hysteresis((difference > max(0.15 * peak, least)) & hole, strong)
     # restore the rim pixels that the tolerance removed if they differ clearly
-    plain = np.sqrt(np.square(tones - clean.tones).sum(axis=2)) > max(0.5 * peak, least)
-    return _without_specks(kept | (cv2.dilate(kept.astype(np.uint8), kernel).astype(bool) & plain & hole))
+    clear = lengths(tones - clean.tones) > max(0.5 * peak, least)
+    return _without_specks(kept | (cv2.dilate(kept.astype(np.uint8), kernel).astype(bool) & clear & hole))
 
 
 def _grown(mask: Bools, difference: Floats, worst: float, hole: Bools) -> Bools:
@@ -502,15 +502,15 @@ def _two_level(tones: Floats, clean: Floats, hole: Bools) -> Bools | None:
 
     Return None if the picture does not have two levels, or nothing differs.
     """
-    plain, without = tones.mean(axis=2), clean.mean(axis=2)
-    low, high = (float(v) for v in np.quantile(plain, (0.02, 0.98)))
+    shown, without = plain(tones), plain(clean)
+    low, high = (float(v) for v in np.quantile(shown, (0.02, 0.98)))
     middle = 0.5 * (low + high)
     if high - low < 1e-3:
         return None
-    below, above = plain[plain < middle], plain[plain >= middle]
+    below, above = shown[shown < middle], shown[shown >= middle]
     if below.size == 0 or above.size == 0 or spread(below) + spread(above) > 0.1 * (high - low):
         return None
-    flipped = ((plain > middle) != (without > middle)) & hole
+    flipped = ((shown > middle) != (without > middle)) & hole
     return _solid(flipped, np.zeros_like(hole))
 
 
@@ -520,29 +520,29 @@ def _without_specks(mask: Bools) -> Bools | None:
     if count <= 1:
         return None
     areas = stats[1:, cv2.CC_STAT_AREA]
-    kept = 1 + np.flatnonzero(areas >= max(3, 0.1 * areas.max()))
-    return np.isin(parts, kept) if kept.size else None
+    kept = np.concatenate([[False], areas >= max(3, 0.1 * areas.max())])
+    return np.asarray(kept[parts]) if kept.any() else None
 
 
-def _solid(mask: Bools, plain: Bools) -> Bools | None:
+def _solid(mask: Bools, surroundings: Bools) -> Bools | None:
     """Return the mask without specks, and with its holes filled unless they look like the surroundings.
 
     Return None if nothing is left.
 
     Args:
         mask: the pixels of the concept, [h, w].
-        plain: true where a pixel looks like the surroundings, [h, w].
+        surroundings: true where a pixel looks like the surroundings, [h, w].
     """
     solid = _without_specks(mask)
     if solid is None:
         return None
     count, parts, stats, _ = cv2.connectedComponentsWithStats((~solid).astype(np.uint8), connectivity=4)
-    plain_counts = np.bincount(parts[plain], minlength=count)
+    counts = np.bincount(parts[surroundings], minlength=count)
     rows, columns = mask.shape
     for part in range(1, count):
         left, top, width, height, area = (int(v) for v in stats[part])
         enclosed = left > 0 and top > 0 and left + width < columns and top + height < rows
-        if enclosed and not (area >= _HOLE_PX and plain_counts[part] > 0.5 * area):
+        if enclosed and not (area >= _HOLE_PX and counts[part] > 0.5 * area):
             solid[parts == part] = True
     return solid
 

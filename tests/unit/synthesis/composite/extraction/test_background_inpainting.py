@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from datagen.domain.geometry import Box
+from datagen.synthesis.composite.extraction import background_inpainting
 from datagen.synthesis.composite.extraction.background_inpainting import around, clean_fill, grain_direction, membrane
 from datagen.synthesis.intensity import to_tones
 
@@ -58,6 +59,18 @@ def test_the_membrane_touches_what_is_known():
     assert np.array_equal(out[known], values[known])
     assert out.min() >= values.min() - 1
     assert out.max() <= values.max() + 1
+
+
+def test_squared_differences_count_known_pixels_only_and_are_exact():
+    chance = np.random.default_rng(6)
+    search = chance.integers(0, 65536, (40, 50)).astype(np.uint16)
+    target = search[12:30, 20:43].copy()
+    known = chance.random(target.shape) < 0.7
+    target[~known] = 0
+    costs = background_inpainting._squared_differences(search, target, known)
+    windows = np.lib.stride_tricks.sliding_window_view(search.astype(np.int64), target.shape)
+    assert np.array_equal(costs, (np.square(windows - target) * known).sum(axis=(2, 3)))
+    assert costs[12, 20] == 0
 
 
 def test_noise_has_no_grain():

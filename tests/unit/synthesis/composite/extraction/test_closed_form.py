@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from datagen.evaluation.metrics import mask_iou
+from datagen.synthesis.composite.extraction import closed_form as closed_form_module
 from datagen.synthesis.composite.extraction.closed_form import closed_form
 
 
@@ -39,6 +40,22 @@ def test_a_window_larger_than_is_solved_gives_a_mask_of_its_own_size():
     found = closed_form(picture, hole, core(mask))
     assert found.shape == mask.shape
     assert mask_iou(found, mask) > 0.9
+
+
+def test_the_equations_are_the_sum_of_those_of_all_windows():
+    tones = np.random.default_rng(8).random((6, 7, 3))
+    expected = np.zeros((42, 42))
+    numbers = np.lib.stride_tricks.sliding_window_view(np.arange(42).reshape(6, 7), (3, 3)).reshape(-1, 9)
+    for window in numbers:
+        centred = tones.reshape(-1, 3)[window] - tones.reshape(-1, 3)[window].mean(axis=0)
+        inverse = np.linalg.inv(centred.T @ centred / 9 + closed_form_module._EPSILON / 9 * np.eye(3))
+        expected[np.ix_(window, window)] += np.eye(9) - (1 + centred @ inverse @ centred.T) / 9
+    found = np.zeros((42, 42))
+    for entry, values in enumerate(closed_form_module._laplacian(tones)):
+        y, x = divmod(entry, 5)
+        for row, column in np.argwhere(values):
+            found[7 * row + column, 7 * (row + y - 2) + column + x - 2] = values[row, column]
+    assert np.allclose(found, expected)
 
 
 def test_nothing_outside_the_box_is_found():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from datagen.evaluation.metrics import mask_iou
+from datagen.synthesis.composite.extraction import line_segmentation
 from datagen.synthesis.composite.extraction.line_segmentation import line_matte
 
 SIDE = 80
@@ -37,6 +38,15 @@ def test_a_line_across_the_grain_is_found_whole(thickness, agreement):
     found = line_matte(tones, clean, hole)
     assert found is not None
     assert mask_iou(found, mask) > agreement
+
+
+def test_the_strength_is_the_largest_response_of_all_bars():
+    picture = np.random.default_rng(4).normal(120, 20, (45, 61)).astype(np.float32)
+    responses = [
+        cv2.filter2D(picture, cv2.CV_32F, bar, borderType=cv2.BORDER_REFLECT_101)
+        for _, bar in line_segmentation._bars()
+    ]
+    assert np.allclose(line_segmentation._strength(picture, None), np.max(responses, axis=0), atol=1e-3)
 
 
 def test_a_bright_line_is_found_as_well():
