@@ -40,7 +40,7 @@ _SHARPNESS = 6
 _MEAN_WEIGHT = 0.15
 #: Largest rounding error of a mismatch, in tones.
 _ROUNDING = 0.5
-#: Up to this many places are compared without OpenCV, which would take up to fifty times as long.
+#: Up to this many places are compared one by one, without a Fourier transform.
 _FEW_PLACES = 64
 
 
@@ -185,11 +185,16 @@ def _means(mean: Any, ground: Floats, wanted: Floats) -> Floats:
 
 def _products(ground: Floats, wanted: Floats) -> Floats:
     """Return the sums of the products of ``wanted`` with the pixels of every window of ``ground``."""
-    places = (ground.shape[0] - wanted.shape[0] + 1) * (ground.shape[1] - wanted.shape[1] + 1)
-    if places > _FEW_PLACES:
+    rows, columns = (side - part + 1 for side, part in zip(ground.shape, wanted.shape, strict=True))
+    if rows * columns <= _FEW_PLACES:
+        windows = np.lib.stride_tricks.sliding_window_view(ground, wanted.shape)
+        return np.asarray(np.einsum("ijkl,kl->ij", windows, wanted))
+    if 2 * wanted.shape[0] <= ground.shape[0] and 2 * wanted.shape[1] <= ground.shape[1]:
         return cv2.matchTemplate(ground, wanted, cv2.TM_CCORR)
-    windows = np.lib.stride_tricks.sliding_window_view(ground, wanted.shape)
-    return np.asarray(np.einsum("ijkl,kl->ij", windows, wanted))
+    # of larger templates, OpenCV transforms blocks of at least 256 × 256 pixels, which takes ten times as long
+    size = [cv2.getOptimalDFTSize(side) for side in ground.shape]
+    spectrum = np.fft.rfft2(ground, size) * np.fft.rfft2(wanted, size).conj()
+    return np.asarray(np.fft.irfft2(spectrum, size)[:rows, :columns], np.float32)
 
 
 def _reduced(pixels: npt.NDArray[Any], grain: int) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from datagen.synthesis.composite.appearance.pose import Posed
+from datagen.synthesis.composite.placement import context_match
 from datagen.synthesis.composite.placement.context_match import fitting_place
 
 
@@ -28,6 +29,16 @@ def test_it_snaps_to_the_edge():
             assert place.inside
             assert place.mismatch < 35
             assert abs(place.left + side // 2 - 97) <= 1
+
+
+@pytest.mark.parametrize("margin", [3, 8, 20], ids=["few places", "large template", "small template"])
+def test_products_are_those_of_every_window(margin):
+    chance = np.random.default_rng(2)
+    wanted = chance.normal(size=(14, 20)).astype(np.float32)
+    ground = chance.normal(size=(14 + 2 * margin, 20 + 2 * margin)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(ground, wanted.shape)
+    expected = (windows * wanted).sum(axis=(2, 3))
+    assert np.allclose(context_match._products(ground, wanted), expected, atol=1e-4)
 
 
 def test_on_plain_texture_any_place_will_do():
