@@ -345,7 +345,7 @@ def _learn(spec: Spec, exemplars: Sequence[Exemplar]) -> tuple[dict[str, Learned
         if not same:
             continue
         law, prior = fit_appearance_model(same), learn_pose(same)
-        shapes = learn_shapes(same, crisp=law.two_level)
+        shapes = learn_shapes(same)
         learned[label] = Learned(exemplars=same, shapes=shapes, prior=prior, law=law)
         report += FitReport(
             findings=(

@@ -177,10 +177,8 @@ class PlanSource:
         self._blend_names = list(weights)
         self._blends = _cumulative([w * parameters.blend_weights.get(name, 1.0) for name, w in weights.items()])
         self._cutouts = {e.key: Cutout(e) for e in learned.exemplars}
-        self._variants = {
-            key: {kind: [Cutout(variant) for variant in variants] for kind, variants in kinds.items()}
-            for key, kinds in learned.shapes.variants.items()
-        }
+        #: the cut-outs of the variants drawn so far
+        self._variants: dict[tuple[str, str, int], Cutout] = {}
         self._shape_shares = {
             kind: min(share * parameters.shape_weights.get(kind, 1.0), 1.0)
             for kind, share in learned.shapes.shares.items()
@@ -260,9 +258,13 @@ class PlanSource:
     def _shaped(self, key: str, shape_at: float, variant_at: float) -> tuple[str, Cutout]:
         """Return the kind of an instance's shape, and the cut-out that has it; both numbers are in 0..1."""
         for kind, share in self._shape_shares.items():
-            variants = self._variants.get(key, {}).get(kind)
+            variants = self._learned.shapes.variants.get(key, {}).get(kind)
             if variants and shape_at < share:
-                return kind, variants[int(variant_at * len(variants))]
+                number = int(variant_at * len(variants))
+                if (key, kind, number) not in self._variants:
+                    variant = variants[number].cut_out(crisp=self._learned.law.two_level)
+                    self._variants[key, kind, number] = Cutout(variant)
+                return kind, self._variants[key, kind, number]
             shape_at -= share
         return AS_PHOTOGRAPHED, self._cutouts[key]
 

@@ -84,8 +84,8 @@ class CompositeParameters(EngineParameters):
     )
     shape_weights: dict[str, _Weight] = Field(
         {},
-        description="weight of a kind of shape, “bent” or “between”; multiplies the share learned from the concepts, 0 "
-        "excludes it; 1 by default",
+        description="weight of a kind of shape, “bent”, “between” or “part”; multiplies the share learned from the "
+        "concepts, 0 excludes it; 1 by default",
     )
     matte_choices: dict[str, _Choice] = Field(
         {}, description="matte used for a concept, by its key: 0 the best, 1 the second best, …; 0 by default"

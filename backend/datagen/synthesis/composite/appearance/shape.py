@@ -1,8 +1,9 @@
 """Shapes that were not photographed: variants of a label's exemplars, used as often as held-out evidence supports.
 
-There are two kinds. *bent* displaces the pixels of an exemplar smoothly (elastic deformation, Simard et al., ICDAR
+There are three kinds. *bent* displaces the pixels of an exemplar smoothly (elastic deformation, Simard et al., ICDAR
 2003). *between* gives an exemplar a shape between its own and that of another exemplar of the label. The radius of its
-outline in every direction is drawn between the two radii, and its pixels are moved accordingly.
+outline in every direction is drawn between the two radii, and its pixels are moved accordingly. *part* is what is left
+of a branching exemplar that is cut at a junction (``parts``).
 
 Each exemplar is left out once. The energy score (Gneiting and Raftery 2007) compares its shape with those of the other
 exemplars and of their variants. A lower score means a better prediction of the shape. Variants are used only if they
@@ -18,19 +19,24 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from datagen.synthesis.composite.appearance.parts import parts
 from datagen.synthesis.composite.extraction.exemplars import Exemplar
 from datagen.synthesis.intensity import Bools, Floats
 
 #: Kinds of shapes, as named in traces and parameters.
-AS_PHOTOGRAPHED, BENT, BETWEEN = "as photographed", "bent", "between"
+AS_PHOTOGRAPHED, BENT, BETWEEN, PART = "as photographed", "bent", "between", "part"
+#: The kinds of shapes that were not photographed.
+NOT_PHOTOGRAPHED = (BENT, BETWEEN, PART)
 #: Number of variants of each exemplar and kind.
 _VARIANTS = 4
 #: Possible shares of the samples that get one kind of variant; ``_choose_shares`` chooses a share for each kind.
 _SHARES = (0.0, 0.2, 0.4, 0.6)
-#: Largest total share of both kinds, so that photographed shapes remain frequent.
+#: Largest total share of all kinds, so that photographed shapes remain frequent.
 _LARGEST_SHARE = 0.6
 #: Minimum number of exemplars for a comparison of left-out shapes.
 _MIN_EXEMPLARS = 4
+#: A label branches if at least this share of its exemplars does. Ragged mattes of other labels have parts by chance.
+_BRANCHING = 0.5
 #: Correlation length and size of a bend's displacements, as shares of the square root of the mask's area.
 _BEND_SCALE, _BEND_SIZE = 0.5, 0.07
 #: Distances from the mask, as shares of the square root of its area. Nearer than the first, pixels move by the whole
@@ -47,6 +53,37 @@ _DESCRIBED_PX, _DESCRIBED_RADIUS, _DESCRIBED_BLUR = 32, 7.0, 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """An exemplar in another shape: ``mask`` [h, w] in the exemplar's window.
+
+    ``moved`` are the positions x and y [h, w] in the window from which its pixels are taken, or None if they stay.
+    ``other`` is the key of the exemplar whose shape the variant approaches, or None.
+    """
+
+    exemplar: Exemplar
+    mask: Bools
+    moved: tuple[Floats, Floats] | None = None
+    other: str | None = None
+
+    def cut_out(self, *, crisp: bool) -> Exemplar:
+        """Return the exemplar in this shape; if ``crisp``, its pixels are not mixed."""
+        if self.moved is None:
+            return replace(self.exemplar, mask=self.mask)
+        way = cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR
+        patch, clean, thing, opacity, mask = (
+            _remapped(layer, *self.moved, way)
+            for layer in (
+                self.exemplar.patch,
+                self.exemplar.clean,
+                self.exemplar.thing,
+                self.exemplar.opacity,
+                self.exemplar.mask.astype(np.float32),
+            )
+        )
+        return replace(self.exemplar, patch=patch, clean=clean, thing=thing, opacity=opacity, mask=mask >= 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeModel:
     """The variants of one label's exemplars, and the shares of the samples that get them.
 
@@ -55,61 +92,39 @@ class ShapeModel:
     there are too few exemplars.
     """
 
-    variants: Mapping[str, Mapping[str, tuple[Exemplar, ...]]]
+    variants: Mapping[str, Mapping[str, tuple[Variant, ...]]]
     shares: Mapping[str, float]
     scores: tuple[float, float]
 
 
-def learn_shapes(exemplars: Sequence[Exemplar], *, crisp: bool) -> ShapeModel:
-    """Make the variants of one label's exemplars, and choose the share of each kind.
-
-    Args:
-        exemplars: the exemplars of one label.
-        crisp: whether the pictures have two levels, so that pixels must not be mixed.
-    """
+def learn_shapes(exemplars: Sequence[Exemplar]) -> ShapeModel:
+    """Make the variants of one label's exemplars, and choose the share of each kind."""
     exemplars = list({exemplar.key: exemplar for exemplar in exemplars}.values())  # a photo can be given twice
     none = ShapeModel(variants={}, shares={}, scores=(float("nan"), float("nan")))
     if len(exemplars) < _MIN_EXEMPLARS:
         return none
-    deformed = {
-        exemplar.key: {
-            BENT: _bent(exemplar),
-            BETWEEN: _between(exemplar, [other for other in exemplars if other.key != exemplar.key]),
-        }
+    radii = {exemplar.key: _radii(exemplar.mask) for exemplar in exemplars}
+    of_parts = {exemplar.key: _parts(exemplar) for exemplar in exemplars}
+    if sum(map(bool, of_parts.values())) < _BRANCHING * len(exemplars):
+        of_parts = {key: [] for key in of_parts}
+    made = {
+        exemplar.key: {BENT: _bent(exemplar), BETWEEN: _between(exemplar, radii), PART: of_parts[exemplar.key]}
         for exemplar in exemplars
     }
-    shares, scores = _choose_shares(exemplars, deformed)
+    shares, scores = _choose_shares(exemplars, made)
     variants = {
-        exemplar.key: {
-            kind: tuple(_warped(exemplar, one, crisp=crisp) for one in of_kind)
-            for kind, of_kind in deformed[exemplar.key].items()
-            if shares[kind] and of_kind
-        }
-        for exemplar in exemplars
+        key: {kind: tuple(of_kind) for kind, of_kind in kinds.items() if shares[kind] and of_kind}
+        for key, kinds in made.items()
     }
     return ShapeModel(variants=variants if any(shares.values()) else {}, shares=shares, scores=scores)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Deformation:
-    """A variant of an exemplar: ``x`` and ``y`` [h, w] are the positions from which each of its pixels is taken.
-
-    Both are pixels of the exemplar's window. ``mask`` [h, w] is the variant's mask. ``other`` is the key of the
-    exemplar whose shape the variant approaches, or None.
-    """
-
-    x: Floats
-    y: Floats
-    mask: Bools
-    other: str | None
-
-
-def _bent(exemplar: Exemplar) -> list[_Deformation]:
+def _bent(exemplar: Exemplar) -> list[Variant]:
     chance = np.random.default_rng(_number(exemplar))
     size = float(np.sqrt(exemplar.mask.sum()))
     height, width = exemplar.mask.shape
     rows, columns = np.indices(exemplar.mask.shape, np.float32)
-    made: list[_Deformation] = []
+    made: list[Variant] = []
     for _ in range(_VARIANTS):
         shifts = []
         for _ in range(2):
@@ -120,14 +135,15 @@ def _bent(exemplar: Exemplar) -> list[_Deformation]:
             inside = smooth[exemplar.mask]
             # a bend changes the shape, and neither the place nor more than a known extent
             shifts.append((smooth - inside.mean()) * (_BEND_SIZE * size / max(float(inside.std()), 1e-6)))
-        deformation = _deformation(exemplar, columns + shifts[0], rows + shifts[1], None)
-        if deformation is not None:
-            made.append(deformation)
+        variant = _deformed(exemplar, columns + shifts[0], rows + shifts[1], None)
+        if variant is not None:
+            made.append(variant)
     return made
 
 
-def _between(exemplar: Exemplar, others: Sequence[Exemplar]) -> list[_Deformation]:
-    own = _radii(exemplar.mask)
+def _between(exemplar: Exemplar, radii: Mapping[str, Floats | None]) -> list[Variant]:
+    """Return an exemplar's variants towards others; ``radii`` are those of all exemplars of the label, by key."""
+    own = radii[exemplar.key]
     if own is None:
         return []
     chance = np.random.default_rng(_number(exemplar) + 1)
@@ -136,9 +152,10 @@ def _between(exemplar: Exemplar, others: Sequence[Exemplar]) -> list[_Deformatio
     rows, columns = rows - np.float32(ys.mean()), columns - np.float32(xs.mean())
     radius = np.hypot(rows, columns)
     at = (np.arctan2(rows, columns) / (2 * np.pi) * _DIRECTIONS) % _DIRECTIONS
-    made: list[_Deformation] = []
+    made: list[Variant] = []
+    others = [key for key in radii if key != exemplar.key]
     for other in [others[n] for n in chance.permutation(len(others))]:
-        share, its = chance.uniform(0.3, 0.8), _radii(other.mask)
+        share, its = chance.uniform(0.3, 0.8), radii[other]
         if its is None:
             continue
         its = _turned_towards(own, its * (np.sqrt(np.mean(own**2)) / np.sqrt(np.mean(its**2))))
@@ -146,16 +163,23 @@ def _between(exemplar: Exemplar, others: Sequence[Exemplar]) -> list[_Deformatio
         scale = np.interp(at, np.arange(_DIRECTIONS + 1), np.append(factor, factor[0])).astype(np.float32)
         x, y = columns * scale + np.float32(xs.mean()), rows * scale + np.float32(ys.mean())
         x, y = np.where(radius > 0, x, xs.mean()), np.where(radius > 0, y, ys.mean())
-        deformation = _deformation(exemplar, x, y, other.key)
-        if deformation is not None:
-            made.append(deformation)
+        variant = _deformed(exemplar, x, y, other)
+        if variant is not None:
+            made.append(variant)
         if len(made) == _VARIANTS:
             break
     return made
 
 
-def _deformation(exemplar: Exemplar, x: Floats, y: Floats, other: str | None) -> _Deformation | None:
-    """Return the deformation that takes each pixel from (x, y), reduced to no displacement far from the mask.
+def _parts(exemplar: Exemplar) -> list[Variant]:
+    """Return variants that are parts of an exemplar; none if it does not branch."""
+    found = parts(exemplar.mask)
+    order = np.random.default_rng(_number(exemplar) + 2).permutation(len(found))[:_VARIANTS]
+    return [Variant(exemplar=exemplar, mask=found[n]) for n in order]
+
+
+def _deformed(exemplar: Exemplar, x: Floats, y: Floats, other: str | None) -> Variant | None:
+    """Return the variant that takes each pixel from (x, y), reduced to no displacement far from the mask.
 
     Return None if the deformed mask is empty or reaches the window's rim.
     """
@@ -169,21 +193,7 @@ def _deformation(exemplar: Exemplar, x: Floats, y: Floats, other: str | None) ->
     inner = mask[1:-1, 1:-1]
     if not mask.any() or np.count_nonzero(inner) != np.count_nonzero(mask):
         return None
-    return _Deformation(x=x, y=y, mask=mask, other=other)
-
-
-def _warped(exemplar: Exemplar, deformation: _Deformation, *, crisp: bool) -> Exemplar:
-    def warp(layer: Floats) -> Floats:
-        return _remapped(layer, deformation.x, deformation.y, cv2.INTER_NEAREST if crisp else cv2.INTER_LINEAR)
-
-    return replace(
-        exemplar,
-        patch=warp(exemplar.patch),
-        clean=warp(exemplar.clean),
-        thing=warp(exemplar.thing),
-        opacity=warp(exemplar.opacity),
-        mask=warp(exemplar.mask.astype(np.float32)) >= 0.5,
-    )
+    return Variant(exemplar=exemplar, mask=mask, moved=(x, y), other=other)
 
 
 def _remapped(layer: Floats, x: Floats, y: Floats, way: int) -> Floats:
@@ -222,32 +232,35 @@ def _radii(mask: Bools) -> Floats | None:
 
 def _turned_towards(own: Floats, other: Floats) -> Floats:
     """Return the radii ``other``, rotated and possibly mirrored so that they are most like the radii ``own``."""
-    ways = [np.roll(one, turn) for one in (other, other[::-1]) for turn in range(_DIRECTIONS)]
-    return np.asarray(min(ways, key=lambda way: float(np.square(np.log(way / own)).sum())), np.float32)
+    turns = np.arange(_DIRECTIONS)[None, :] - np.arange(_DIRECTIONS)[:, None]
+    ways = np.concatenate([other[turns], other[::-1][turns]])
+    return np.asarray(ways[np.argmin(np.square(np.log(ways / own)).sum(axis=1))], np.float32)
 
 
 def _choose_shares(
-    exemplars: Sequence[Exemplar], deformed: Mapping[str, Mapping[str, Sequence[_Deformation]]]
+    exemplars: Sequence[Exemplar], made: Mapping[str, Mapping[str, Sequence[Variant]]]
 ) -> tuple[dict[str, float], tuple[float, float]]:
     """Return the share of each kind, and two mean energy scores: without variants and with the chosen shares."""
     keys = [exemplar.key for exemplar in exemplars]
-    shapes = [exemplar.mask for exemplar in exemplars]
+    masks = [exemplar.mask for exemplar in exemplars]
     #: for each shape: its kind ("" if photographed), and the keys of the exemplars that it must not predict
     kinds, sources = [""] * len(keys), [{key} for key in keys]
     for key in keys:
-        for kind, of_kind in deformed[key].items():
+        for kind, of_kind in made[key].items():
             for one in of_kind:
-                shapes.append(one.mask)
+                masks.append(one.mask)
                 kinds.append(kind)
                 sources.append({key} if one.other is None else {key, one.other})
-    distances = _distances([_described(mask) for mask in shapes])
-    usable = {kind: kind in kinds for kind in (BENT, BETWEEN)}
+    distances = _distances([_described(mask) for mask in masks])
+    allowed = np.array([[key not in source for source in sources] for key in keys])
+    of_kinds = {kind: np.array([one == kind for one in kinds]) for kind in ("", *NOT_PHOTOGRAPHED)}
     options = [
-        {BENT: bent, BETWEEN: between}
-        for bent, between in product(_SHARES, _SHARES)
-        if bent + between <= _LARGEST_SHARE and (usable[BENT] or not bent) and (usable[BETWEEN] or not between)
+        dict(zip(NOT_PHOTOGRAPHED, shares, strict=True))
+        for shares in product(_SHARES, repeat=len(NOT_PHOTOGRAPHED))
+        if sum(shares) <= _LARGEST_SHARE
+        and all(of_kinds[kind].any() or not share for kind, share in zip(NOT_PHOTOGRAPHED, shares, strict=True))
     ]
-    scores = np.array([_scores(keys, kinds, sources, distances, shares) for shares in options])
+    scores = np.array([_scores(allowed, of_kinds, distances, shares) for shares in options])
     plain = scores[0]
     best = int(np.argmin(scores.mean(axis=1)))
     gain = plain - scores[best]
@@ -257,24 +270,29 @@ def _choose_shares(
 
 
 def _scores(
-    keys: Sequence[str],
-    kinds: Sequence[str],
-    sources: Sequence[set[str]],
+    allowed: Bools,
+    of_kinds: Mapping[str, Bools],
     distances: npt.NDArray[np.float64],
     shares: Mapping[str, float],
 ) -> list[float]:
-    """Return for each exemplar the energy score of its shape, predicted without this exemplar."""
+    """Return for each exemplar the energy score of its shape, predicted without this exemplar.
+
+    Args:
+        allowed: which shapes may predict an exemplar, [exemplars, shapes]; the exemplars are the first shapes.
+        of_kinds: which shapes are of a kind, [shapes]; those of the kind "" were photographed.
+        distances: the distances between shapes.
+        shares: the share of each kind.
+    """
     found = []
-    for number, key in enumerate(keys):
-        allowed = np.array([key not in source for source in sources])
-        weights = np.zeros(len(kinds))
+    for number, usable in enumerate(allowed):
+        weights = np.zeros(len(usable))
         rest = 1.0
         for kind, share in shares.items():
-            of_kind = allowed & np.array([one == kind for one in kinds])
+            of_kind = usable & of_kinds[kind]
             if share and of_kind.any():
                 weights[of_kind] = share / of_kind.sum()
                 rest -= share
-        photographed = allowed & np.array([not kind for kind in kinds])
+        photographed = usable & of_kinds[""]
         weights[photographed] = rest / photographed.sum()
         found.append(float(weights @ distances[number] - 0.5 * weights @ distances @ weights))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datagen.synthesis.composite.appearance.shape import BENT, BETWEEN
+from datagen.synthesis.composite.appearance.shape import NOT_PHOTOGRAPHED
 from datagen.synthesis.engine import ReviewedSample
 
 #: Verdicts that have to agree before a setting moves.
@@ -19,6 +19,6 @@ def used_names(sample: ReviewedSample, step: str) -> dict[str, str]:
             names[instance.concept.key] = f"{instance.concept.name}{box}"
         elif step == "blend" and instance.blend is not None:
             names[instance.blend] = f"“{instance.blend}”"
-        elif step == "shape" and (shape := instance.details.get("shape")) in (BENT, BETWEEN):
+        elif step == "shape" and (shape := instance.details.get("shape")) in NOT_PHOTOGRAPHED:
             names[str(shape)] = f"“{shape}”"
     return names
