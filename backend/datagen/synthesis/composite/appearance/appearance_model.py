@@ -27,6 +27,8 @@ _PLACES, _VISITORS = 12, 4
 #: do not have.
 _NEEDS_TWO_LEVELS = frozenset({"two-level"})
 _MAKES_GREYS = frozenset({"soft", "residual", "ratio", "following", "gradient"})
+#: Blends whose result at a pixel depends on the whole window; that of the others depends on pixels nearby.
+_OF_WINDOW = frozenset({"gradient", "two-level"})
 #: Standard deviation of the logarithm of the contrast: its value for a single example, and its bounds for several.
 _CONTRAST_LOG_ALONE = 0.05
 _CONTRAST_LOG_RANGE = (0.0, 0.2)
@@ -135,10 +137,10 @@ def _left_out_errors(
             if visitor is place:
                 continue
             region = _visit(place, visitor, slope)
-            background = region.background[measured.window]
+            near = region.cropped(measured.window)
             for name in usable:
-                blended = BLENDS[name](region)[measured.window]
-                after = np.where(measured.mask[:, :, None], blended, background)
+                blended = BLENDS[name](region)[measured.window] if name in _OF_WINDOW else BLENDS[name](near)
+                after = np.where(measured.mask[:, :, None], blended, near.background)
                 features = _features(np.clip(after, 0, 255), measured)
                 errors[name].append(float(np.abs((features - truths[index]) / scale).mean()))
     return {name: np.array(values) for name, values in errors.items()}

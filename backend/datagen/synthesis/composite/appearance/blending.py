@@ -34,6 +34,18 @@ class BlendRegion:
     opacity: Floats | float = 1.0
     slope: float = 0.0
 
+    def cropped(self, window: tuple[slice, slice]) -> BlendRegion:
+        """Return the input of a blend for a part of the window."""
+        return BlendRegion(
+            background=self.background[window],
+            patch=self.patch[window],
+            clean=self.clean[window],
+            mask=self.mask[window],
+            fade=self.fade[window],
+            opacity=self.opacity if isinstance(self.opacity, float) else self.opacity[window],
+            slope=self.slope,
+        )
+
     @property
     def own(self) -> Floats:
         """Return the concept's tones [h, w, c]; in mixed pixels, the new background replaces the original background.

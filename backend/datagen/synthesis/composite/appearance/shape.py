@@ -124,6 +124,7 @@ def _bent(exemplar: Exemplar) -> list[Variant]:
     size = float(np.sqrt(exemplar.mask.sum()))
     height, width = exemplar.mask.shape
     rows, columns = np.indices(exemplar.mask.shape, np.float32)
+    moved_share = _moved_share(exemplar.mask)
     made: list[Variant] = []
     for _ in range(_VARIANTS):
         shifts = []
@@ -135,7 +136,7 @@ def _bent(exemplar: Exemplar) -> list[Variant]:
             inside = smooth[exemplar.mask]
             # a bend changes the shape, and neither the place nor more than a known extent
             shifts.append((smooth - inside.mean()) * (_BEND_SIZE * size / max(float(inside.std()), 1e-6)))
-        variant = _deformed(exemplar, columns + shifts[0], rows + shifts[1], None)
+        variant = _deformed(exemplar, moved_share, columns + shifts[0], rows + shifts[1], None)
         if variant is not None:
             made.append(variant)
     return made
@@ -150,7 +151,7 @@ def _between(exemplar: Exemplar, radii: Mapping[str, Floats | None]) -> list[Var
     ys, xs = np.nonzero(exemplar.mask)
     rows, columns = np.indices(exemplar.mask.shape, np.float32)
     rows, columns = rows - np.float32(ys.mean()), columns - np.float32(xs.mean())
-    radius = np.hypot(rows, columns)
+    radius, moved_share = np.hypot(rows, columns), _moved_share(exemplar.mask)
     at = (np.arctan2(rows, columns) / (2 * np.pi) * _DIRECTIONS) % _DIRECTIONS
     made: list[Variant] = []
     others = [key for key in radii if key != exemplar.key]
@@ -163,7 +164,7 @@ def _between(exemplar: Exemplar, radii: Mapping[str, Floats | None]) -> list[Var
         scale = np.interp(at, np.arange(_DIRECTIONS + 1), np.append(factor, factor[0])).astype(np.float32)
         x, y = columns * scale + np.float32(xs.mean()), rows * scale + np.float32(ys.mean())
         x, y = np.where(radius > 0, x, xs.mean()), np.where(radius > 0, y, ys.mean())
-        variant = _deformed(exemplar, x, y, other)
+        variant = _deformed(exemplar, moved_share, x, y, other)
         if variant is not None:
             made.append(variant)
         if len(made) == _VARIANTS:
@@ -178,15 +179,18 @@ def _parts(exemplar: Exemplar) -> list[Variant]:
     return [Variant(exemplar=exemplar, mask=found[n]) for n in order]
 
 
-def _deformed(exemplar: Exemplar, x: Floats, y: Floats, other: str | None) -> Variant | None:
-    """Return the variant that takes each pixel from (x, y), reduced to no displacement far from the mask.
+def _moved_share(mask: Bools) -> Floats:
+    """Return the share of its displacement by which each pixel moves, [h, w]: 1 near the mask, 0 far from it."""
+    off = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5) / np.float32(np.sqrt(mask.sum()))
+    return np.asarray(np.clip((_UNMOVED - off) / np.float32(_UNMOVED - _MOVED_WHOLLY), 0, 1))
+
+
+def _deformed(exemplar: Exemplar, moved_share: Floats, x: Floats, y: Floats, other: str | None) -> Variant | None:
+    """Return the variant that takes each pixel from (x, y), as far as its ``moved_share`` says.
 
     Return None if the deformed mask is empty or reaches the window's rim.
     """
     rows, columns = np.indices(exemplar.mask.shape, np.float32)
-    distance = cv2.distanceTransform((~exemplar.mask).astype(np.uint8), cv2.DIST_L2, 5)
-    off = distance / np.float32(np.sqrt(exemplar.mask.sum()))
-    moved_share = np.clip((_UNMOVED - off) / np.float32(_UNMOVED - _MOVED_WHOLLY), 0, 1)
     x = (columns + moved_share * (x - columns)).astype(np.float32)
     y = (rows + moved_share * (y - rows)).astype(np.float32)
     mask = _remapped(exemplar.mask.astype(np.float32), x, y, cv2.INTER_LINEAR) >= 0.5
