@@ -7,6 +7,8 @@ import json
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -260,7 +262,14 @@ def _print_formats(wanted: bool) -> None:
 
 def export(
     name: Study,
-    to: Annotated[Path, typer.Option("--out", help="The zip file (*.zip) or the folder to write.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            help="The zip file (*.zip) or the folder to write: a path, or a URL such as s3://bucket/folder. "
+            "An interrupted export goes on when it is run again.",
+        ),
+    ],
     run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
     formats: Annotated[
         list[str] | None,
@@ -278,20 +287,57 @@ def export(
         bool, typer.Option("--formats", help="List the formats.", is_eager=True, callback=_print_formats)
     ] = False,
 ) -> None:
-    """Write the generated images with masks and labels as a zip or a folder."""
+    """Write the generated images with masks and labels as a zip or a folder, also in an object store."""
+    from datagen.cli.progress import progress_bar
     from datagen.export.archive import ExportOptions
     from datagen.export.splitting import shares_of
+    from datagen.workflow.studies.destinations import local_path
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
-    with report_errors(), unwind_on_sigterm():
-        if not overwrite and _is_there(to):
+    with report_errors(), unwind_on_sigterm(), _note_of_interruption(to):
+        path = local_path(to)
+        if not overwrite and path is not None and _is_there(path):
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
         for remark in unfinished_runs(services(), name, run):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
         options = ExportOptions(formats=tuple(formats or ("coco",)), predictions=predictions)
         shares = shares_of(split) if split is not None else None
-        summary = export_study(services(), name, to, run_number=run, shares=shares, apart=apart, options=options)
+        with progress_bar("Exporting") as progress:
+            summary = export_study(
+                services(),
+                name,
+                to,
+                run_number=run,
+                shares=shares,
+                apart=apart,
+                options=options,
+                overwrite=overwrite,
+                progress=progress,
+            )
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
+
+
+@contextmanager
+def _note_of_interruption(to: str) -> Iterator[None]:
+    """Context manager that says, when the command is interrupted, how its export goes on."""
+    from datagen.export.local_sink import draft_of
+    from datagen.workflow.studies.destinations import local_path
+
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        path = local_path(to)
+        left = draft_of(path) if path is not None else None
+        if left is None:
+            err.print(f"[yellow]Interrupted:[/] run it again, and it goes on if {safe(to)} is a folder", soft_wrap=True)
+        elif left.exists():
+            err.print(
+                f"[yellow]Interrupted:[/] the next export to {safe(to)} goes on with {safe(str(left))}, "
+                "which may also be deleted",
+                highlight=False,
+                soft_wrap=True,
+            )
+        raise
 
 
 def _is_there(path: Path) -> bool:

@@ -20,7 +20,8 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Sample
 from datagen.errors import StoreError
 from datagen.export import consistency_check, manifest, masks, readme
-from datagen.export.sinks import Sink, local_sink
+from datagen.export.local_sink import local_sink
+from datagen.export.sinks import Sink
 from datagen.export.splitting import Split
 from datagen.export.writer import (
     NO_SPLIT,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -12,8 +14,9 @@ from sqlalchemy.orm import Session
 from datagen.domain.sample import Sample
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotReady
-from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_dataset
+from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_to
 from datagen.export.splitting import Apart, split
+from datagen.export.writer import requested_formats
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
@@ -21,7 +24,9 @@ from datagen.store.tables.studies import StudyRow
 from datagen.workflow.backoff import patiently
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
+from datagen.workflow.studies.counting import Progress, no_progress, observed
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
+from datagen.workflow.studies.destinations import destination
 
 #: Number of rows that are read in one transaction. It bounds the memory for a million samples.
 ROWS_AT_A_TIME = 500
@@ -32,16 +37,19 @@ MAX_NAMED = 12
 def export_study(
     services: Services,
     name: str,
-    path: Path,
+    place: str | Path,
     *,
     run_number: int | None = None,
     shares: Mapping[str, float] | None = None,
     apart: Apart = Apart.BOTH,
     options: ExportOptions = DEFAULT_OPTIONS,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
 ) -> Summary:
-    """Write the samples of all runs of a study, or of one run, to ``path``: a zip if it ends with .zip, else a folder.
+    """Write the samples of all runs of a study, or of one run, to a place; see ``destination``.
 
-    ``shares`` are the shares of the splits, by name; without them there are none.
+    ``shares`` are the shares of the splits, by name; without them there are none. ``overwrite`` says whether an export
+    in an object store is replaced; on this machine it is.
 
     Raises:
         InputProblem: a format is unknown, requested twice, or cannot hold the study; or there is no such split.
@@ -64,20 +72,24 @@ def export_study(
             {**spec, "study": study.name} for spec in describe_specs(session, dict.fromkeys(run.spec for run in runs))
         ]
         run_ids = [run.id for run in runs]
+        total = session.scalar(select(func.count()).where(SampleRow.batch_id.in_(run_ids))) or 0
     samples = samples_of_runs(services.database, run_ids)
     chosen = split(samples_of_runs(services.database, run_ids), shares, apart) if shares else None
     if chosen is not None:
         samples = filter(chosen.has, samples)
-    return write_dataset(
-        path,
-        samples,
-        labels=study.labels,
-        read=patiently(services.images.get),
-        about=description,
-        specs=specs,
-        split=chosen,
-        options=options,
-    )
+    requested_formats(options.formats, study.labels)  # before a place is opened
+    choice = json.dumps([study.name, run_ids, dict(chosen.counts) if chosen is not None else {}, asdict(options)])
+    with destination(place, choice, overwrite=overwrite) as sink:
+        return write_to(
+            sink,
+            observed(samples, total, progress),
+            labels=study.labels,
+            read=patiently(services.images.get),
+            about=description,
+            specs=specs,
+            split=chosen,
+            options=options,
+        )
 
 
 def unfinished_runs(services: Services, name: str, run_number: int | None = None) -> list[str]:
