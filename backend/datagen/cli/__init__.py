@@ -11,7 +11,7 @@ import typer
 from dotenv import dotenv_values
 
 from datagen import __version__
-from datagen.cli import admin, deciding, engines, running, studies
+from datagen.cli import admin, deciding, engines, pushing, running, studies
 from datagen.cli.console import err, out, report_errors, safe
 from datagen.cli.usage import Command, Group
 from datagen.entrypoints.bootstrap import settings
@@ -92,6 +92,7 @@ for command in (
     _needs_data(deciding.stop),
     _needs_data(studies.audit),
     _needs_data(studies.export),
+    _needs_data(pushing.push),
     studies.reproduce,
     _needs_data(studies.card),
     _needs_data(studies.retry),

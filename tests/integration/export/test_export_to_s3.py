@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,7 +56,7 @@ def place() -> str:
 @pytest.fixture
 def samples(shelf: Any) -> list[Sample]:
     mask = np.pad(np.ones((9, 9), np.uint8), 12)
-    return [shelf.sample(mask, ("dent",), index=i) for i in range(24)]
+    return [shelf.sample(mask, ("dent",), index=i) for i in range(36)]
 
 
 def write(place: str, shelf: Any, samples: Any, *, patience_s: float = 0.0, overwrite: bool = False) -> None:
@@ -83,7 +84,7 @@ def test_bucket_that_goes_away_in_the_middle_is_a_sentence_and_the_next_export_g
     s3: S3, bucket: Any, shelf: Any, samples: list[Sample], place: str
 ) -> None:
     with pytest.raises(StoreUnavailable, match=r"set cannot be written: .*see that it runs, and that --out"):
-        write(place, shelf, doing(samples, 20, s3.refuse))
+        write(place, shelf, doing(samples, 34, s3.refuse))
     s3.serve()
     first = content(bucket, place)
     assert "export.unfinished" in first
@@ -100,15 +101,16 @@ def test_bucket_that_goes_away_in_the_middle_is_a_sentence_and_the_next_export_g
 def test_bucket_that_comes_back_is_waited_for(
     s3: S3, bucket: Any, shelf: Any, samples: list[Sample], place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = object_folder.refusal_of
+    original, turn = object_folder.refusal_of, threading.Lock()
 
     def serving_again(*arguments: Any) -> Any:
-        if s3.is_refusing:
-            s3.serve()
+        with turn:
+            if s3.is_refusing:
+                s3.serve()
         return original(*arguments)
 
     monkeypatch.setattr(object_folder, "refusal_of", serving_again)
-    write(place, shelf, doing(samples, 15, s3.refuse), patience_s=60.0)
+    write(place, shelf, doing(samples, 30, s3.refuse), patience_s=60.0)
     assert len([path for path in content(bucket, place) if path.startswith("images/")]) == len(samples)
 
 

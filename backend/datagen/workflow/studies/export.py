@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,15 +58,7 @@ def export_study(
     """
     with services.database.read() as session:
         study = find_study(session, name)
-        conditions = [BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN]
-        if run_number is not None:
-            conditions.append(BatchRow.number == run_number)
-        runs = session.scalars(select(BatchRow).where(*conditions).order_by(BatchRow.number)).all()
-        if not runs:
-            raise _no_such_run(session, study, run_number)
-        if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
-            which = f"run {run_number} of {name!r}" if run_number is not None else f"the runs of {name!r}"
-            raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(name)}")
+        runs = selected_runs(session, study, run_number)
         description = {"study": study.name, "runs": [describe_run(run) for run in runs]}
         specs = [
             {**spec, "study": study.name} for spec in describe_specs(session, dict.fromkeys(run.spec for run in runs))
@@ -90,6 +82,24 @@ def export_study(
             split=chosen,
             options=options,
         )
+
+
+def selected_runs(session: Session, study: StudyRow, number: int | None) -> Sequence[BatchRow]:
+    """Return all runs of a study, or the one of this number, of which at least one has an image.
+
+    Raises:
+        NotReady: there is no such run, or no image is generated yet.
+    """
+    conditions = [BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN]
+    if number is not None:
+        conditions.append(BatchRow.number == number)
+    runs = session.scalars(select(BatchRow).where(*conditions).order_by(BatchRow.number)).all()
+    if not runs:
+        raise _no_such_run(session, study, number)
+    if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
+        which = f"run {number} of {study.name!r}" if number is not None else f"the runs of {study.name!r}"
+        raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(study.name)}")
+    return runs
 
 
 def unfinished_runs(services: Services, name: str, run_number: int | None = None) -> list[str]:
