@@ -282,6 +282,16 @@ def export(
         str | None, typer.Option(help="Percentages of train, val and (if three) test, for example 80,20 or 70,15,15.")
     ] = None,
     apart: Annotated[Apart, typer.Option(help="What two splits may not have in common.")] = Apart.BOTH,
+    c2pa_cert: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DATAGEN_C2PA_CERT",
+            help="Add signed manifests (C2PA) to the images: a PEM file with the chain of certificates.",
+        ),
+    ] = None,
+    c2pa_key: Annotated[
+        Path | None, typer.Option(envvar="DATAGEN_C2PA_KEY", help="The PEM file with the certificate's private key.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file or folder if it exists.")] = False,
     _formats: Annotated[
         bool, typer.Option("--formats", help="List the formats.", is_eager=True, callback=_print_formats)
@@ -291,9 +301,15 @@ def export(
     from datagen.cli.progress import progress_bar
     from datagen.export.archive import ExportOptions
     from datagen.export.splitting import shares_of
+    from datagen.workflow.studies.credentials import SignerFiles
     from datagen.workflow.studies.destinations import local_path
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
+    if (c2pa_cert is None) != (c2pa_key is None):
+        raise typer.BadParameter("--c2pa-cert and --c2pa-key belong together")
+    signer = (
+        SignerFiles(certificate=c2pa_cert, key=c2pa_key) if c2pa_cert is not None and c2pa_key is not None else None
+    )
     with report_errors(), unwind_on_sigterm(), _note_of_interruption(to):
         path = local_path(to)
         if not overwrite and path is not None and _is_there(path):
@@ -313,6 +329,7 @@ def export(
                 options=options,
                 overwrite=overwrite,
                 progress=progress,
+                signer=signer,
             )
         show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
 

@@ -70,6 +70,7 @@ def write_dataset(
     specs: Sequence[Mapping[str, Any]] = (),
     split: Split | None = None,
     options: ExportOptions = DEFAULT_OPTIONS,
+    sign: Callable[[Sample, bytes], bytes] | None = None,
 ) -> Summary:
     """Write ``samples`` to ``path``: a zip if it ends with .zip, else a folder; see ``local_sink`` and ``write_to``.
 
@@ -79,7 +80,17 @@ def write_dataset(
     """
     requested_formats(options.formats, labels)
     with local_sink(path) as sink:
-        return write_to(sink, samples, labels=labels, read=read, about=about, specs=specs, split=split, options=options)
+        return write_to(
+            sink,
+            samples,
+            labels=labels,
+            read=read,
+            about=about,
+            specs=specs,
+            split=split,
+            options=options,
+            sign=sign,
+        )
 
 
 def write_to(
@@ -92,6 +103,7 @@ def write_to(
     specs: Sequence[Mapping[str, Any]] = (),
     split: Split | None = None,
     options: ExportOptions = DEFAULT_OPTIONS,
+    sign: Callable[[Sample, bytes], bytes] | None = None,
 ) -> Summary:
     """Write ``samples`` to a destination.
 
@@ -105,6 +117,7 @@ def write_to(
         specs: JSON values of the samples' specs and their ancestors, from which samples can be rendered again.
         split: the samples' splits, each a folder of images and masks.
         options: formats, and how they are written.
+        sign: returns the image file of a sample with a signed manifest; its bytes differ each time.
 
     Raises:
         InputProblem: a format is unknown, requested twice, or cannot hold the study.
@@ -112,7 +125,7 @@ def write_to(
     """
     classes = requested_formats(options.formats, labels)
     folders = format_folders(classes)
-    export = _Export(sink, tuple(labels), about, options, split, list(zip(classes, folders, strict=True)))
+    export = _Export(sink, tuple(labels), about, options, split, list(zip(classes, folders, strict=True)), sign)
     try:
         with closing(_objects(samples, read)) as objects:
             for sample, image, mask in objects:
@@ -134,7 +147,9 @@ class _Export:
         options: ExportOptions,
         split: Split | None,
         formats: Sequence[tuple[type[ExportWriter], str]],
+        sign: Callable[[Sample, bytes], bytes] | None,
     ) -> None:
+        self._sign = sign
         self._sink, self._labels, self._about, self._formats, self._split = sink, labels, about, formats, split
         self._writers = [
             each(
@@ -162,10 +177,10 @@ class _Export:
         checked, files = self._checked(sample, image, mask_png), {}
         if self._has_images:
             files = {"image": checked.image_path, "mask": checked.image_path.replace("images/", "masks/", 1)}
-            self._sink.write(files["image"], image, packed=True)
+            self._sink.write(files["image"], checked.image, packed=True)
             self._sink.write(files["mask"], mask_png, packed=True)
         for folder in self._image_folders:
-            self._sink.write(folder + checked.image_path, image, packed=True)
+            self._sink.write(folder + checked.image_path, checked.image, packed=True)
         for writer in self._writers:
             files |= writer.add(checked)
         line = manifest.line(
@@ -175,6 +190,7 @@ class _Export:
             rings=checked.rings,
             provenance=checked.provenance,
             split=checked.split,
+            written=checked.image if self._sign is not None else None,
         )
         self._lines.write(line.encode() + b"\n")
         self._samples += 1
@@ -220,7 +236,7 @@ class _Export:
             sample=sample,
             name=name,
             image_path=f"images/{split}/{name}.png" if split else f"images/{name}.png",
-            image=image,
+            image=image if self._sign is None else self._sign(sample, image),
             mask_png=mask_png,
             mask=mask,
             areas=certified.areas,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,6 +20,7 @@ def line(
     rings: Sequence[Sequence[Polygon]],
     provenance: Mapping[str, Any],
     split: str = "",
+    written: bytes | None = None,
 ) -> str:
     """Return one line, without the newline.
 
@@ -29,10 +31,15 @@ def line(
         rings: the rings of their holes, which are part of the line because outlines do not include them.
         provenance: where the pixels come from; see ``provenance``.
         split: the sample's split; "" in an export without splits.
+        written: the image file, if it is not the stored one: signed.
     """
     body = {
         "files": dict(files),
-        "sha256": {"image": sample.image.digest, "mask": sample.mask.digest},
+        "sha256": {
+            "image": sample.image.digest,
+            "mask": sample.mask.digest,
+            **({"signed_image": hashlib.sha256(written).hexdigest()} if written is not None else {}),
+        },
         **({"split": split} if split else {}),
         "width": sample.image.width,
         "height": sample.image.height,

@@ -25,6 +25,7 @@ from datagen.workflow.backoff import patiently
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
 from datagen.workflow.studies.counting import Progress, no_progress, observed
+from datagen.workflow.studies.credentials import SignerFiles, credentials_of
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
 from datagen.workflow.studies.destinations import destination
 
@@ -45,11 +46,12 @@ def export_study(
     options: ExportOptions = DEFAULT_OPTIONS,
     overwrite: bool = False,
     progress: Progress = no_progress,
+    signer: SignerFiles | None = None,
 ) -> Summary:
     """Write the samples of all runs of a study, or of one run, to a place; see ``destination``.
 
     ``shares`` are the shares of the splits, by name; without them there are none. ``overwrite`` says whether an export
-    in an object store is replaced; on this machine it is.
+    in an object store is replaced; on this machine it is. With a ``signer`` the images get signed manifests.
 
     Raises:
         InputProblem: a format is unknown, requested twice, or cannot hold the study; or there is no such split.
@@ -70,6 +72,7 @@ def export_study(
     if chosen is not None:
         samples = filter(chosen.has, samples)
     requested_formats(options.formats, study.labels)  # before a place is opened
+    credentials = credentials_of(services, specs, signer) if signer is not None else None
     choice = json.dumps([study.name, run_ids, dict(chosen.counts) if chosen is not None else {}, asdict(options)])
     with destination(place, choice, overwrite=overwrite) as sink:
         return write_to(
@@ -81,6 +84,7 @@ def export_study(
             specs=specs,
             split=chosen,
             options=options,
+            sign=credentials.sign if credentials is not None else None,
         )
 
 

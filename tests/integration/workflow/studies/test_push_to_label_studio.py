@@ -37,6 +37,15 @@ def api(studio: Studio) -> Any:
         yield client
 
 
+@pytest.fixture
+def label_studio_files(studio: Studio) -> Path:
+    """The folder whose files Label Studio serves."""
+    folder = studio.server.kept_token.parent / "files"
+    if not folder.is_dir():
+        pytest.skip("the running Label Studio serves another folder's files")
+    return folder
+
+
 def test_predictions_are_pushed_once_and_their_images_are_served(
     studio: Studio, finished: Study, api: httpx.Client
 ) -> None:
@@ -85,9 +94,8 @@ def test_storage_file_is_synced_once(
         .raise_for_status()
         .json()
     )
-    for path in (folder / "set" / "images",):
-        body = {"project": project_id, "path": str(path), "use_blob_urls": True, "title": "images"}
-        api.post("/api/storages/localfiles/", json=body).raise_for_status()
+    served = {"project": project_id, "path": str(folder / "set" / "images"), "use_blob_urls": True, "title": "images"}
+    api.post("/api/storages/localfiles/", json=served).raise_for_status()
     for _ in range(2):
         api.post(f"/api/storages/localfiles/{storage['id']}/sync").raise_for_status()
         push_to_storage(studio.services, finished.name, str(folder / "tasks"), PushOptions(images_at=images))
