@@ -20,6 +20,7 @@ from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Sample
 from datagen.errors import StoreError
 from datagen.export import consistency_check, manifest, masks, readme
+from datagen.export.index_set import IndexSet
 from datagen.export.local_sink import local_sink
 from datagen.export.sinks import Sink
 from datagen.export.splitting import Split
@@ -170,7 +171,7 @@ class _Export:
         self._samples = 0
         self._instances = dict.fromkeys(labels, 0)
         #: indices by spec
-        self._written: dict[str, set[int]] = {}
+        self._written: dict[str, IndexSet] = {}
 
     def add(self, sample: Sample, image: bytes, mask_png: bytes) -> None:
         """Check one sample, and write it in every format."""
@@ -223,10 +224,8 @@ class _Export:
 
     def _checked(self, sample: Sample, image: bytes, mask_png: bytes) -> ExportedSample:
         name = sample.provenance.file_stem
-        indices = self._written.setdefault(sample.provenance.spec_digest, set())
-        if sample.provenance.index in indices:
+        if not self._written.setdefault(sample.provenance.spec_digest, IndexSet()).add(sample.provenance.index):
             raise StoreError(f"sample {name} comes twice; export it once")
-        indices.add(sample.provenance.index)
         _check_object(image, sample.image, f"image of sample {name}")
         _check_object(mask_png, sample.mask, f"mask of sample {name}")
         mask = masks.instance_mask(mask_png, name)
