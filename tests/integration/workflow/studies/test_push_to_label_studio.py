@@ -31,6 +31,12 @@ def finished(studio: Studio, study: Study) -> Study:
 
 
 @pytest.fixture
+def run(finished: Study) -> int:
+    """The number of its newest run; tests share the study."""
+    return finished.batches(BatchKind.RUN)[-1].number
+
+
+@pytest.fixture
 def api(studio: Studio) -> Any:
     headers = {"Authorization": f"Token {studio.server.token}"}
     with httpx.Client(base_url=studio.server.url, headers=headers, timeout=60) as client:
@@ -47,11 +53,12 @@ def label_studio_files(studio: Studio) -> Path:
 
 
 def test_predictions_are_pushed_once_and_their_images_are_served(
-    studio: Studio, finished: Study, api: httpx.Client
+    studio: Studio, finished: Study, api: httpx.Client, run: int
 ) -> None:
+    options = PushOptions(run_number=run)
     project_id = create_target(studio.services, finished.name, f"{finished.name} pushed")
-    assert push_to_project(studio.services, finished.name, project_id).new == IMAGES
-    assert push_to_project(studio.services, finished.name, project_id).new == 0
+    assert push_to_project(studio.services, finished.name, project_id, options).new == IMAGES
+    assert push_to_project(studio.services, finished.name, project_id, options).new == 0
     tasks = list(studio.client.tasks(project_id))
     samples = {row.key: sample_of(row) for row in finished.samples_of(finished.batches(BatchKind.RUN)[-1])}
     assert {task.data["datagen_key"] for task in tasks} == set(samples)
@@ -66,12 +73,15 @@ def test_predictions_are_pushed_once_and_their_images_are_served(
     api.delete(f"/api/projects/{project_id}/").raise_for_status()
 
 
-def test_annotations_are_pushed_into_an_existing_project(studio: Studio, finished: Study, api: httpx.Client) -> None:
+def test_annotations_are_pushed_into_an_existing_project(
+    studio: Studio, finished: Study, api: httpx.Client, run: int
+) -> None:
+    options = PushOptions(run_number=run, annotations=True)
     labels = "".join(f'<Label value="{label}"/>' for label in ("other", *finished_labels(studio, finished)))
     config = f'<View><Image name="i" value="$url"/><BrushLabels name="b" toName="i">{labels}</BrushLabels></View>'
     project = studio.client.create_project(f"{finished.name} own", {"label_config": config})
-    push_to_project(studio.services, finished.name, project.id, PushOptions(annotations=True))
-    push_to_project(studio.services, finished.name, project.id, PushOptions(annotations=True))
+    push_to_project(studio.services, finished.name, project.id, options)
+    push_to_project(studio.services, finished.name, project.id, options)
     tasks = list(studio.client.tasks(project.id))
     assert [len(task.annotations) for task in tasks] == [1] * IMAGES
     assert {region["type"] for task in tasks for region in task.annotations[0].result} == {"brushlabels"}
@@ -79,13 +89,14 @@ def test_annotations_are_pushed_into_an_existing_project(studio: Studio, finishe
 
 
 def test_storage_file_is_synced_once(
-    studio: Studio, finished: Study, api: httpx.Client, label_studio_files: Path
+    studio: Studio, finished: Study, api: httpx.Client, run: int, label_studio_files: Path
 ) -> None:
     project_id = create_target(studio.services, finished.name, f"{finished.name} synced")
     folder = label_studio_files / finished.name.replace(" ", "-")
     images = f"/data/local-files/?d={folder.name}/set"
-    export_study(studio.services, finished.name, folder / "set")
-    push_to_storage(studio.services, finished.name, str(folder / "tasks"), PushOptions(images_at=images))
+    options = PushOptions(run_number=run, images_at=images)
+    export_study(studio.services, finished.name, folder / "set", run_number=run)
+    push_to_storage(studio.services, finished.name, str(folder / "tasks"), options)
     storage = (
         api.post(
             "/api/storages/localfiles/",
@@ -98,7 +109,7 @@ def test_storage_file_is_synced_once(
     api.post("/api/storages/localfiles/", json=served).raise_for_status()
     for _ in range(2):
         api.post(f"/api/storages/localfiles/{storage['id']}/sync").raise_for_status()
-        push_to_storage(studio.services, finished.name, str(folder / "tasks"), PushOptions(images_at=images))
+        push_to_storage(studio.services, finished.name, str(folder / "tasks"), options)
     tasks = list(studio.client.tasks(project_id))
     assert len(tasks) == IMAGES
     for task in tasks:
