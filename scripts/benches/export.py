@@ -63,11 +63,11 @@ def main(arguments: Sequence[str]) -> int:
         for name in chosen.formats:
             if chosen.count:
                 report["formats"][name] = _measured(stored, chosen.count, name, Path(scratch))
-            print(f"{name} measured", file=sys.stderr, flush=True)
             report["peak_mb"][name] = {
                 str(count): peak_megabytes(["export", "--memory", str(store), name, str(count)])
                 for count in chosen.memory_counts
             }
+            print(f"{name} measured, peaks in MB: {report['peak_mb'][name]}", file=sys.stderr, flush=True)
     if chosen.count:
         print(_table(report))
     print(_memory_table(report))

@@ -25,6 +25,9 @@ _ENVIRONMENTAL = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME")
 #: Commands that run until they are stopped; their log is JSON, for programs to read.
 _SERVICES = frozenset({"up", "web", "worker", "scheduler"})
 
+#: Commands whose files may be read by other users, as the user's umask says.
+_FOR_OTHERS = frozenset({"export", "push"})
+
 app = typer.Typer(
     name="datagen",
     cls=Group,
@@ -48,7 +51,7 @@ def main(
     ] = False,
 ) -> None:
     """Read the settings; they come from the environment, see the README."""
-    if ctx.invoked_subcommand != "export":  # an export may be read by other users
+    if ctx.invoked_subcommand not in _FOR_OTHERS:
         os.umask(0o077)
     for name, value in dotenv_values(".env").items():
         if name in _ENVIRONMENTAL and value:

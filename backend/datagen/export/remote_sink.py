@@ -114,13 +114,13 @@ def remote_folder_sink(folder: RemoteFolder, choice: str, *, overwrite: bool = F
         folder.write(UNFINISHED, choice.encode())
     with ThreadPoolExecutor(WRITTEN_AT_A_TIME, thread_name_prefix="export-to") as pool:
         sink = _RemoteSink(folder, pool, resumed=resumed)
-        try:
-            with _scratch_reported():
+        with _scratch_reported():
+            try:
                 yield sink
                 sink.wait()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            sink.discard_open()
+            finally:
+                pool.shutdown(cancel_futures=True)
+                sink.discard_open()
     folder.remove(UNFINISHED)
 
 

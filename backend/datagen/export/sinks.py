@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import tempfile
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -109,7 +110,8 @@ class DeferredFile(io.RawIOBase):
 
     def discard(self) -> None:
         """Close it without a file in the export."""
-        self._file.close()
+        with suppress(OSError):  # the disk has no room for the rest, which is dropped
+            self._file.close()
         super().close()
 
 

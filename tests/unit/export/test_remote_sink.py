@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import secrets
 import zipfile
 from collections.abc import Iterator
@@ -203,6 +204,17 @@ def test_store_that_fails_in_the_middle_is_a_sentence_and_goes_on(
     puts.clear()
     write(place, samples)
     assert not first.intersection(puts)
+
+
+def test_full_disk_of_temporary_files_is_a_sentence(write: Any, samples: list[Sample], place: str) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(StoreError, match=r"a temporary file in .* cannot be written: .*File too large"):
+            write(place, samples, options=ExportOptions(formats=("webdataset",)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path for path in content(place) if path.endswith(".tar")] == []
 
 
 def test_store_that_comes_back_is_waited_for(

@@ -64,3 +64,11 @@ def test_unknown_format_leaves_nothing(studio: FakeStudio, study: Study, tmp_pat
 def test_unknown_run_is_refused_with_the_known_ones(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
     with pytest.raises(NotReady, match=r"has no run 9; there are: 1 \(run 1\)"):
         export_study(studio.services, study.name, tmp_path / "set", run_number=9)
+
+
+def test_progress_begins_at_none_and_ends_with_all_images(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
+    reports: list[tuple[int, int]] = []
+    summary = export_study(
+        studio.services, study.name, tmp_path / "set", progress=lambda done, total: reports.append((done, total))
+    )
+    assert reports == [(done, summary.samples) for done in range(summary.samples + 1)]
