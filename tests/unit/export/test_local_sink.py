@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ from datagen.domain.sample import Sample
 from datagen.errors import StoreError, StoreUnavailable
 from datagen.export.archive import ExportOptions, write_dataset
 from datagen.export.continued_file import ContinuedFile
-from datagen.export.local_sink import draft_of, local_sink
+from datagen.export.local_sink import local_sink
 
 FORMATS = ("coco", "yolo", "parquet", "webdataset", "imagefolder")
 
@@ -100,31 +96,6 @@ def test_files_of_another_choice_do_not_become_part_of_the_export(
     write("set", samples[:3], ("voc",))
     write("other", samples[:3], ("voc",))
     assert content(tmp_path / "set") == content(tmp_path / "other")
-
-
-@pytest.mark.parametrize("to", ["set", "set.zip"])
-def test_killed_export_goes_on(tmp_path: Path, to: str) -> None:
-    """SIGKILL: nothing of the program runs any more; nothing is at the place of the export, and its draft is used."""
-    program = f"""
-        import os, signal
-        from pathlib import Path
-        from datagen.export.local_sink import local_sink
-
-        with local_sink(Path({str(tmp_path / to)!r})) as sink:
-            sink.write("images/1.png", b"1" * 100_000, packed=True)
-            sink.write("images/2.png", b"2" * 100_000, packed=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-    """
-    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
-    assert ended.returncode == -signal.SIGKILL
-    assert left_behind(tmp_path) == [f".{to}.part"]
-    first = "." if to == "set.zip" else "images/1.png"
-    before = (draft_of(tmp_path / to) / first).stat().st_ino
-    with local_sink(tmp_path / to) as sink:
-        for name in "123":
-            sink.write(f"images/{name}.png", name.encode() * 100_000, packed=True)
-    assert (tmp_path / to / first).stat().st_ino == before
-    assert left_behind(tmp_path) == [to]
 
 
 @pytest.mark.parametrize("to", ["set", "set.zip"])

@@ -14,6 +14,7 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 import pytest
+import stamina
 
 from datagen.domain.sample import Sample
 from datagen.errors import InputProblem, StoreError, StoreUnavailable
@@ -230,5 +231,6 @@ def test_store_that_comes_back_is_waited_for(
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(memory, "pipe_file", failing)
-    write(place, samples, patience_s=60.0)
+    with stamina.set_testing(True, attempts=2):  # without the waits
+        write(place, samples, patience_s=60.0)
     assert len([path for path in content(place) if path.startswith("images/")]) == len(samples)

@@ -19,8 +19,9 @@ from datagen.domain.geometry import Polygon
 from datagen.domain.outline_joining import joined
 from datagen.domain.sample import Sample
 from datagen.errors import InputProblem, NotReady
-from datagen.export import brush_rle, holes, masks
+from datagen.export import holes, masks
 from datagen.export.formats.label_studio import label_config
+from datagen.label_studio.mapping import brush_encoding
 from datagen.label_studio.mapping.predictions import box_region, polygon_region, region, regions_prediction
 from datagen.label_studio.mapping.target_config import TargetControl, target_control
 from datagen.label_studio.projects.task_publisher import TaskDraft, ensure_tasks
@@ -234,7 +235,7 @@ def _regions(sample: Sample, control: TargetControl, read: Callable[[str], bytes
         elif control.tag == "RectangleLabels":
             made = box_region(f"i{i}", control.name, instance.label, instance.box, width, height)
         else:
-            value = {"format": "rle", "rle": brush_rle.encode(mask == i + 1), "brushlabels": [instance.label]}
+            value = {"format": "rle", "rle": brush_encoding.encode(mask == i + 1), "brushlabels": [instance.label]}
             made = region(f"i{i}", control.name, "brushlabels", value, width, height)
         regions.append({**made, "to_name": control.image})
     return regions
