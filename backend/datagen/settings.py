@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         "",
         description="Address at which Label Studio and browsers reach the web process. Empty: http://HOST:PORT.",
     )
+    label_studio_public_url: str = Field(
+        "",
+        description="Address at which browsers reach Label Studio, for links on the studio's pages. Empty: "
+        "LABEL_STUDIO_URL.",
+    )
     webhook_secret: SecretStr = Field(
         SecretStr(""),
         description="Secret from which every study's webhook secret is derived. Empty: the content of the file "
@@ -218,7 +223,7 @@ class Settings(BaseSettings):
         "as long.",
     )
 
-    @field_validator("label_studio_url", "public_url")
+    @field_validator("label_studio_url", "public_url", "label_studio_public_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
         if value and urlsplit(value).scheme not in ("http", "https"):
@@ -269,6 +274,11 @@ class Settings(BaseSettings):
     def own_url(self) -> str:
         """The address at which others reach the web process, without a trailing slash."""
         return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def label_studio_address(self) -> str:
+        """The address at which browsers reach Label Studio, without a trailing slash."""
+        return self.label_studio_public_url or self.label_studio_url
 
     @property
     def resolved_database_url(self) -> str:

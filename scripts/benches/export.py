@@ -3,8 +3,7 @@
 The samples are stored already: the engine's own, at 0.1 megapixels, on the project's rendered plates. An export reads
 each object, compares its checksum, compares its labels with its mask, and writes the files. *copy* is a plain copy of
 the same files (``shutil.copytree``). Figures are per second of CPU time, and per second on the clock, the best of
-three rounds; the peak memory is that of a process that exports so many samples. *of the folder's speed* compares with
-the format coco, whose images are files in a folder.
+three rounds; the peak memory is that of a process that exports so many samples.
 """
 
 from __future__ import annotations
@@ -30,6 +29,9 @@ from benches.packs import read_pack
 from datagen.domain.inputs import ImageRef
 from datagen.domain.sample import Sample
 from datagen.export.archive import ExportOptions, write_dataset
+from datagen.export.image_encoding import ImageEncoding, decode_own
+from datagen.export.image_kinds import ImageKind
+from datagen.export.tiling import Tiling
 from datagen.export.writer import format_names
 from datagen.imaging.png_encoder import encode_mask, encode_png
 from datagen.synthesis.engine import load_engine
@@ -48,12 +50,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--formats", nargs="+", default=["coco", *(n for n in format_names() if n != "coco")])
     parser.add_argument("--memory-counts", type=int, nargs="*", default=[1_000, 10_000], help="(1000 10000)")
     parser.add_argument("--memory", nargs=3, metavar=("STORE", "FORMAT", "COUNT"), help=argparse.SUPPRESS)
+    parser.add_argument("--images", choices=[kind.value for kind in ImageKind], default="png", help="(png)")
+    parser.add_argument("--tile", type=int, help="side of tiles in pixels; whole images by default")
     chosen = parser.parse_args(arguments)
+    shared = ["--images", chosen.images, *(["--tile", str(chosen.tile)] if chosen.tile else [])]
+    tiling = Tiling(side=chosen.tile) if chosen.tile else None
+    written = ExportOptions(encoding=ImageEncoding(ImageKind(chosen.images)), tiling=tiling)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as scratch:
         if chosen.memory:
             store, name, count = chosen.memory
-            _export(_Stored(Path(store)), int(count), name, Path(scratch) / "set")
+            _export(_Stored(Path(store)), int(count), name, Path(scratch) / "set", written)
             print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
             return 0
         store = Path(scratch) / "store"
@@ -62,9 +69,9 @@ def main(arguments: Sequence[str]) -> int:
         report: dict[str, Any] = {"count": chosen.count, "megapixels": stored.megapixels, "formats": {}, "peak_mb": {}}
         for name in chosen.formats:
             if chosen.count:
-                report["formats"][name] = _measured(stored, chosen.count, name, Path(scratch))
+                report["formats"][name] = _measured(stored, chosen.count, name, Path(scratch), written)
             report["peak_mb"][name] = {
-                str(count): peak_megabytes(["export", "--memory", str(store), name, str(count)])
+                str(count): peak_megabytes(["export", *shared, "--memory", str(store), name, str(count)])
                 for count in chosen.memory_counts
             }
             print(f"{name} measured, peaks in MB: {report['peak_mb'][name]}", file=sys.stderr, flush=True)
@@ -98,6 +105,9 @@ class _Stored:
             sample = self._samples[index % len(self._samples)]
             yield replace(sample, provenance=replace(sample.provenance, index=index))
 
+    def background(self, ref: ImageRef) -> Any:
+        return decode_own(self.read(_background_name(ref)))
+
     @property
     def labels(self) -> list[str]:
         return sorted({instance.label for sample in self._samples for instance in sample.instances})
@@ -117,6 +127,8 @@ def _render(store: Path, scratch: Path, megapixels: float) -> None:
         (store / digest).write_bytes(data)
         return replace(like, digest=digest)
 
+    for ref in spec.backgrounds:
+        (store / _background_name(ref)).write_bytes(encode_png(pictures.load(ref)))
     samples = []
     for rendered in fitted.render(range(RENDERED)):
         height, width = rendered.mask.shape
@@ -126,18 +138,29 @@ def _render(store: Path, scratch: Path, megapixels: float) -> None:
     (store / "samples").write_bytes(pickle.dumps(samples))
 
 
-def _export(stored: _Stored, count: int, name: str, path: Path) -> None:
-    options = ExportOptions(formats=(name,))
-    write_dataset(path, stored.samples(count), labels=stored.labels, read=stored.read, about={}, options=options)
+def _background_name(ref: ImageRef) -> str:
+    return f"background-{ref.digest}"
 
 
-def _measured(stored: _Stored, count: int, name: str, scratch: Path) -> dict[str, float]:
+def _export(stored: _Stored, count: int, name: str, path: Path, written: ExportOptions) -> None:
+    write_dataset(
+        path,
+        stored.samples(count),
+        labels=stored.labels,
+        read=stored.read,
+        about={},
+        options=replace(written, formats=(name,)),
+        backgrounds=stored.background,
+    )
+
+
+def _measured(stored: _Stored, count: int, name: str, scratch: Path, written: ExportOptions) -> dict[str, float]:
     """Return images a second of an export and of a copy of what it wrote."""
     exported, copied = scratch / "set", scratch / "copy"
     figures: dict[str, float] = {}
     for _ in range(_ROUNDS):
         for what, work in (
-            ("export", lambda: _export(stored, count, name, exported)),
+            ("export", lambda: _export(stored, count, name, exported, written)),
             ("copy", lambda: shutil.copytree(exported, copied)),
         ):
             clock, cpu = time.perf_counter(), time.process_time()

@@ -20,6 +20,7 @@ from datagen.domain.trace import Trace
 from datagen.errors import StoreError
 from datagen.export import consistency_check, manifest, masks
 from datagen.export.archive import ExportOptions, write_dataset
+from datagen.export.pieces import png_channels
 from datagen.export.splitting import Split
 from datagen.export.writer import NO_SPLIT, ExportedSample
 from datagen.imaging.png_encoder import encode_png
@@ -75,11 +76,13 @@ class Shelf:
         name = sample.provenance.file_stem
         return ExportedSample(
             sample=sample,
+            whole=sample,
             name=name,
             image_path=posixpath.join("images", split, f"{name}.png"),
             image=self.read(sample.image.digest),
             mask_png=mask_png,
             mask=mask,
+            channels=png_channels(self.read(sample.image.digest)),
             areas=certified.areas,
             rings=certified.rings,
             provenance=manifest.provenance(sample, {}),

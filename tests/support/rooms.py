@@ -9,7 +9,7 @@ MAY_IMPORT: dict[str, set[str] | None] = {
     "synthesis": {"domain", "imaging"},
     "learning": {"domain", "synthesis"},
     "evaluation": {"domain", "imaging", "synthesis"},
-    "export": {"domain", "imaging", "label_studio"},
+    "export": {"domain", "imaging", "label_studio", "synthesis"},
     "store": {"domain"},
     "label_studio": {"domain", "store"},
     "workflow": {"domain", "imaging", "synthesis", "learning", "evaluation", "export", "store", "label_studio"},

@@ -96,6 +96,7 @@ for command in (
     _needs_data(studies.audit),
     _needs_data(studies.export),
     _needs_data(pushing.push),
+    _needs_data(studies.view),
     studies.reproduce,
     _needs_data(studies.card),
     _needs_data(studies.retry),

@@ -22,7 +22,9 @@ def push(
             help="Write JSONL files to this folder or URL, which Label Studio syncs as a storage of a project."
         ),
     ] = None,
-    run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
+    run: Annotated[
+        list[int] | None, typer.Option(help="Only the run of this number; may be repeated; by default all.")
+    ] = None,
     annotations: Annotated[
         bool, typer.Option("--annotations", help="As annotations, which Label Studio exports, not as predictions.")
     ] = False,
@@ -40,7 +42,7 @@ def push(
 
     if sum(target is not None for target in (project, new, storage)) != 1:
         raise typer.BadParameter("give one of --project, --new and --storage")
-    options = PushOptions(run_number=run, annotations=annotations, images_at=images_at)
+    options = PushOptions(runs=tuple(run or ()), annotations=annotations, images_at=images_at)
     with report_errors():
         if new is not None:
             project = create_target(services(), name, new)

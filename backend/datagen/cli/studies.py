@@ -7,8 +7,9 @@ import json
 import os
 import secrets
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,10 @@ from datagen.domain.wording import by_number, counted
 from datagen.entrypoints.bootstrap import engine_settings_of, join_as, server_access_of, services, settings
 from datagen.entrypoints.installation import ProcessRole
 from datagen.errors import InputProblem
+from datagen.export.image_kinds import ImageKind
+from datagen.export.selection import Judged, Place, Selection, Size
 from datagen.export.splitting import Apart
+from datagen.export.viewer_names import ViewerName
 
 if TYPE_CHECKING:
     from datagen.workflow.inputs.import_files import Added
@@ -70,6 +74,15 @@ def provision(
             "all-agree (if they disagree, the preview counts as not judged); each if it was never set.",
         ),
     ] = None,
+    reject_below: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="Audits and runs of versions refined from now on reject what the critic calls good with a smaller "
+            "probability; 0: nothing; 0.2 if it was never set.",
+        ),
+    ] = None,
     new_secret: Annotated[
         bool, typer.Option("--new-secret", help="Replace the secret of its webhooks, after a leak.")
     ] = False,
@@ -97,6 +110,7 @@ def provision(
                 min_good=min_good,
                 annotate_up_to=annotate_up_to,
                 verdict_rule=verdict_rule,
+                reject_below=reject_below,
             ),
             new_secret=new_secret,
         )
@@ -270,7 +284,43 @@ def export(
             "An interrupted export goes on when it is run again.",
         ),
     ],
-    run: Annotated[int | None, typer.Option(help="Only the run of this number; by default all.")] = None,
+    run: Annotated[
+        list[int] | None, typer.Option(help="Only the run of this number; may be repeated; by default all.")
+    ] = None,
+    verdict: Annotated[
+        list[Judged] | None,
+        typer.Option(help="Only images that people judged so in spot checks; may be repeated."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Only images whose objects all have this label; may be repeated.")
+    ] = None,
+    min_size: Annotated[
+        str | None,
+        typer.Option(help="Only images whose objects all have this size or more: 24px (longer side), or 0.5% of it."),
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(help="Only images whose objects all have this size or less: 24px, or 0.5%.")
+    ] = None,
+    place: Annotated[
+        list[Place] | None,
+        typer.Option(help="Only images whose objects all lie in this ninth of the image; may be repeated."),
+    ] = None,
+    min_instances: Annotated[int | None, typer.Option(min=0, help="Only images with so many objects or more.")] = None,
+    max_instances: Annotated[int | None, typer.Option(min=0, help="Only images with so many objects or less.")] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Leave out images until no class has more objects than the rarest: label, size, place."),
+    ] = None,
+    real_share: Annotated[
+        float, typer.Option(help="Share of real images: concept photos of the study with what people drew.")
+    ] = 0.0,
+    images: Annotated[ImageKind, typer.Option(help="Kind of the image files.")] = ImageKind.PNG,
+    quality: Annotated[int | None, typer.Option(help="Quality of JPEG or WebP, 1 to 100; 90 by default.")] = None,
+    tile: Annotated[int | None, typer.Option(help="Cut the images into tiles of this side in pixels.")] = None,
+    overlap: Annotated[int, typer.Option(help="Least overlap of neighbouring tiles in pixels.")] = 0,
+    empty_tiles: Annotated[
+        float | None, typer.Option(help="Share of the tiles without an object that is kept; 0.1 by default.")
+    ] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", help="A format, coco by default; may be repeated. To list them: --formats."),
@@ -281,6 +331,9 @@ def export(
     split: Annotated[
         str | None, typer.Option(help="Percentages of train, val and (if three) test, for example 80,20 or 70,15,15.")
     ] = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Write what the critic rejected, about 200 images of a run, instead.")
+    ] = False,
     apart: Annotated[Apart, typer.Option(help="What two splits may not have in common.")] = Apart.BOTH,
     c2pa_cert: Annotated[
         Path | None,
@@ -300,7 +353,10 @@ def export(
     """Write the generated images with masks and labels as a zip or a folder, also in an object store."""
     from datagen.cli.progress import progress_bar
     from datagen.export.archive import ExportOptions
+    from datagen.export.balance import dimensions
+    from datagen.export.image_encoding import ImageEncoding
     from datagen.export.splitting import shares_of
+    from datagen.export.tiling import DEFAULT_EMPTY_SHARE, Tiling
     from datagen.workflow.studies.credentials import SignerFiles
     from datagen.workflow.studies.destinations import local_path
     from datagen.workflow.studies.export import export_study, unfinished_runs
@@ -311,19 +367,40 @@ def export(
         SignerFiles(certificate=c2pa_cert, key=c2pa_key) if c2pa_cert is not None and c2pa_key is not None else None
     )
     with report_errors(), unwind_on_sigterm(), _note_of_interruption(to):
+        selection = Selection(
+            runs=tuple(run or ()),
+            verdicts=tuple(verdict or ()),
+            labels=tuple(label or ()),
+            min_size=Size.parse(min_size) if min_size is not None else None,
+            max_size=Size.parse(max_size) if max_size is not None else None,
+            places=tuple(place or ()),
+            min_instances=min_instances,
+            max_instances=max_instances,
+        )
         path = local_path(to)
         if not overwrite and path is not None and _is_there(path):
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
-        for remark in unfinished_runs(services(), name, run):
+        for remark in () if rejected else unfinished_runs(services(), name, selection.runs):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
-        options = ExportOptions(formats=tuple(formats or ("coco",)), predictions=predictions)
+        if tile is None and (overlap or empty_tiles is not None):
+            raise InputProblem("--overlap and --empty-tiles are about tiles; give --tile with the side in pixels too")
+        empty = DEFAULT_EMPTY_SHARE if empty_tiles is None else empty_tiles
+        options = ExportOptions(
+            formats=tuple(formats or ("coco",)),
+            predictions=predictions,
+            encoding=ImageEncoding(images, quality),
+            tiling=Tiling(side=tile, overlap=overlap, empty_share=empty) if tile is not None else None,
+        )
         shares = shares_of(split) if split is not None else None
         with progress_bar("Exporting") as progress:
             summary = export_study(
                 services(),
                 name,
                 to,
-                run_number=run,
+                selection=selection,
+                balance=dimensions(balance) if balance is not None else (),
+                real_share=real_share,
+                rejected=rejected,
                 shares=shares,
                 apart=apart,
                 options=options,
@@ -331,7 +408,41 @@ def export(
                 progress=progress,
                 signer=signer,
             )
-        show(f"{to}: {counted(summary.samples, 'image')}, {counted(summary.instances, 'label')}")
+        for note in summary.notes:
+            err.print(f"[yellow]Note:[/] {safe(note)}", highlight=False, soft_wrap=True)
+        of_these = f", {counted(summary.photos, 'real photo')} among them" if summary.photos else ""
+        show(f"{to}: {counted(summary.samples, 'image')}{of_these}, {counted(summary.instances, 'label')}")
+
+
+def view(
+    name: Study,
+    tool: Annotated[ViewerName, typer.Option("--with", help="The program to open it in.")],
+    run: Annotated[
+        list[int] | None, typer.Option(help="Only the run of this number; may be repeated; by default all.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Keep the export in this folder; by default it is removed afterwards.")
+    ] = None,
+    python: Annotated[
+        Path | None, typer.Option(help="The Python interpreter of the environment that has the program.")
+    ] = None,
+) -> None:
+    """Open the generated images with their labels in FiftyOne, LightlyStudio or Embedding Atlas."""
+    from datagen.export.archive import ExportOptions
+    from datagen.export.viewers import VIEWERS, check_installed, open_export
+    from datagen.workflow.studies.export import export_study
+
+    viewer = VIEWERS[tool]
+    with report_errors(), unwind_on_sigterm(), tempfile.TemporaryDirectory(prefix="datagen-view-") as scratch:
+        check_installed(viewer, python)
+        folder = to if to is not None else Path(scratch) / "set"
+        if to is not None and (to.suffix.lower() == ".zip" or _is_there(to)):
+            raise InputProblem(f"{to} is no new folder; name one for --out, or leave it out")
+        options = ExportOptions(formats=(viewer.format,))
+        summary = export_study(services(), name, folder, selection=Selection(runs=tuple(run or ())), options=options)
+        show(f"{counted(summary.samples, 'image')} in {viewer.package}, until it is closed (Ctrl-C) …")
+        with suppress(KeyboardInterrupt):
+            open_export(viewer, folder.resolve(), python)
 
 
 @contextmanager
@@ -434,18 +545,22 @@ def card(
     croissant: Annotated[
         Path | None, typer.Option(help="Also write Croissant JSON-LD here; needs --export, whose files it names.")
     ] = None,
-    export_: Annotated[Path | None, typer.Option("--export", help="The export that the card goes with.")] = None,
+    export_: Annotated[
+        Path | None,
+        typer.Option("--export", help="The export that the card goes with, which may hold a part of the runs."),
+    ] = None,
 ) -> None:
     """Write the dataset card of a study's runs: what they hold, from what, and how they were reviewed."""
     from datagen.export.card import croissant as as_croissant
     from datagen.export.card import markdown
-    from datagen.workflow.studies.card import card_facts, checksum_of
+    from datagen.workflow.studies.card import card_facts, checksum_of, facts_of_export
 
-    if (croissant is None) != (export_ is None):
-        raise typer.BadParameter("--croissant and --export belong together")
+    if croissant is not None and export_ is None:
+        raise typer.BadParameter("--croissant needs --export, whose files it names")
     with report_errors():
         checksum = checksum_of(export_) if export_ is not None else ""
-        facts = card_facts(services(), name, licence)
+        exported = facts_of_export(export_) if export_ is not None else None
+        facts = card_facts(services(), name, licence, exported)
         if to is None:
             sys.stdout.write(markdown(facts))
         else:

@@ -48,3 +48,29 @@ class Sample:
     mask: ImageRef
     instances: tuple[Instance, ...]
     provenance: Provenance
+
+    @property
+    def file_stem(self) -> str:
+        """The name of its files without suffix."""
+        return self.provenance.file_stem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealPhoto:
+    """A concept photo of a study with the labels that people drew on it. None of its pixels is synthesized.
+
+    ``image`` and ``mask`` are PNG files as those of a sample, of the upright pixels.
+    """
+
+    image: ImageRef
+    mask: ImageRef
+    instances: tuple[Instance, ...]
+    #: the input; its digest is that of the file that was given
+    photo: ImageRef
+    #: numbers of the instances, from 0, of which people drew a box and no outline; their pixels are those of the box
+    boxes_only: tuple[int, ...] = ()
+
+    @property
+    def file_stem(self) -> str:
+        """The name of its files without suffix."""
+        return f"photo_{self.photo.digest[:16]}"

@@ -20,7 +20,8 @@ class Spec:
     """The inputs, the engine and its parameters.
 
     On machines of the same kind (same releases, same CPU features) the same spec and index give the same bytes.
-    ``labels`` are the study's labels, in order. ``parameters`` are the engine's; the engine checks them.
+    ``labels`` are the study's labels, in order. ``parameters`` are the engine's; the engine checks them. ``critic`` is
+    what rejects samples of the version (``learning.critic``), None for nothing.
     """
 
     labels: tuple[str, ...]
@@ -30,6 +31,7 @@ class Spec:
     engine: str
     parameters: Mapping[str, Json] = field(default_factory=dict)
     seed: int = 0
+    critic: Mapping[str, Json] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the canonical form as JSON values, as read by ``Spec.from_json``. It is cached: do not modify it."""
@@ -37,7 +39,10 @@ class Spec:
 
     @cached_property
     def _body(self) -> dict[str, Any]:
-        return asdict(self) | {"parameters": dict(self.parameters)}
+        body = asdict(self) | {"parameters": dict(self.parameters)}
+        if body["critic"] is None:  # specs of earlier releases keep their digest
+            del body["critic"]
+        return body
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Spec:
@@ -62,6 +67,7 @@ class Spec:
             engine=body["engine"],
             parameters=dict(body["parameters"]),
             seed=body["seed"],
+            critic=body.get("critic"),
         )
 
     @cached_property

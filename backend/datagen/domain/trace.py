@@ -6,6 +6,7 @@ be read, and is written back unchanged. A stored value that does not have the ty
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,16 @@ _PLAIN_FIELDS: dict[str, tuple[type, ...]] = {
 }
 
 
+#: Number of digits of a photo's digest in the key of a concept.
+PHOTO_DIGITS = 12
+_CONCEPT_KEY = re.compile(f"([0-9a-f]{{{PHOTO_DIGITS}}}):[0-9]+")
+
+
+def concept_key(photo_digest: str, region: int) -> str:
+    """Return the key of a concept: the first digits of its photo's digest, a colon, and the index of the region."""
+    return f"{photo_digest[:PHOTO_DIGITS]}:{region}"
+
+
 #: What was drawn for an instance, by name: numbers in the units that the engine declares, and names of choices.
 Draws = Mapping[str, float | str]
 
@@ -39,6 +50,12 @@ class ConceptChoice:
 
     key: str
     name: str
+
+    @property
+    def photo_digits(self) -> str | None:
+        """The first digits of the digest of the concept's photo; None if the engine has keys of another form."""
+        match = _CONCEPT_KEY.fullmatch(self.key)
+        return match[1] if match is not None else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,24 +6,25 @@ a zip's central directory grows with the set, because the zip format stores it a
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datagen.domain.inputs import ImageRef
-from datagen.domain.sample import Sample
+from datagen.domain.sample import RealPhoto, Sample
 from datagen.errors import StoreError
-from datagen.export import consistency_check, manifest, masks, readme
+from datagen.export import export_facts, manifest, readme
+from datagen.export.image_encoding import LOSSLESS, ImageEncoding
 from datagen.export.index_set import IndexSet
 from datagen.export.local_sink import local_sink
+from datagen.export.pieces import Backgrounds, Pieces
 from datagen.export.sinks import Sink
 from datagen.export.splitting import Split
+from datagen.export.tiling import Tiling
 from datagen.export.writer import (
     NO_SPLIT,
     ExportContext,
@@ -37,6 +38,9 @@ from datagen.export.writer import (
 #: many at a time.
 READ_AHEAD = 16
 
+#: Returns the image file of a sample with a signed manifest; its bytes differ each time.
+Sign = Callable[[Sample, bytes], bytes]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
@@ -46,6 +50,10 @@ class Summary:
     instances: int
     #: instances by label, in the study's order, including labels without instances
     by_label: Mapping[str, int]
+    #: the number of real photos among the samples
+    photos: int = 0
+    #: sentences about what was left out, or written otherwise
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +64,10 @@ class ExportOptions:
     formats: tuple[str, ...] = ("coco",)
     #: whether labels are predictions where a format tells them from annotations
     predictions: bool = False
+    #: of the image files; masks are PNG always
+    encoding: ImageEncoding = LOSSLESS
+    #: how images are cut; None: they are whole
+    tiling: Tiling | None = None
 
 
 DEFAULT_OPTIONS = ExportOptions()
@@ -63,7 +75,7 @@ DEFAULT_OPTIONS = ExportOptions()
 
 def write_dataset(
     path: Path,
-    samples: Iterable[Sample],
+    samples: Iterable[Sample | RealPhoto],
     *,
     labels: Sequence[str],
     read: Callable[[str], bytes],
@@ -71,7 +83,9 @@ def write_dataset(
     specs: Sequence[Mapping[str, Any]] = (),
     split: Split | None = None,
     options: ExportOptions = DEFAULT_OPTIONS,
-    sign: Callable[[Sample, bytes], bytes] | None = None,
+    backgrounds: Backgrounds | None = None,
+    notes: Sequence[str] = (),
+    sign: Sign | None = None,
 ) -> Summary:
     """Write ``samples`` to ``path``: a zip if it ends with .zip, else a folder; see ``local_sink`` and ``write_to``.
 
@@ -90,13 +104,15 @@ def write_dataset(
             specs=specs,
             split=split,
             options=options,
+            backgrounds=backgrounds,
+            notes=notes,
             sign=sign,
         )
 
 
 def write_to(
     sink: Sink,
-    samples: Iterable[Sample],
+    samples: Iterable[Sample | RealPhoto],
     *,
     labels: Sequence[str],
     read: Callable[[str], bytes],
@@ -104,7 +120,9 @@ def write_to(
     specs: Sequence[Mapping[str, Any]] = (),
     split: Split | None = None,
     options: ExportOptions = DEFAULT_OPTIONS,
-    sign: Callable[[Sample, bytes], bytes] | None = None,
+    backgrounds: Backgrounds | None = None,
+    notes: Sequence[str] = (),
+    sign: Sign | None = None,
 ) -> Summary:
     """Write ``samples`` to a destination.
 
@@ -118,7 +136,9 @@ def write_to(
         specs: JSON values of the samples' specs and their ancestors, from which samples can be rendered again.
         split: the samples' splits, each a folder of images and masks.
         options: formats, and how they are written.
-        sign: returns the image file of a sample with a signed manifest; its bytes differ each time.
+        backgrounds: returns the pixels of a background; a lossy encoding needs them.
+        notes: sentences about what was left out before; README.txt and the summary contain them.
+        sign: adds signed manifests to the image files; without it there are none.
 
     Raises:
         InputProblem: a format is unknown, requested twice, or cannot hold the study.
@@ -126,12 +146,20 @@ def write_to(
     """
     classes = requested_formats(options.formats, labels)
     folders = format_folders(classes)
-    export = _Export(sink, tuple(labels), about, options, split, list(zip(classes, folders, strict=True)), sign)
+    pieces = Pieces(
+        labels=tuple(labels),
+        about=about,
+        split=split,
+        encoding=options.encoding,
+        tiling=options.tiling,
+        backgrounds=backgrounds,
+    )
+    export = _Export(sink, pieces, options, list(zip(classes, folders, strict=True)), sign)
     try:
         with closing(_objects(samples, read)) as objects:
             for sample, image, mask in objects:
                 export.add(sample, image, mask)
-        return export.finish(specs)
+        return export.finish(specs, notes)
     except BaseException:
         export.discard()
         raise
@@ -143,23 +171,21 @@ class _Export:
     def __init__(
         self,
         sink: Sink,
-        labels: tuple[str, ...],
-        about: Mapping[str, Any],
+        pieces: Pieces,
         options: ExportOptions,
-        split: Split | None,
         formats: Sequence[tuple[type[ExportWriter], str]],
-        sign: Callable[[Sample, bytes], bytes] | None,
+        sign: Sign | None,
     ) -> None:
         self._sign = sign
-        self._sink, self._labels, self._about, self._formats, self._split = sink, labels, about, formats, split
+        self._sink, self._pieces, self._about, self._formats = sink, pieces, pieces.about, formats
         self._writers = [
             each(
                 ExportContext(
                     sink=sink,
-                    labels=labels,
-                    about=about,
+                    labels=pieces.labels,
+                    about=pieces.about,
                     folder=folder,
-                    splits=tuple(split.counts) if split is not None else (NO_SPLIT,),
+                    splits=tuple(pieces.split.counts) if pieces.split is not None else (NO_SPLIT,),
                     predictions=options.predictions,
                 )
             )
@@ -168,86 +194,90 @@ class _Export:
         self._image_folders = [folder for each, folder in formats if folder and not each.holds_images]
         self._has_images = not formats or any(not each.holds_images and not folder for each, folder in formats)
         self._lines = sink.open("manifest.jsonl")
-        self._samples = 0
-        self._instances = dict.fromkeys(labels, 0)
+        self._samples = self._photos = 0
+        self._instances = dict.fromkeys(pieces.labels, 0)
+        self._in_splits = dict.fromkeys(pieces.split.counts, 0) if pieces.split is not None else {}
         #: indices by spec
         self._written: dict[str, IndexSet] = {}
 
-    def add(self, sample: Sample, image: bytes, mask_png: bytes) -> None:
+    def add(self, sample: Sample | RealPhoto, image: bytes, mask_png: bytes) -> None:
         """Check one sample, and write it in every format."""
-        checked, files = self._checked(sample, image, mask_png), {}
+        if not self._is_new(sample):
+            raise StoreError(f"sample {sample.file_stem} comes twice; export it once")
+        for piece in self._pieces.of(sample, image, mask_png):
+            self._add(piece)
+
+    def _add(self, piece: ExportedSample) -> None:
+        """Write one piece of a sample in every format."""
+        files: dict[str, str] = {}
+        is_signed = self._sign is not None and isinstance(piece.sample, Sample)
+        if self._sign is not None and isinstance(piece.sample, Sample):  # photos are not synthesized
+            piece = replace(piece, image=self._sign(piece.sample, piece.image))
         if self._has_images:
-            files = {"image": checked.image_path, "mask": checked.image_path.replace("images/", "masks/", 1)}
-            self._sink.write(files["image"], checked.image, packed=True)
-            self._sink.write(files["mask"], mask_png, packed=True)
+            files = {"image": piece.image_path, "mask": piece.mask_path}
+            self._sink.write(files["image"], piece.image, packed=True)
+            self._sink.write(files["mask"], piece.mask_png, packed=True)
         for folder in self._image_folders:
-            self._sink.write(folder + checked.image_path, checked.image, packed=True)
+            self._sink.write(folder + piece.image_path, piece.image, packed=True)
         for writer in self._writers:
-            files |= writer.add(checked)
-        line = manifest.line(
-            sample,
-            files=files,
-            areas=checked.areas,
-            rings=checked.rings,
-            provenance=checked.provenance,
-            split=checked.split,
-            written=checked.image if self._sign is not None else None,
-        )
-        self._lines.write(line.encode() + b"\n")
+            files |= writer.add(piece)
+        self._lines.write(manifest.line(piece, files, is_signed=is_signed).encode() + b"\n")
         self._samples += 1
-        for instance in sample.instances:
+        self._photos += isinstance(piece.sample, RealPhoto)
+        self._in_splits[piece.split] = self._in_splits.get(piece.split, 0) + 1
+        for instance in piece.sample.instances:
             self._instances[instance.label] += 1
 
-    def finish(self, specs: Sequence[Mapping[str, Any]]) -> Summary:
+    def finish(self, specs: Sequence[Mapping[str, Any]], former_notes: Sequence[str]) -> Summary:
         """Write what follows the last sample."""
         for writer in self._writers:
             writer.finish()
         self._lines.close()
+        notes = [*former_notes, *self._pieces.notes()]
         text = readme.text(
             self._about,
             images=self._samples,
             instances=self._instances,
             formats=self._formats,
             has_images=self._has_images,
-            splits=self._split.counts if self._split is not None else {},
+            splits=self._in_splits if self._pieces.split is not None else {},
+            photos=self._photos,
+            notes=notes,
         )
         if specs:
             lines = "".join(json.dumps(dict(spec), ensure_ascii=False) + "\n" for spec in specs)
             self._sink.write("specs.jsonl", lines.encode())
         self._sink.write("README.txt", text.encode())
-        return Summary(samples=self._samples, instances=sum(self._instances.values()), by_label=self._instances)
+        if chosen := export_facts.choices(self._about):
+            facts = export_facts.ExportFacts(
+                images=self._samples, photos=self._photos, instances=self._instances, choices=chosen, notes=notes
+            )
+            self._sink.write(export_facts.NAME, facts.to_json().encode())
+        return Summary(
+            samples=self._samples,
+            instances=sum(self._instances.values()),
+            by_label=self._instances,
+            photos=self._photos,
+            notes=tuple(notes),
+        )
 
     def discard(self) -> None:
         """Release what the formats hold, after a failure."""
         for writer in self._writers:
             writer.discard()
 
-    def _checked(self, sample: Sample, image: bytes, mask_png: bytes) -> ExportedSample:
-        name = sample.provenance.file_stem
-        if not self._written.setdefault(sample.provenance.spec_digest, IndexSet()).add(sample.provenance.index):
-            raise StoreError(f"sample {name} comes twice; export it once")
-        _check_object(image, sample.image, f"image of sample {name}")
-        _check_object(mask_png, sample.mask, f"mask of sample {name}")
-        mask = masks.instance_mask(mask_png, name)
-        split = self._split.of(sample) if self._split is not None else NO_SPLIT
-        certified = consistency_check.check(sample, name, mask, labels=self._labels)
-        return ExportedSample(
-            sample=sample,
-            name=name,
-            image_path=f"images/{split}/{name}.png" if split else f"images/{name}.png",
-            image=image if self._sign is None else self._sign(sample, image),
-            mask_png=mask_png,
-            mask=mask,
-            areas=certified.areas,
-            rings=certified.rings,
-            provenance=manifest.provenance(sample, self._about),
-            split=split,
-        )
+    def _is_new(self, sample: Sample | RealPhoto) -> bool:
+        """Note that a sample is written; return False if it was before."""
+        source = sample.provenance if isinstance(sample, Sample) else None
+        group, number = (source.spec_digest, source.index) if source is not None else (sample.file_stem, 0)
+        return self._written.setdefault(group, IndexSet()).add(number)
 
 
-def _objects(samples: Iterable[Sample], read: Callable[[str], bytes]) -> Generator[tuple[Sample, bytes, bytes]]:
+def _objects(
+    samples: Iterable[Sample | RealPhoto], read: Callable[[str], bytes]
+) -> Generator[tuple[Sample | RealPhoto, bytes, bytes]]:
     """Yield each sample with the bytes of its image and mask, in order; ``READ_AHEAD`` samples are read ahead."""
-    pending: deque[tuple[Sample, Future[bytes], Future[bytes]]] = deque()
+    pending: deque[tuple[Sample | RealPhoto, Future[bytes], Future[bytes]]] = deque()
     with ThreadPoolExecutor(READ_AHEAD, thread_name_prefix="export") as pool:
         try:
             for sample in samples:
@@ -260,21 +290,3 @@ def _objects(samples: Iterable[Sample], read: Callable[[str], bytes]) -> Generat
                 yield first, image.result(), mask.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _check_object(data: bytes, ref: ImageRef, description: str) -> None:
-    """Check that the bytes match the sample's digest and are a PNG of its size (IHDR is the first chunk of a PNG).
-
-    Raises:
-        StoreError: they do not match.
-    """
-    if hashlib.sha256(data).hexdigest() != ref.digest:
-        raise StoreError(f"the {description} is damaged: its checksum is not {ref.digest}; restore it, or run it again")
-    if data[:8] != b"\x89PNG\r\n\x1a\n":
-        raise StoreError(f"the {description} is not a PNG file; generate the run again")
-    size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if size != (ref.width, ref.height):
-        raise StoreError(
-            f"the {description} is {size[0]} by {size[1]} pixels, its record says {ref.width} by {ref.height}; "
-            "generate the run again"
-        )

@@ -9,6 +9,7 @@ from typing import Any
 
 from datagen import __version__
 from datagen.domain.wording import by_number, counted
+from datagen.export.export_facts import ExportFacts
 from datagen.export.yaml_text import quoted
 
 #: The licence in a card for which none was given.
@@ -81,6 +82,13 @@ class CardFacts:
     reasons: Mapping[str, int]
     #: sentences about what is incomplete or was warned of
     limits: Sequence[str]
+    #: the export that the card goes with, if it has a part of the runs, or more than they hold
+    export: ExportFacts | None = None
+
+    @property
+    def images_in_all(self) -> int:
+        """The number of images that the card is about."""
+        return self.images if self.export is None else self.export.images
 
 
 def markdown(facts: CardFacts) -> str:
@@ -151,14 +159,14 @@ def _field(name: str, kind: str, column: str, key: str, description: str) -> dic
 
 
 def _head(facts: CardFacts) -> Iterator[str]:
-    size = next((name for limit, name in _SIZES if facts.images < limit), "1M<n<10M")
+    size = next((name for limit, name in _SIZES if facts.images_in_all < limit), "1M<n<10M")
     yield "---"
     yield f"pretty_name: {quoted(facts.study)}"
     yield f"license: {quoted(facts.licence)}"
     for key, values in (
         ("task_categories", ["object-detection", "image-segmentation"]),
         ("tags", ["synthetic", "datagen"]),
-        ("annotations_creators", ["machine-generated"]),
+        ("annotations_creators", ["machine-generated", *(["expert-generated"] if _photos(facts) else [])]),
         ("source_datasets", ["original"]),
         ("size_categories", [size]),
     ):
@@ -183,6 +191,8 @@ def _body(facts: CardFacts) -> Iterator[str]:
     yield "|---|---|"
     yield from (f"| {width} × {height} | {count:,} |" for (width, height), count in facts.sizes.items())
     yield ""
+    if facts.export is not None:
+        yield from _export(facts.export)
     yield "## What it was made from"
     yield ""
     yield from (f"- {counted(count, f'{role} photo')}" for role, count in facts.inputs.items())
@@ -211,6 +221,8 @@ def _body(facts: CardFacts) -> Iterator[str]:
     yield ""
     yield "## Known limits"
     yield ""
+    if _photos(facts):
+        yield "- Real photos have the labels that people drew: an object that nobody drew is not labelled."
     yield "- The images are synthetic: measure what a model learned from them on real images that it has not seen."
     yield "- The images of the runs themselves were not reviewed one by one; previews of the same versions were."
     yield from (f"- {_plain(line)}" for line in facts.limits)
@@ -221,7 +233,31 @@ def _body(facts: CardFacts) -> Iterator[str]:
         yield "No licence was stated. The rights in the input photos remain with their owners."
     else:
         yield f"Licence: {_plain(facts.licence)}. The rights in the input photos are to be observed."
-    yield f"Written by Datagen for Label Studio {__version__}. The image files state in XMP that they are synthetic."
+    of_photos = " Real photos have no such mark." if _photos(facts) else ""
+    yield (
+        f"Written by Datagen for Label Studio {__version__}. The image files state in XMP that they are synthetic."
+        f"{of_photos}"
+    )
+
+
+def _photos(facts: CardFacts) -> int:
+    return facts.export.photos if facts.export is not None else 0
+
+
+def _export(export: ExportFacts) -> Iterator[str]:
+    """Yield the section on an export that does not hold the runs as they are."""
+    yield "## What this export holds of it"
+    yield ""
+    photos = f", {counted(export.photos, 'real photo')} among them" if export.photos else ""
+    yield f"{counted(export.images, 'image file')}{photos}."
+    yield ""
+    yield "| label | objects |"
+    yield "|---|---|"
+    yield from (f"| {_plain(label)} | {count:,} |" for label, count in export.instances.items())
+    yield ""
+    yield from (f"- {_plain(line)}" for line in export.choices)
+    yield from (f"- {_plain(line)}." for line in export.notes)
+    yield ""
 
 
 def _review(facts: CardFacts) -> Iterator[str]:
@@ -242,7 +278,11 @@ def _summary(facts: CardFacts) -> str:
     labels = ", ".join(facts.instances)
     objects = counted(sum(facts.instances.values()), "labelled object")
     images = counted(facts.images, "synthesized image")
-    return f"{images} with {objects} ({labels}), each with an instance mask, boxes and outlines."
+    rest = ""
+    if facts.export is not None:
+        photos = f" and {counted(facts.export.photos, 'real photo')}" if facts.export.photos else ""
+        rest = f" This export holds {counted(facts.export.images - facts.export.photos, 'file')} of them{photos}."
+    return f"{images} with {objects} ({labels}), each with an instance mask, boxes and outlines.{rest}"
 
 
 def _plain(text: str) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from datagen.domain.geometry import Box, Polygon
-from datagen.domain.sample import Sample
+from datagen.domain.sample import RealPhoto, Sample
 from datagen.errors import StoreError
 from datagen.export import holes
 from datagen.export.writer import Mask
@@ -43,7 +43,7 @@ class Certified:
     rings: tuple[tuple[Polygon, ...], ...]
 
 
-def check(sample: Sample, name: str, mask: Mask, *, labels: Collection[str]) -> Certified:
+def check(sample: Sample | RealPhoto, name: str, mask: Mask, *, labels: Collection[str]) -> Certified:
     """Check that a sample's labels agree with its mask, and return each instance's area and holes.
 
     Args:
@@ -127,7 +127,7 @@ def _outlined(inside: npt.NDArray[np.bool_], lines: tuple[Polygon, ...], left: i
     )
 
 
-def _size(sample: Sample) -> str:
+def _size(sample: Sample | RealPhoto) -> str:
     return f"{sample.image.width} by {sample.image.height}"
 
 

@@ -9,60 +9,62 @@ from dataclasses import asdict
 from typing import Any
 
 from datagen.domain.geometry import Polygon
-from datagen.domain.sample import Sample
+from datagen.domain.sample import RealPhoto, Sample
+from datagen.export.writer import ExportedSample
 
 
-def line(
-    sample: Sample,
-    *,
-    files: Mapping[str, str],
-    areas: Sequence[int],
-    rings: Sequence[Sequence[Polygon]],
-    provenance: Mapping[str, Any],
-    split: str = "",
-    written: bytes | None = None,
-) -> str:
+def line(piece: ExportedSample, files: Mapping[str, str], *, is_signed: bool = False) -> str:
     """Return one line, without the newline.
 
+    ``sha256`` is of the files as they were stored; ``file_sha256`` is there if the written files have other bytes.
+
     Args:
-        sample: the sample.
-        files: the sample's paths in the set by kind: image, mask, …
-        areas: the areas of the sample's instances in pixels.
-        rings: the rings of their holes, which are part of the line because outlines do not include them.
-        provenance: where the pixels come from; see ``provenance``.
-        split: the sample's split; "" in an export without splits.
-        written: the image file, if it is not the stored one: signed.
+        piece: the image, or the tile.
+        files: its paths in the set by kind: image, mask, …
+        is_signed: whether the image has a signed manifest, and therefore other bytes than the stored one.
     """
+    sample, whole = piece.sample, piece.whole
+    written = {"image": _sha256(piece.image), "mask": sample.mask.digest} if piece.details or is_signed else {}
     body = {
         "files": dict(files),
-        "sha256": {
-            "image": sample.image.digest,
-            "mask": sample.mask.digest,
-            **({"signed_image": hashlib.sha256(written).hexdigest()} if written is not None else {}),
-        },
-        **({"split": split} if split else {}),
+        "sha256": {"image": whole.image.digest, "mask": whole.mask.digest},
+        **({"file_sha256": written} if written else {}),
+        **({"split": piece.split} if piece.split else {}),
         "width": sample.image.width,
         "height": sample.image.height,
-        "instances": [
-            {
-                "label": instance.label,
-                "box": [instance.box.x, instance.box.y, instance.box.width, instance.box.height],
-                "area": area,
-                "mask_value": i + 1,
-                "outlines": [outline.points for outline in instance.outlines],
-                **({"holes": [ring.points for ring in holes]} if holes else {}),
-            }
-            for i, (instance, area, holes) in enumerate(zip(sample.instances, areas, rings, strict=True))
-        ],
-        "provenance": dict(provenance),
+        "instances": instances(sample, piece.areas, piece.rings),
+        **piece.details,
+        "provenance": dict(piece.provenance),
     }
     return json.dumps(body, ensure_ascii=False)
 
 
-def provenance(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:
+def instances(
+    sample: Sample | RealPhoto, areas: Sequence[int], rings: Sequence[Sequence[Polygon]]
+) -> list[dict[str, Any]]:
+    """Return the instances of a sample; ``areas`` are in pixels, ``rings`` those of the holes."""
+    boxes_only = sample.boxes_only if isinstance(sample, RealPhoto) else ()
+    return [
+        {
+            "label": instance.label,
+            "box": [instance.box.x, instance.box.y, instance.box.width, instance.box.height],
+            "area": area,
+            "mask_value": i + 1,
+            "outlines": [outline.points for outline in instance.outlines],
+            **({"holes": [ring.points for ring in holes]} if holes else {}),
+            **({"drawn": "box"} if i in boxes_only else {}),
+        }
+        for i, (instance, area, holes) in enumerate(zip(sample.instances, areas, rings, strict=True))
+    ]
+
+
+def provenance(sample: Sample | RealPhoto, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the pixels of a sample come from, and the one of the ``runs`` of ``about`` that rendered it."""
+    if isinstance(sample, RealPhoto):
+        return {"origin": "photo", "photo": asdict(sample.photo)}
     source = sample.provenance
     return {
+        "origin": "synthesized",
         "spec_digest": source.spec_digest,
         "index": source.index,
         "seed": source.seed,
@@ -72,6 +74,10 @@ def provenance(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:
         "steps": source.trace.to_json(),
         **_run(sample, about),
     }
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _run(sample: Sample, about: Mapping[str, Any]) -> dict[str, Any]:

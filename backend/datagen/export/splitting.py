@@ -1,17 +1,20 @@
 """Splits of a set that have no background and no concept in common.
 
-Samples that share a background or a concept belong together, directly or through others. Such a group lies in one split
-as a whole: a model would otherwise be validated on what it was trained on.
+Samples that share a background or a concept belong together, directly or through others, and so do a sample and a real
+photo that its background or a concept is taken from. Such a group lies in one split as a whole: a model would otherwise
+be validated on what it was trained on.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
-from datagen.domain.sample import Sample
+from datagen.domain.sample import RealPhoto, Sample
+from datagen.domain.trace import PHOTO_DIGITS
 from datagen.domain.wording import counted
 from datagen.errors import InputProblem
 
@@ -34,7 +37,7 @@ class Split:
     #: name → the number of samples, in the order of the shares
     counts: Mapping[str, int]
     #: returns a sample's split
-    of: Callable[[Sample], str]
+    of: Callable[[Sample | RealPhoto], str]
     #: returns whether a sample was there when the splits were made; runs may add some meanwhile
     has: Callable[[Sample], bool]
 
@@ -57,8 +60,13 @@ def shares_of(percentages: str) -> dict[str, float]:
     return dict(zip(NAMES, (number / 100 for number in numbers), strict=False))
 
 
-def split(samples: Iterable[Sample], shares: Mapping[str, float], apart: Apart = Apart.BOTH) -> Split:
-    """Assign every sample to a split; a group goes, the largest first, to the split that lacks most samples.
+def split(
+    samples: Iterable[Sample],
+    shares: Mapping[str, float],
+    apart: Apart = Apart.BOTH,
+    photos: Sequence[RealPhoto] = (),
+) -> Split:
+    """Assign every sample and photo to a split; a group goes, the largest first, to the split that lacks most of them.
 
     Only backgrounds, concepts and the samples' indices are kept in memory. The same samples give the same splits.
 
@@ -66,11 +74,16 @@ def split(samples: Iterable[Sample], shares: Mapping[str, float], apart: Apart =
         InputProblem: there are fewer groups than splits; the sentence names what joins the samples.
     """
     groups = _Groups()
+    keys_of = partial(_keys, apart=apart, photos=frozenset(photo.photo.digest[:PHOTO_DIGITS] for photo in photos))
     sizes: Counter[str] = Counter()
     indices: dict[str, set[int]] = {}
     for sample in samples:
         indices.setdefault(sample.provenance.spec_digest, set()).add(sample.provenance.index)
-        keys = _keys(sample, apart)
+        keys = keys_of(sample)
+        groups.join(keys)
+        sizes[keys[0]] += 1
+    for photo in photos:
+        keys = keys_of(photo)
         groups.join(keys)
         sizes[keys[0]] += 1
     totals: Counter[str] = Counter()
@@ -101,19 +114,32 @@ def split(samples: Iterable[Sample], shares: Mapping[str, float], apart: Apart =
         counts[name] += totals[root]
     return Split(
         counts=counts,
-        of=lambda sample: placed[groups.root(_keys(sample, apart)[0])],
+        of=lambda sample: placed[groups.root(keys_of(sample)[0])],
         has=lambda sample: sample.provenance.index in indices.get(sample.provenance.spec_digest, ()),
     )
 
 
-def _keys(sample: Sample, apart: Apart) -> list[str]:
-    """Return the keys of what a sample may not share with another split; the first is its own if it has none."""
+def _keys(sample: Sample | RealPhoto, apart: Apart, photos: frozenset[str]) -> list[str]:
+    """Return the keys of what a sample or photo may not share with another split; its own if there is none.
+
+    ``photos`` are the first digits of the digests of the real photos. A sample whose engine does not record a concept
+    may be made from any of them.
+    """
+    if isinstance(sample, RealPhoto):
+        as_background, as_concept = f"background {sample.photo.digest}", f"photo {sample.photo.digest[:PHOTO_DIGITS]}"
+        return {
+            Apart.BACKGROUND: [as_background],
+            Apart.CONCEPT: [as_concept],
+            Apart.BOTH: [as_background, as_concept],
+        }[apart]
     keys = []
     if apart is not Apart.CONCEPT:
         keys.append(f"background {sample.provenance.background.digest}")
     if apart is not Apart.BACKGROUND:
-        concepts = (instance.concept for instance in sample.provenance.trace.instances)
+        concepts = [instance.concept for instance in sample.provenance.trace.instances]
         keys += [f"concept {concept.key}" for concept in concepts if concept is not None]
+        digits = {concept.photo_digits if concept is not None else None for concept in concepts or (None,)}
+        keys += [f"photo {photo}" for photo in sorted(photos if None in digits else photos & digits)]
     return keys or [f"sample {sample.provenance.file_stem}"]
 
 

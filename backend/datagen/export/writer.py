@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.geometry import Polygon
-from datagen.domain.sample import Sample
+from datagen.domain.sample import RealPhoto, Sample
 from datagen.errors import InputProblem
 from datagen.export.sinks import Sink
 
@@ -34,7 +34,10 @@ NO_SPLIT = ""
 class ExportedSample:
     """A sample whose labels agree with its mask, with all that a format may need."""
 
-    sample: Sample
+    #: of a tile, with the tile's size and instances
+    sample: Sample | RealPhoto
+    #: the sample that a tile was cut from; else ``sample``
+    whole: Sample | RealPhoto
     #: the name of its files without suffix; unique in the export
     name: str
     #: the path of its image from the folder that the format's paths begin at
@@ -43,6 +46,8 @@ class ExportedSample:
     image: bytes
     mask_png: bytes
     mask: Mask
+    #: number of channels of the image file: 1 or 3
+    channels: int
     #: the area of each instance in pixels
     areas: Sequence[int]
     #: the rings of each instance's holes, which its outlines do not include
@@ -51,6 +56,20 @@ class ExportedSample:
     provenance: Mapping[str, Any]
     #: “train”, “val” or “test”; ``NO_SPLIT`` in an export without splits
     split: str = NO_SPLIT
+    #: what the manifest says besides, as JSON values: the place of a tile, the encoding of the image
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def mask_path(self) -> str:
+        """The path of its mask, from the same folder as ``image_path``."""
+        return self.image_path.replace("images/", "masks/", 1).removesuffix(self.image_suffix) + ".png"
+
+    @property
+    def origin(self) -> str:
+        """How the image came about, as a phrase."""
+        if isinstance(self.sample, RealPhoto):
+            return "a photo, labelled by people"
+        return f"synthesized by {self.sample.provenance.engine}"
 
     @property
     def image_suffix(self) -> str:
@@ -100,6 +119,8 @@ class ExportWriter(ABC):
     opened_by: ClassVar[str]
     #: whether the format's files hold images and masks; an export of such formats alone has no images/ and masks/
     holds_images: ClassVar[bool] = False
+    #: whether the format can hold a box without a shape; if not, photos on which people drew boxes alone are left out
+    boxes_suffice: ClassVar[bool] = False
     #: the largest number of labels; None: no limit
     max_labels: ClassVar[int | None] = None
     #: the extra of this package that the format needs; "" if none

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import Element, ParseError
 from xml.sax.saxutils import escape
 
 from defusedxml import DefusedXmlException
@@ -26,6 +26,7 @@ from datagen.imaging.file_signatures import kind_of
 
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_SOURCE_TYPE = f"{{{_IPTC}}}DigitalSourceType"
 _OURS = "urn:label-studio-datagen:sample:1#"
 _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "PNG": PngImageFile,
@@ -50,6 +51,27 @@ class Mark:
     engine_version: str
 
 
+def declared_source(data: bytes) -> str:
+    """Return the source type that a picture's file declares, as a URI; "" if it declares none.
+
+    Raises:
+        BadPicture: the file is no PNG, JPEG or WebP picture, or damaged.
+    """
+    root = _parsed(data)
+    if root is None:
+        return ""
+    for element in root.iter():
+        stated = element.text if element.tag == _SOURCE_TYPE else element.get(_SOURCE_TYPE)
+        if stated and stated.strip():
+            return stated.strip()
+    return ""
+
+
+def source_packet(uri: str) -> bytes:
+    """Return an XMP packet in UTF-8 that declares a source type and nothing else."""
+    return _packet({"Iptc4xmpExt:DigitalSourceType": uri})
+
+
 def packet(mark: Mark) -> bytes:
     """Return the mark as an XMP packet in UTF-8."""
     values = {
@@ -59,6 +81,10 @@ def packet(mark: Mark) -> bytes:
         "datagen:Engine": mark.engine,
         "datagen:EngineVersion": mark.engine_version,
     }
+    return _packet(values)
+
+
+def _packet(values: Mapping[str, str]) -> bytes:
     properties = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in values.items())
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -90,18 +116,30 @@ def read_mark(data: bytes) -> Mark | None:
     Raises:
         BadPicture: the file is no PNG, JPEG or WebP picture, or damaged.
     """
-    found = read_packet(data)
-    if found is None or len(found) > _MAX_PACKET_BYTES:
-        return None
-    try:
-        root = fromstring(found.rstrip(b"\0").decode().strip("\ufeff"))
-    except (ParseError, DefusedXmlException, ValueError):
+    root = _parsed(data)
+    if root is None:
         return None
     values = {element.tag: (element.text or "").strip() for element in root.iter()}
-    source_type = SourceType.of_uri(values.get(f"{{{_IPTC}}}DigitalSourceType", ""))
+    source_type = SourceType.of_uri(values.get(_SOURCE_TYPE, ""))
     spec, index, engine, version = (
         values.get(f"{{{_OURS}}}{name}", "") for name in ("Spec", "Index", "Engine", "EngineVersion")
     )
     if source_type is None or not _DIGEST.fullmatch(spec) or not _INDEX.fullmatch(index):
         return None
     return Mark(source_type=source_type, spec_digest=spec, index=int(index), engine=engine, engine_version=version)
+
+
+def _parsed(data: bytes) -> Element | None:
+    """Return the root of a file's XMP packet; None if there is none that can be read.
+
+    Raises:
+        BadPicture: the file is no PNG, JPEG or WebP picture, or damaged.
+    """
+    found = read_packet(data)
+    if found is None or len(found) > _MAX_PACKET_BYTES:
+        return None
+    try:
+        root: Element = fromstring(found.rstrip(b"\0").decode().strip("\ufeff"))
+    except (ParseError, DefusedXmlException, ValueError):
+        return None
+    return root

@@ -4,7 +4,7 @@
   maximization), because a verdict is about the whole picture.
 * A reason is one-sided: “too large” says that the instance would be more acceptable if it were smaller. It is an
   observation of the sign of the derivative by size, at the size that was drawn.
-* A share of the verdicts is wrong (``_WRONG``), so that single ones that contradict the others change little.
+* A share of the verdicts is wrong (``WRONG``), so that single ones that contradict the others change little.
 * The prior deviation of each draw's weights is learned from the verdicts (automatic relevance determination, MacKay
   1992), so that draws that explain nothing get no weight. The posterior is approximated by Laplace's method, with the
   expected information as curvature.
@@ -35,7 +35,7 @@ _MAX_INSTANCES = 12
 #: Names of one category that have an effect.
 _MAX_CHOICES = 24
 #: Share of verdicts that are expected to be wrong.
-_WRONG = 0.08
+WRONG = 0.08
 #: Prior deviation of the constant, and of a weight before the verdicts are known.
 _CONSTANT, _WEIGHT = 2.0, 1.0
 #: The prior variance of a draw's weights is estimated together with one more weight of this deviation.
@@ -179,8 +179,8 @@ def _newton(rows: _Rows, mean: Array) -> tuple[Array, Array]:
     """Return the gradient [d] and the expected information [d, d] of the log-likelihood."""
     margin = rows.x @ mean
     likely = ndtr(margin)
-    density = np.exp(-0.5 * margin * margin) / (2 * np.pi) ** 0.5 * (1 - 2 * _WRONG)
-    yes = _WRONG + (1 - 2 * _WRONG) * likely
+    density = np.exp(-0.5 * margin * margin) / (2 * np.pi) ** 0.5 * (1 - 2 * WRONG)
+    yes = WRONG + (1 - 2 * WRONG) * likely
     no = 1 - yes
     blamed = _blame(rows, yes)
     # the expected observation: 1 for acceptable; for the instances of a bad sample, 1 less what each is blamed for

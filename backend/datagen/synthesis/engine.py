@@ -100,6 +100,8 @@ class ReviewedSample:
     verdict: Verdict
     #: the instances whose outlines the reviewer corrected
     corrected: tuple[CorrectedInstance, ...] = ()
+    #: the measurements of each instance in the picture (``synthesis.crop_features``); empty: of an earlier release
+    measured: tuple[Mapping[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

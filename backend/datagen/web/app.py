@@ -11,6 +11,8 @@ from flask_limiter.util import get_remote_address
 
 from datagen.entrypoints.bootstrap import server_access_of
 from datagen.entrypoints.installation import join_web
+from datagen.imaging.decoder_sandbox import DecoderSandbox
+from datagen.label_studio.api.accounts import Accounts
 from datagen.operations.health import label_studio_health, readiness
 from datagen.operations.logging import configure_logging
 from datagen.operations.readiness import ReadinessCache
@@ -24,6 +26,15 @@ from datagen.web.auth import Authenticator
 from datagen.web.health import READINESS, vitals_blueprint
 from datagen.web.images import pictures_blueprint
 from datagen.web.ml_backend import ml_blueprint
+from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.blueprint import Studio, pages_blueprint
+from datagen.web.pages.forms import FormTokens
+from datagen.web.pages.pictures import Pictures
+from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.sessions import Sessions
+from datagen.web.pages.static_files import StaticFiles
+from datagen.web.pages.thumbnail_cache import ThumbnailCache
+from datagen.web.pages.visitors import Visitors, email_of_form
 from datagen.web.responses import bounded_bodies, plain_errors, quiet_headers
 from datagen.web.webhook import webhook_blueprint
 from datagen.web.wrong_credentials import WrongCredentials
@@ -47,6 +58,10 @@ def joined_app() -> Flask:
 STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
 #: Time limit of one PostgreSQL statement, seconds.
 STATEMENT_SECONDS = 10
+#: Requests for pages and their pictures that one address may send in a second: people behind one proxy share it.
+PAGES_PER_SECOND = 400
+#: Log-ins that one address, and that people with one e-mail address, may try.
+LOG_INS_OF_ADDRESS, LOG_INS_OF_EMAIL = "20 per minute", "5 per minute; 30 per hour"
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -75,11 +90,39 @@ def create_app(settings: Settings | None = None) -> Flask:
     cache = ReadinessCache(partial(readiness, database, queues, label_studio_health(chosen.label_studio_url), images))
     app.extensions[READINESS] = cache
     vitals = vitals_blueprint(authenticator, database, queues, cache)
-    for blueprint in (webhook, ml_blueprint(authenticator, database), pictures_blueprint(images, links), vitals):
+    pages = pages_blueprint(_studio(chosen, queues, images, cache))
+    for blueprint in (webhook, ml_blueprint(authenticator, database), pictures_blueprint(images, links), vitals, pages):
         app.register_blueprint(blueprint)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     limiter.limit(f"{chosen.webhooks_per_second} per second")(webhook)
     # /metrics queries the database and Redis; /ready answers from a cache and needs no limit
     limited: Any = limiter.limit("20 per second")(app.view_functions["vitals.metrics"])
     app.view_functions["vitals.metrics"] = limited
+    limiter.limit(f"{PAGES_PER_SECOND} per second")(pages)
+    for limit, key in ((LOG_INS_OF_ADDRESS, get_remote_address), (LOG_INS_OF_EMAIL, email_of_form)):
+        checked: Any = limiter.limit(limit, key_func=key)(app.view_functions["pages.check_log_in"])
+        app.view_functions["pages.check_log_in"] = checked
     return app
+
+
+def _studio(chosen: Settings, queues: Queues, images: BlobStore, cache: ReadinessCache) -> Studio:
+    """Return what the pages need. They have connections to the database of their own."""
+    accounts = Accounts(chosen.label_studio_url, lambda: chosen.api_key)
+    addresses = Addresses(chosen.label_studio_address, StaticFiles())
+    return Studio(
+        database=Database(chosen.resolved_database_url, statement_seconds=STATEMENT_SECONDS),
+        visitors=Visitors(
+            sessions=Sessions(queues.redis, accounts, chosen.signing_keys),
+            accounts=accounts,
+            tokens=FormTokens(chosen.signing_keys),
+            is_https=chosen.own_url.startswith("https://"),
+        ),
+        pictures=Pictures(
+            images,
+            DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
+            ThumbnailCache(chosen.data_dir.absolute() / "thumbnails"),
+        ),
+        addresses=addresses,
+        readiness=cache,
+        renderer=Renderer(addresses),
+    )

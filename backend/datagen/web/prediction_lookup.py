@@ -15,7 +15,7 @@ from datagen.label_studio.mapping.predictions import prediction
 from datagen.store.database import Database
 from datagen.store.tables.batches import SampleRow
 from datagen.store.tables.inputs import ProposalRow
-from datagen.workflow.sample_mapping import LONGEST_KEY, sample_of
+from datagen.workflow.sample_mapping import LONGEST_KEY, lateness_of, sample_of
 
 log = structlog.get_logger()
 
@@ -24,7 +24,10 @@ NOTHING: dict[str, Any] = {"result": [], "score": 0.0}
 
 
 def predictions_of(database: Database, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return one prediction for each task, in order: a sample's labels, a proposal for an input, or ``NOTHING``."""
+    """Return one prediction for each task, in order: a sample's labels, a proposal for an input, or ``NOTHING``.
+
+    The score of a preview says how late it is to be judged (``sample_mapping.lateness_of``).
+    """
     keys = [_key(task) for task in tasks]
     ids = [_id(task) for task in tasks]
     with database.read() as session:
@@ -41,7 +44,7 @@ def _of_sample(row: SampleRow) -> dict[str, Any] | None:
     If its row cannot be read, log the error and return None, so that the other tasks still get their predictions.
     """
     try:
-        return prediction(sample_of(row), ProjectKind.PREVIEWS)
+        return prediction(sample_of(row), ProjectKind.PREVIEWS, score=lateness_of(row))
     except (KeyError, TypeError, ValueError, ArithmeticError, DatagenError):
         log.exception("prediction.unusable_row", sample=row.id, key=row.key)
         return None

@@ -1,8 +1,9 @@
 """Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
-object store, and predictions for a slow database. Each kind of view has its own threads and a limit on the number of
-waiting requests. A request over the limit is answered with 503.
+object store, predictions for a slow database, and log-ins for Label Studio. Pages and their pictures take processor
+time. Each kind of view has its own threads and a limit on the number of waiting requests. A request over the limit is
+answered with 503.
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ POOLS = {
     "pictures": Pool(threads=6, waiting=48),
     "ml": Pool(threads=3, waiting=24),
     "metrics": Pool(threads=1, waiting=8),
+    "pages": Pool(threads=3, waiting=40),
+    "thumbnails": Pool(threads=2, waiting=80),
+    "log-in": Pool(threads=2, waiting=16),
 }
-#: First segment of the path → pool.
+#: First segment of the path, or its first two → pool.
 POOL_OF = {
     "webhook": "webhook",
     "images": "pictures",
@@ -43,6 +47,9 @@ POOL_OF = {
     "setup": "ml",
     "versions": "ml",
     "metrics": "metrics",
+    "studio": "pages",
+    "studio/pictures": "thumbnails",
+    "studio/log-in": "log-in",
 }
 
 
@@ -77,4 +84,5 @@ class ViewPools:
 
 def pool_of(path: str) -> str:
     """Return the name of the pool that serves a path's view."""
-    return POOL_OF.get(path.lstrip("/").partition("/")[0], AT_ONCE)
+    segments = path.lstrip("/").split("/")
+    return POOL_OF.get("/".join(segments[:2])) or POOL_OF.get(segments[0], AT_ONCE)

@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
-from datagen.store.tables.base import BatchKind, OutboxKind, WorkState
+from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind, OutboxKind, WorkState
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
@@ -43,9 +43,9 @@ def create_decision_point(unit: UnitOfWork, study: StudyRow, batch: BatchRow | N
 def _last_shown_batch(session: Session, study_id: int) -> BatchRow | None:
     """Return the newest batch that a decision can show: a completed round or audit, or a run that ended in any way.
 
-    Return None if there is none; the decision then shows the inputs. Spot checks are shown on the page of their run.
+    Return None if there is none; the decision then shows the inputs. Parts of a run are shown on its page.
     """
-    completed = and_(BatchRow.kind != BatchKind.SPOT, BatchRow.state == WorkState.DONE)
+    completed = and_(BatchRow.kind.not_in(PARTS_OF_RUNS), BatchRow.state == WorkState.DONE)
     ended = and_(BatchRow.kind == BatchKind.RUN, BatchRow.state != WorkState.RUNNING)
     query = select(BatchRow).where(BatchRow.study_id == study_id, or_(completed, ended))
     return session.scalar(query.order_by(BatchRow.id.desc()).limit(1))

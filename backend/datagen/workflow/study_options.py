@@ -22,12 +22,19 @@ class StudyOptions:
     annotate_up_to: int | None = None
     #: which verdicts on a sample count if there are several
     verdict_rule: VerdictRule | None = None
+    #: probability of a good verdict below which the critic rejects samples, of versions refined from now on; 0: never
+    reject_below: float | None = None
 
 
 #: The options of a study that sets none. ``annotate_up_to`` is not larger for two reasons: Label Studio imports tasks
 #: with annotations at about two thirds of the speed, and its exports hold the annotations in memory.
 DEFAULTS = StudyOptions(
-    confirm_above=10_000, min_judged=0.5, min_good=0.5, annotate_up_to=10_000, verdict_rule=VerdictRule.EACH
+    confirm_above=10_000,
+    min_judged=0.5,
+    min_good=0.5,
+    annotate_up_to=10_000,
+    verdict_rule=VerdictRule.EACH,
+    reject_below=0.2,
 )
 
 

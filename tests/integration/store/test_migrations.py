@@ -17,7 +17,8 @@ import datagen.store.database
 from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
-from datagen.store.tables.batches import SampleRow, SpecRow
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import VerdictRow
@@ -284,3 +285,38 @@ def test_time_of_a_verdict_becomes_the_time_at_which_it_was_given(database: Data
     database.upgrade()
     with database.read() as session:
         assert session.scalars(select(VerdictRow.given_at)).all() == [at]
+
+
+def test_batches_get_their_indices_and_going_back_to_0018_deletes_rejected_candidates(database: Database) -> None:
+    database.upgrade("0018")
+    schema = put_two_samples(database)
+    with database.engine.begin() as connection:
+        batch = schema.tables["batch"]
+        connection.execute(update(batch).values(kind="run", state="done", number=1, first=3, count=7))
+
+    database.upgrade()
+
+    with database.write() as session:
+        run = session.scalars(select(BatchRow)).one()
+        assert (run.stride, run.reserved, run.rejections) == (7, 7, None)
+        kept = BatchRow(
+            id=2, study_id=1, spec_id=1, kind=BatchKind.REJECTED, number=1, first=3, count=7, requested_by="Ann"
+        )
+        session.add(kept)
+        session.flush()
+        part = ShardRow(id=2, batch_id=kept.id, start=3, stop=4, state=WorkState.DONE)
+        session.add(part)
+        session.flush()
+        session.add(SampleRow(id=3, key="rejected", batch_id=kept.id, shard_id=part.id, index=10, body={}))
+
+    _downgrade(database, "0018")
+
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        assert connection.execute(select(schema.tables["batch"].c.kind)).scalars().all() == ["run"]
+        assert connection.execute(select(schema.tables["shard"].c.id)).scalars().all() == [1]
+        assert sorted(connection.execute(select(schema.tables["sample"].c.id)).scalars()) == [1, 2]
+        assert not {"stride", "reserved", "rejections"} & {*schema.tables["batch"].c.keys()}
+        assert "reject_below" not in schema.tables["study"].c
+    database.upgrade()

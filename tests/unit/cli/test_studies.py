@@ -6,16 +6,25 @@ import os
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from datagen.cli import studies
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import counted
 from datagen.export import card as export_card
-from datagen.export.archive import Summary
+from datagen.export import viewers
+from datagen.export.archive import ExportOptions, Summary
+from datagen.export.balance import Dimension
+from datagen.export.image_encoding import ImageEncoding
+from datagen.export.image_kinds import ImageKind
 from datagen.export.local_sink import local_sink
+from datagen.export.selection import Judged, Place, Selection, Size
+from datagen.export.tiling import Tiling
+from datagen.export.viewer_names import ViewerName
 from datagen.workflow.studies import card as study_card
 from datagen.workflow.studies import export as study_export
 from datagen.workflow.studies.open import OpenedStudy
@@ -109,3 +118,102 @@ def test_name_that_the_file_system_refuses_is_a_sentence(
         studies.export("a study", "n" * 300)
     assert "File name too long" in " ".join(capsys.readouterr().err.split())
     assert exports == []
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The options of exports, instead of exports of a study."""
+    seen: list[dict[str, Any]] = []
+
+    def write(_services: object, _name: str, _path: Path, **options: Any) -> Summary:
+        seen.append(options)
+        return Summary(samples=5, instances=0, by_label={}, photos=2, notes=("3 images stay PNG",))
+
+    monkeypatch.setattr(studies, "services", lambda: None)
+    monkeypatch.setattr(study_export, "export_study", write)
+    monkeypatch.setattr(study_export, "unfinished_runs", lambda *_: [])
+    return seen
+
+
+def run_export(*arguments: str) -> Any:
+    app = typer.Typer()
+    app.command()(studies.export)
+    return CliRunner().invoke(app, ["a study", "--out", "set.zip", *arguments], env={"COLUMNS": "300"})
+
+
+def test_options_of_an_export_choose_its_content(asked: list[dict[str, Any]]) -> None:
+    ended = run_export(
+        *("--run", "1", "--run", "3", "--verdict", "good", "--label", "dent", "--min-size", "12px", "--max-size", "5%"),
+        *("--place", "top-left", "--min-instances", "1", "--max-instances", "4", "--balance", "size,label"),
+        *("--real-share", "0.3", "--images", "jpeg", "--quality", "80", "--tile", "512", "--overlap", "64"),
+        *("--empty-tiles", "0.5"),
+    )
+    assert ended.exit_code == 0, ended.output
+    (options,) = asked
+    assert options["selection"] == Selection(
+        runs=(1, 3),
+        verdicts=(Judged.GOOD,),
+        labels=("dent",),
+        min_size=Size(12),
+        max_size=Size(5, is_share=True),
+        places=(Place.TOP_LEFT,),
+        min_instances=1,
+        max_instances=4,
+    )
+    assert options["balance"] == (Dimension.LABEL, Dimension.SIZE)
+    assert options["real_share"] == 0.3
+    assert options["options"].encoding == ImageEncoding(ImageKind.JPEG, 80)
+    assert options["options"].tiling == Tiling(side=512, overlap=64, empty_share=0.5)
+    shown = " ".join(ended.output.split())
+    assert "Note: 3 images stay PNG" in shown
+    assert "set.zip: 5 images, 2 real photos among them, 0 labels" in shown
+
+
+def test_export_without_options_is_everything_as_it_is_stored(asked: list[dict[str, Any]]) -> None:
+    assert run_export().exit_code == 0
+    (options,) = asked
+    assert options["selection"] == Selection()
+    assert options["options"] == ExportOptions()
+    assert (options["balance"], options["real_share"], options["shares"]) == ((), 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--quality", "80"), "PNG is lossless and has no quality"),
+        (("--overlap", "8"), "--overlap and --empty-tiles are about tiles; give --tile with the side in pixels too"),
+        (("--empty-tiles", "0"), "give --tile with the side in pixels too"),
+        (("--tile", "8"), "a tile of 8 pixels is too small"),
+        (("--min-size", "big"), "“big” is no size"),
+        (("--balance", "colour"), "“colour” cannot be balanced"),
+    ],
+)
+def test_wrong_option_of_an_export_is_a_sentence(
+    asked: list[dict[str, Any]], arguments: tuple[str, ...], sentence: str
+) -> None:
+    ended = run_export(*arguments)
+    assert ended.exit_code == 1
+    assert sentence in " ".join(ended.output.split())
+    assert asked == []
+
+
+def test_view_exports_to_a_folder_that_is_removed_afterwards(
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(viewers, "check_installed", lambda *_: None)
+    monkeypatch.setattr(viewers, "open_export", lambda _viewer, folder, _python: opened.append(folder))
+    studies.view("a study", ViewerName.ATLAS, run=[2])
+    assert asked[0]["selection"] == Selection(runs=(2,))
+    assert asked[0]["options"].formats == ("parquet",)
+    assert not opened[0].parent.exists()
+    assert "5 images in embedding-atlas, until it is closed" in capsys.readouterr().out
+
+
+def test_view_without_the_program_exports_nothing(
+    asked: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit):
+        studies.view("a study", ViewerName.FIFTYONE, python=Path("/bin/false"))
+    assert "fiftyone is not installed for /bin/false" in " ".join(capsys.readouterr().err.split())
+    assert asked == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,14 +12,20 @@ import pytest
 from datagen.domain.geometry import Polygon
 from datagen.domain.sample import Sample
 from datagen.export.manifest import line, provenance
+from datagen.export.writer import ExportedSample
 
 SPEC = "5bec" * 16
 RING = Polygon(((41.5, 24.5), (48.5, 24.5), (48.5, 31.5)))
 
 
-def written(sample: Sample, about: dict[str, Any]) -> dict[str, Any]:
-    files = {"image": "images/a.png", "mask": "masks/a.png"}
-    text = line(sample, files=files, areas=(54, 180), rings=((), (RING,)), provenance=provenance(sample, about))
+@pytest.fixture
+def written(shelf: Any, sample: Sample) -> Callable[..., dict[str, Any]]:
+    return lambda about: line_of(shelf.exported(sample), about)
+
+
+def line_of(piece: ExportedSample, about: dict[str, Any]) -> dict[str, Any]:
+    piece = replace(piece, areas=(54, 180), rings=((), (RING,)), provenance=provenance(piece.sample, about))
+    text = line(piece, {"image": "images/a.png", "mask": "masks/a.png"})
     assert "\n" not in text
     body: dict[str, Any] = json.loads(text)
     return body
@@ -29,8 +37,8 @@ def run(number: int, first: int | None = None, spec: str = SPEC) -> dict[str, An
     return body if first is None else body | {"first_index": first}
 
 
-def test_files_checksums_and_labels(sample: Sample) -> None:
-    body = written(sample, {})
+def test_files_checksums_and_labels(sample: Sample, written: Any) -> None:
+    body = written({})
     assert body["files"] == {"image": "images/a.png", "mask": "masks/a.png"}
     assert body["sha256"] == {"image": sample.image.digest, "mask": sample.mask.digest}
     assert (body["width"], body["height"]) == (60, 40)
@@ -43,9 +51,10 @@ def test_files_checksums_and_labels(sample: Sample) -> None:
     assert body["instances"][0]["outlines"] == [[list(p) for p in o.points] for o in sample.instances[0].outlines]
 
 
-def test_provenance_is_enough_to_make_the_sample_again(sample: Sample) -> None:
-    provenance = written(sample, {"runs": [run(1)]})["provenance"]
+def test_provenance_is_enough_to_make_the_sample_again(written: Any) -> None:
+    provenance = written({"runs": [run(1)]})["provenance"]
     assert provenance == {
+        "origin": "synthesized",
         "spec_digest": SPEC,
         "index": 3,
         "seed": 2**63 + 3,
@@ -72,6 +81,6 @@ def test_provenance_is_enough_to_make_the_sample_again(sample: Sample) -> None:
     ],
 )
 def test_of_several_runs_the_one_that_made_it_is_named(
-    sample: Sample, runs: list[dict[str, Any]], made_it: int | None
+    written: Any, runs: list[dict[str, Any]], made_it: int | None
 ) -> None:
-    assert written(sample, {"runs": runs})["provenance"]["run"] == made_it
+    assert written({"runs": runs})["provenance"]["run"] == made_it

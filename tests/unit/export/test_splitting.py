@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datagen.domain.sample import Sample
+from datagen.domain.sample import RealPhoto, Sample
 from datagen.domain.trace import ConceptChoice, InstanceTrace, Trace
 from datagen.errors import InputProblem
 from datagen.export.splitting import Apart, shares_of, split
@@ -88,3 +88,35 @@ def test_sample_that_was_added_later_is_in_no_split(made: Callable[..., list[Sam
     samples = made([("a", []), ("b", []), ("c", [])])
     found = split(samples[:2], shares_of("50,50"))
     assert [found.has(sample) for sample in samples] == [True, True, False]
+
+
+def real_photo(shelf: Any, digest: str) -> RealPhoto:
+    one = shelf.sample(np.ones((4, 4), np.uint8), ("dent",))
+    return RealPhoto(
+        image=one.image, mask=one.mask, instances=one.instances, photo=replace(one.image, digest=digest, name="p.jpg")
+    )
+
+
+@pytest.mark.parametrize("apart", list(Apart))
+def test_real_photo_is_in_the_split_of_the_samples_that_it_is_part_of(
+    made: Callable[..., list[Sample]], shelf: Any, apart: Apart
+) -> None:
+    digests = [f"{number:x}" * 64 for number in range(10)]
+    photos = [real_photo(shelf, digest) for digest in digests]
+    pairs = [(digests[n], [f"{digests[n][:12]}:{k % 3}"]) for n in range(10) for k in range(6)]
+    samples = made(pairs)
+    found = split(samples, shares_of("60,40"), apart, photos)
+    assert sum(found.counts.values()) == 70
+    for photo in photos:
+        of_photo = {found.of(s) for s in samples if s.provenance.background.digest == photo.photo.digest}
+        assert of_photo == {found.of(photo)}
+
+
+def test_sample_of_an_unknown_concept_is_in_the_split_of_every_photo(
+    made: Callable[..., list[Sample]], shelf: Any
+) -> None:
+    photos = [real_photo(shelf, digest * 64) for digest in "abc"]
+    samples = made([("b0", ["of another engine"]), ("b1", ["a" * 12 + ":0"]), ("b2", ["d" * 12 + ":0"])])
+    found = split(samples, shares_of("60,40"), Apart.CONCEPT, photos)
+    assert len({found.of(each) for each in (*photos, *samples[:2])}) == 1
+    assert found.of(samples[2]) != found.of(samples[0])

@@ -3,7 +3,7 @@
 Ids start at 1, categories are in the study's order, ``file_name`` is relative to the JSON file, and coordinates are
 continuous pixels as in all of Datagen. ``area`` is the number of the mask's pixels. COCO's readers fill each polygon of
 a list for itself, so an instance with holes or several parts is a run-length mask (a list of counts), any other a
-polygon.
+polygon. An object of a photo of which people drew a box alone has no segmentation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datagen.domain.geometry import Box, Polygon
+from datagen.domain.sample import RealPhoto
 from datagen.export.writer import NO_SPLIT, ExportContext, ExportedSample, ExportWriter
 
 #: Decimal places of a coordinate: a thousandth of a pixel is more precise than any mask.
@@ -33,6 +34,7 @@ class CocoWriter(ExportWriter):
     )
     paths = (("coco.json", "COCO: boxes, polygons (run-length masks of holes and parts), areas; in pixels"),)
     opened_by = "pycocotools, supervision, Detectron2, MMDetection"
+    boxes_suffice = True
 
     def __init__(self, context: ExportContext) -> None:
         super().__init__(context)
@@ -83,12 +85,17 @@ class _Document:
 def annotation_of(sample: ExportedSample, number: int, labels: tuple[str, ...]) -> dict[str, Any]:
     """Return COCO's annotation of instance ``number`` (from 0), without the ids of the annotation and the image."""
     instance = sample.sample.instances[number]
+    box_only = isinstance(sample.sample, RealPhoto) and number in sample.sample.boxes_only
     polygons = len(instance.outlines) == 1 and not sample.rings[number]
     return {
         "category_id": labels.index(instance.label) + 1,
         "bbox": bbox(instance.box),
         "area": sample.areas[number],
-        "segmentation": [_flat(instance.outlines[0])] if polygons else run_lengths(sample.inside(number)),
+        "segmentation": []
+        if box_only
+        else [_flat(instance.outlines[0])]
+        if polygons
+        else run_lengths(sample.inside(number)),
         "iscrowd": 0,
     }
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import IO
 from xml.etree import ElementTree as ET
 
-from datagen.domain.sample import Sample
 from datagen.export.writer import NO_SPLIT, ExportContext, ExportedSample, ExportWriter
 
 
@@ -24,6 +23,7 @@ class VocWriter(ExportWriter):
     limits = "Boxes alone, in whole pixels, no shapes."
     paths = (("Annotations/", "Pascal VOC: boxes, one XML file an image; pixels counted from 1"),)
     opened_by = "supervision, torchvision, MMDetection"
+    boxes_suffice = True
 
     def __init__(self, context: ExportContext) -> None:
         super().__init__(context)
@@ -35,7 +35,7 @@ class VocWriter(ExportWriter):
 
     def add(self, sample: ExportedSample) -> Mapping[str, str]:
         """Write the annotation of one image."""
-        body = annotation(sample.sample, sample.image_path, channels=channels(sample.image))
+        body = annotation(sample)
         self.context.sink.write(self.context.path(f"Annotations/{sample.name}.xml"), body)
         if sample.split in self._lists:
             self._lists[sample.split].write(f"{sample.name}\n".encode())
@@ -47,19 +47,20 @@ class VocWriter(ExportWriter):
             file.close()
 
 
-def annotation(sample: Sample, file_name: str, *, channels: int) -> bytes:
-    """Return the file of one image; ``file_name`` is its path in the set with forward slashes, ``channels`` 1 or 3."""
-    folder, name = posixpath.split(file_name)
+def annotation(sample: ExportedSample) -> bytes:
+    """Return the file of one image."""
+    folder, name = posixpath.split(sample.image_path)
+    image = sample.sample.image
     root = ET.Element("annotation")
     _add(root, "folder", folder)
     _add(root, "filename", name)
-    _add(ET.SubElement(root, "source"), "database", f"synthesized by {sample.provenance.engine}")
+    _add(ET.SubElement(root, "source"), "database", sample.origin)
     size = ET.SubElement(root, "size")
-    _add(size, "width", sample.image.width)
-    _add(size, "height", sample.image.height)
-    _add(size, "depth", channels)
+    _add(size, "width", image.width)
+    _add(size, "height", image.height)
+    _add(size, "depth", sample.channels)
     _add(root, "segmented", 0)
-    for instance in sample.instances:
+    for instance in sample.sample.instances:
         entry = ET.SubElement(root, "object")
         _add(entry, "name", instance.label)
         _add(entry, "pose", "Unspecified")
@@ -72,11 +73,6 @@ def annotation(sample: Sample, file_name: str, *, channels: int) -> bytes:
         _add(corners, "ymax", math.ceil(instance.box.bottom))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode").encode() + b"\n"
-
-
-def channels(png: bytes) -> int:
-    """Return the number of channels by the colour type in IHDR: 1 for grey, 3 for colour."""
-    return 3 if png[25] & 2 else 1
 
 
 def _add(parent: ET.Element, name: str, value: str | int) -> None:

@@ -1,4 +1,4 @@
-"""WebDataset: tar shards with ``KEY.png``, ``KEY.mask.png`` and ``KEY.json`` of each image."""
+"""WebDataset: tar shards with ``KEY.png`` (or another image), ``KEY.mask.png`` and ``KEY.json`` of each image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WebDatasetWriter(ExportWriter):
     name = "webdataset"
     sentence = "WebDataset: tar shards of at most 500 MB with image, instance mask, and JSON of boxes and masks."
     limits = "Nothing of the labels."
-    paths = (("webdataset/", "WebDataset: tar shards with NAME.png, NAME.mask.png and NAME.json"),)
+    paths = (("webdataset/", "WebDataset: tar shards with NAME.png (or .jpg, .webp), NAME.mask.png and NAME.json"),)
     opened_by = "webdataset, datasets"
     holds_images = True
 

@@ -50,6 +50,7 @@ class YoloWriter(_YoloWriter):
     name = "yolo"
     sentence = "YOLO detect: boxes, in one text file an image, and data.yaml."
     limits = "Boxes alone, no shapes."
+    boxes_suffice = True
     paths = (
         ("labels/", "YOLO: boxes, one text file an image"),
         ("data.yaml", "YOLO: the folders and classes, as Ultralytics reads them"),

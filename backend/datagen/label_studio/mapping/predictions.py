@@ -19,8 +19,10 @@ MODEL_VERSION = "datagen"
 _DIGITS = 6
 
 
-def prediction(sample: Sample, project_kind: ProjectKind, holes: Sequence[Sequence[Polygon]] = ()) -> dict[str, Any]:
-    """The prediction with the labels of a sample, for a project kind.
+def prediction(
+    sample: Sample, project_kind: ProjectKind, holes: Sequence[Sequence[Polygon]] = (), score: float | None = None
+) -> dict[str, Any]:
+    """The prediction with the labels of a sample, for a project kind, and its score if there is one.
 
     In Dataset each instance is one polygon, because Label Studio's exports count regions. The parts and the ``holes``
     of an instance are joined in it by lines of no width. In Previews each part is a polygon.
@@ -42,7 +44,7 @@ def prediction(sample: Sample, project_kind: ProjectKind, holes: Sequence[Sequen
             for i, instance in enumerate(sample.instances)
             for j, outline in enumerate(instance.outlines)
         ]
-    return regions_prediction(regions)
+    return regions_prediction(regions) | ({"score": score} if score is not None else {})
 
 
 def polygon_region(id_: str, control: str, label: str, polygon: Polygon, width: int, height: int) -> dict[str, Any]:

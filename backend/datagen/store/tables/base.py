@@ -49,6 +49,7 @@ class BatchKind(StrEnum):
     AUDIT = "audit"  #: further samples of a version for review, whose verdicts measure it and train nothing
     RUN = "run"  #: a generation run for the dataset
     SPOT = "spot"  #: the spot checks of a run: copies of samples of it for review, with the number of the run
+    REJECTED = "rejected"  #: candidates of a run that the critic rejected, with the number of the run
 
     @property
     def is_reviewed(self) -> bool:
@@ -56,6 +57,8 @@ class BatchKind(StrEnum):
         return self in REVIEWED_KINDS
 
 
+#: The kinds of batches that belong to a run. They are no work of their own.
+PARTS_OF_RUNS = (BatchKind.SPOT, BatchKind.REJECTED)
 #: The kinds of batches whose samples are review tasks.
 REVIEWED_KINDS = (BatchKind.ROUND, BatchKind.AUDIT, BatchKind.SPOT)
 

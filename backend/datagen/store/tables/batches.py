@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from datagen.domain.lifecycle import SpecState
@@ -36,10 +37,17 @@ class SpecRow(Row):
     decided_at: Mapped[datetime | None] = mapped_column(default=None)
 
 
-class BatchRow(Row):
-    """A preview round, an audit or a generation run, with the samples ``first`` to ``first + count - 1``.
+def _count_of(context: DefaultExecutionContext) -> int:
+    """Return the count of the batch that is inserted."""
+    return int(context.get_current_parameters()["count"])  # type: ignore[no-untyped-call]
 
-    Spot checks are a batch of their own, with copies of a few samples of their run.
+
+class BatchRow(Row):
+    """A preview round, an audit or a generation run, with ``count`` samples.
+
+    Place p of it has the sample of index ``first + p``; if the critic rejects that one, the first that it does not
+    reject of ``first + p + stride``, ``first + p + 2 * stride`` and so on, below ``first + reserved``. Spot checks are
+    a batch of their own, with copies of a few samples of their run, and so are rejected candidates.
     """
 
     __tablename__ = "batch"
@@ -54,6 +62,10 @@ class BatchRow(Row):
     note: Mapped[str] = mapped_column(String(2000), default="")
     first: Mapped[int]
     count: Mapped[int]
+    #: distance of the indices of a place's candidates, at least ``count``; see ``workflow.rejection``
+    stride: Mapped[int] = mapped_column(default=_count_of, server_default="0")
+    #: number of indices from ``first`` that belong to the batch, a multiple of ``stride``
+    reserved: Mapped[int] = mapped_column(default=_count_of, server_default="0")
     state: Mapped[WorkState] = mapped_column(default=WorkState.RUNNING)
     sheet: Mapped[str | None] = mapped_column(String(64), default=None)
     #: the current activity, or the reason for waiting. People need it because a fit or a sample can take minutes
@@ -68,6 +80,8 @@ class BatchRow(Row):
     problem: Mapped[str] = mapped_column(String(1000), default="")
     #: of a run: what the audits of its version promised when it was approved; None: there was no audit
     promise: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    #: of a run or an audit whose version rejects samples: the counts of ``workflow.rejection.Rejections``
+    rejections: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     requested_by: Mapped[str] = mapped_column(String(200))
     requested_at: Mapped[datetime] = mapped_column(default=now)
     rendered_at: Mapped[datetime | None] = mapped_column(default=None)
@@ -78,7 +92,7 @@ class BatchRow(Row):
 
 
 class ShardRow(LeasedRow):
-    """A part of a batch that one job renders: samples ``start`` to ``stop - 1``."""
+    """A part of a batch that one job renders: the places whose first candidates are ``start`` to ``stop - 1``."""
 
     __tablename__ = "shard"
     __table_args__ = (

@@ -44,6 +44,9 @@ class StudyRow(Row):
     annotate_up_to: Mapped[int | None] = mapped_column(default=None)
     #: which verdicts on a sample count if there are several; None: see ``study_options``
     verdict_rule: Mapped[VerdictRule | None] = mapped_column(default=None)
+    #: probability of a good verdict below which the critic rejects samples of runs, 0: never; None: see
+    #: ``study_options``
+    reject_below: Mapped[float | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
     #: salt of its webhooks' secret; empty: the webhooks contain the secret that all studies share
     webhook_salt: Mapped[str] = mapped_column(String(32), default="", server_default="")

@@ -17,6 +17,7 @@ from datagen.store.tables.messages import OutboxRow
 from datagen.workflow import decision_points
 from datagen.workflow.generation import batch_status, spot_checks
 from datagen.workflow.generation.spot_checks import SpotChecks
+from datagen.workflow.rejection import Rejections
 from datagen.workflow.study_options import options_of
 
 
@@ -38,6 +39,8 @@ class BatchName:
                 return f"run “{self.name}”"
             case BatchKind.SPOT:
                 return f"spot checks of run {self.number}"
+            case BatchKind.REJECTED:
+                return f"rejected candidates of run {self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,10 @@ class Run:
     promise: str
     #: its spot checks; None if it has none
     spot_checks: SpotChecks | None
+    #: how many candidates the critic rejected, and why; empty if its version rejects nothing
+    rejections: str
+    #: whether rejected candidates can be exported
+    has_rejected: bool
     #: the Previews project; None before provisioning
     previews_id: int | None
     warnings: tuple[str, ...]
@@ -140,6 +147,8 @@ def run_of(session: Session, batch: BatchRow) -> Run:
         export_name=shlex.quote(batch.study.name),
         promise=sentence_of(batch.promise),
         spot_checks=spot_checks.checks_of(session, batch),
+        rejections=Rejections.from_json(batch.rejections).sentence,
+        has_rejected=Rejections.from_json(batch.rejections).rejected > 0,
         previews_id=decision_points.project_in(batch.study, ProjectKind.PREVIEWS),
         annotated=batch.count <= (options_of(batch.study).annotate_up_to or 0),
         warnings=tuple(batch.warnings),

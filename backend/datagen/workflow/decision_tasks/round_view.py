@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.verdict import Opinion
+from datagen.learning.critic import foretold
 from datagen.learning.effect import Judged, effect_in_words
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
@@ -25,6 +26,7 @@ from datagen.workflow.decision_tasks.reviewers_view import (
     reviewers_of,
 )
 from datagen.workflow.generation import run_warnings
+from datagen.workflow.rejection import Rejections
 from datagen.workflow.reviews import verdict_rows
 from datagen.workflow.reviews.corrections import Corrections, ReviewedImage, corrections_of
 from datagen.workflow.sample_mapping import shown_number
@@ -92,6 +94,8 @@ class Round:
     details: Details
     #: whether the version is good more often than its parent; empty if that cannot be compared
     effect: str
+    #: what the critic of the version predicted of a round, or rejected of an audit; empty if it has none
+    critic: str
     problem: str
 
 
@@ -112,8 +116,21 @@ def round_of(session: Session, batch: BatchRow) -> Round:
         review=None if ended_early else _review(session, batch, given, images),
         details=_details(batch, comments_of(given, images)),
         effect=_effect(session, batch, Judged(version=batch.spec.version, good=good, count=len(verdicts))),
+        critic=_critic(session, batch, verdicts),
         problem=batch.problem,
     )
+
+
+def _critic(session: Session, batch: BatchRow, verdicts: Sequence[GivenVerdict]) -> str:
+    """Return what is known of the critic from a round or an audit, as sentences."""
+    if batch.kind != BatchKind.ROUND:
+        return Rejections.from_json(batch.rejections).sentence
+    rows = session.execute(
+        select(SampleRow.index, SampleRow.body["probability"].as_float()).where(SampleRow.batch_id == batch.id)
+    )
+    predicted = {index: probability for index, probability in rows if probability is not None}
+    pairs = [(predicted[v.index], v.opinion == Opinion.GOOD) for v in verdicts if v.index in predicted]
+    return foretold(pairs, float(batch.spec.body.get("critic", {}).get("reject_below", 0)))
 
 
 def _effect(session: Session, batch: BatchRow, child: Judged) -> str:

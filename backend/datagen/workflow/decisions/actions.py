@@ -16,6 +16,7 @@ from datagen.domain.spec import Json, Spec
 from datagen.domain.verdict import VerdictRule
 from datagen.domain.wording import counted
 from datagen.errors import Refused
+from datagen.learning.critic import learn_critic
 from datagen.learning.refinement import refine_for
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SpecRow
@@ -38,8 +39,8 @@ class Prepared:
     spec: Spec
     #: of *refine*: the changes as sentences
     notes: Sequence[str] = ()
-    #: the study's verdicts and rule that it was computed from; see ``_verdicts_of``
-    verdicts: tuple[int, VerdictRule | None]
+    #: the study's verdicts and options that it was computed from; see ``_verdicts_of``
+    verdicts: tuple[int, VerdictRule | None, float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +80,9 @@ def prepare(
     notes: Sequence[str] = ()
     if wish.action is StudyEvent.BUILD_PREVIEW:
         parameters = spec_versions.parameters_for(study, parent, engine_parameters)
-        spec = spec_versions.spec_from_inputs(study, inputs, version, parameters)
+        spec = spec_versions.spec_from_inputs(study, parent, inputs, version, parameters)
     elif parent is not None:
-        parameters, notes = _refined(session, parent)
-        spec = replace(Spec.from_json(parent.body), parameters=parameters, seed=version)
+        spec, notes = _refined(session, study, parent, version)
     else:
         return None
     assert spec.digest  # computes and caches the digest and the body
@@ -104,7 +104,7 @@ def _build_preview(case: DecisionContext) -> BatchRow:
     parameters = spec_versions.parameters_for(case.study, parent, case.engine_parameters)
     spec = _prepared(case, parent, parameters, version)
     if spec is None or spec.engine != case.study.engine:
-        spec = spec_versions.spec_from_inputs(case.study, case.inputs, version, parameters)
+        spec = spec_versions.spec_from_inputs(case.study, parent, case.inputs, version, parameters)
     note = (
         f"Built from {counted(len(spec.concepts), 'concept image')}, {counted(len(spec.canvases), 'canvas image')} "
         f"and {counted(len(spec.backgrounds), 'background image')}."
@@ -127,18 +127,18 @@ def _refine(case: DecisionContext) -> BatchRow:
         and prepared.verdicts == _verdicts_of(case.study)
     ):
         return _add_round(case, prepared.spec, parent, prepared.notes)
-    parameters, notes = _refined(case.unit.session, parent)
-    spec = replace(Spec.from_json(parent.body), parameters=parameters, seed=version)
+    spec, notes = _refined(case.unit.session, case.study, parent, version)
     return _add_round(case, spec, parent, notes)
 
 
-def _verdicts_of(study: StudyRow) -> tuple[int, VerdictRule | None]:
-    """Return values that differ if the verdicts that count on a study's rounds differ, or may."""
-    return study.verdict_changes, options_of(study).verdict_rule
+def _verdicts_of(study: StudyRow) -> tuple[int, VerdictRule | None, float | None]:
+    """Return values that differ if what is learned from the verdicts on a study's rounds differs, or may."""
+    options = options_of(study)
+    return study.verdict_changes, options.verdict_rule, options.reject_below
 
 
-def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[str]]:
-    """Return the parameters of a version refined by the verdicts so far, and the changes as sentences.
+def _refined(session: Session, study: StudyRow, parent: SpecRow, version: int) -> tuple[Spec, list[str]]:
+    """Return the spec of a version refined by the verdicts so far, and the changes as sentences.
 
     The verdicts are those on all rounds of the study with the version's engine; the version's newest round is the last.
     """
@@ -150,12 +150,17 @@ def _refined(session: Session, parent: SpecRow) -> tuple[dict[str, Json], list[s
     engine, before = str(parent.body["engine"]), parent.body["parameters"]
     rounds = [verdict_sync.judged(session, batch_id) for batch_id in _earlier_rounds(session, parent, reviewed)]
     rounds.append(verdict_sync.judged(session, reviewed.id) if reviewed is not None else [])
-    refined = refine_for(load_engine(engine), before, rounds)
-    notes = list(refined.notes)
+    loaded = load_engine(engine)
+    refined = refine_for(loaded, before, rounds)
+    judged = [sample for each in rounds for sample in each]
+    learned = learn_critic(loaded.learnable, judged, options_of(study).reject_below or 0.0)
+    notes = [*refined.notes, *learned.notes]
     corrected = corrections.corrections_of(session, reviewed) if reviewed is not None else None
     if corrected is not None and (sentence := corrections.sentence(corrected)):
         notes.append(sentence)
-    return refined.parameters, notes
+    critic = learned.critic.to_json() if learned.critic is not None else None
+    spec = replace(Spec.from_json(parent.body), parameters=refined.parameters, seed=version, critic=critic)
+    return spec, notes
 
 
 def _earlier_rounds(session: Session, parent: SpecRow, newest: BatchRow | None) -> list[int]:

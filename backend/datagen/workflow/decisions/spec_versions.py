@@ -15,6 +15,7 @@ from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.studies import StudyRow
 from datagen.synthesis.engine import needs_gpu
+from datagen.workflow import rejection
 from datagen.workflow.parameter_routing import keep_known_parameters, select_parameters
 from datagen.workflow.services import LOCK, JobKind, UnitOfWork
 
@@ -35,8 +36,13 @@ def current_spec(session: Session, study_id: int) -> SpecRow | None:
     return session.scalar(select(SpecRow).where(SpecRow.id.in_(rounds)).order_by(SpecRow.version.desc()).limit(1))
 
 
-def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: Mapping[str, Json]) -> Spec:
-    """Return the inputs frozen as a spec. Its seed is ``version``, so that each version shows new samples."""
+def spec_from_inputs(
+    study: StudyRow, parent: SpecRow | None, inputs: Inputs, version: int, parameters: Mapping[str, Json]
+) -> Spec:
+    """Return the inputs frozen as a spec. Its seed is ``version``, so that each version shows new samples.
+
+    It has the critic of its parent, if the parent has one and the same engine.
+    """
     return Spec(
         labels=tuple(study.labels),
         concepts=inputs.concepts,
@@ -45,6 +51,7 @@ def spec_from_inputs(study: StudyRow, inputs: Inputs, version: int, parameters: 
         engine=study.engine,
         parameters=parameters,
         seed=version,
+        critic=parent.body.get("critic") if parent is not None and parent.body["engine"] == study.engine else None,
     )
 
 
@@ -100,13 +107,14 @@ class BatchRequest:
 def add_batch(unit: UnitOfWork, study: StudyRow, spec: SpecRow, request: BatchRequest, shard_size: int) -> BatchRow:
     """Add and return the requested round or run of a version, divided into shards (see ``add_shards``).
 
-    The batch's sample indices follow those of the version's earlier batches.
+    The batch's sample indices follow those of the version's earlier batches, and of their candidates.
     """
     session = unit.session
     number = session.scalar(
         select(func.max(BatchRow.number)).where(BatchRow.study_id == study.id, BatchRow.kind == request.kind)
     )
-    first = session.scalar(select(func.max(BatchRow.first + BatchRow.count)).where(BatchRow.spec_id == spec.id)) or 0
+    first = session.scalar(select(func.max(BatchRow.first + BatchRow.reserved)).where(BatchRow.spec_id == spec.id)) or 0
+    stride = rejection.stride_of(spec.body, request.kind, request.count)
     batch = BatchRow(
         study_id=study.id,
         spec_id=spec.id,
@@ -116,6 +124,8 @@ def add_batch(unit: UnitOfWork, study: StudyRow, spec: SpecRow, request: BatchRe
         note=request.note[:2000],
         first=first,
         count=request.count,
+        stride=stride,
+        reserved=stride * rejection.candidates_of_place(spec.body, request.kind),
         state=WorkState.RUNNING,
         requested_by=request.who,
     )

@@ -26,10 +26,10 @@ MAX_CELLS = 60
 RUN_CELLS = 20
 
 
-def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sample], first_number: int) -> str:
+def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sample], numbers: Sequence[int]) -> str:
     """Draw the contact sheet of samples, store it in the image store, and return its digest.
 
-    The samples are drawn in the given order, at most ``MAX_CELLS`` of them, and are numbered from ``first_number``.
+    The samples are drawn in the given order, at most ``MAX_CELLS`` of them; each has one of the ``numbers``.
     """
     cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MAX_CELLS]]
     rows = math.ceil(len(cells) / COLUMNS)
@@ -39,7 +39,7 @@ def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sampl
     for position, cell in enumerate(cells):
         row, column = divmod(position, COLUMNS)
         corner = (GAP + column * (CELL + GAP), GAP + row * row_height + CAPTION - 5)
-        number = str(first_number + position)
+        number = str(numbers[position])
         cv2.putText(sheet, number, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (70, 70, 70), 1, cv2.LINE_AA)
         top = GAP + row * row_height + CAPTION + (cell_height - cell.shape[0]) // 2
         left = GAP + column * (CELL + GAP) + (CELL - cell.shape[1]) // 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,21 +17,19 @@ import structlog
 from cachetools import LRUCache
 from sqlalchemy import select
 
-from datagen.domain.inputs import ImageRef
-from datagen.domain.sample import Sample
 from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, CannotRender, EngineError, StoreError
 from datagen.store import leases
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
-from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered, load_engine
+from datagen.synthesis.engine import FitReport, FittedEngine, Progress, load_engine
 from datagen.workflow import decision_points, sample_mapping
 from datagen.workflow.decisions import batch_end, spec_versions
-from datagen.workflow.generation import batch_status, run_warnings, spot_checks
+from datagen.workflow.generation import batch_status, rejected_samples, run_warnings, shard_samples, spot_checks
 from datagen.workflow.generation.contact_sheet import RUN_CELLS, contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
-from datagen.workflow.generation.progress import ProgressReporter, reporting_progress
-from datagen.workflow.generation.sample_files import encode_sample
+from datagen.workflow.generation.progress import reporting_progress
+from datagen.workflow.generation.shard_samples import ShardSamples
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.outages import Outage, shown
 from datagen.workflow.parameter_routing import remedy
@@ -119,12 +117,13 @@ class RenderJob(LeasedJob[ShardRow]):
             batch = session.get_one(BatchRow, row.batch_id)
             spec = session.get_one(SpecRow, batch.spec_id)
         with reporting_progress(self._services, row, batch, lost) as reporter:
-            fitted = self._fitted_engines.fitted(Spec.from_json(spec.body), reporter.fitting)
+            parsed = Spec.from_json(spec.body)
+            fitted = self._fitted_engines.fitted(parsed, reporter.fitting)
             began = time.monotonic()  # excludes the fit, which happens once: the duration predicts that of other shards
-            samples = list(_render(self._services, row, batch, spec.version, fitted, reporter))
-            sheet = self._sheet(row, batch, samples)
+            drawn = shard_samples.draw_samples(self._services, row, batch, parsed, fitted, reporter)
+            sheet = self._sheet(row, batch, drawn.samples)
         rendered = RenderedShard(
-            samples=samples,
+            drawn=drawn,
             report=fitted.report,
             sheet=sheet,
             seconds=time.monotonic() - began,
@@ -145,27 +144,29 @@ class RenderJob(LeasedJob[ShardRow]):
             self._services.images,
             self._fitted_engines.pictures,
             [sample_mapping.sample_of(sample) for sample in shown_samples],
-            sample_mapping.shown_number(batch, row.start),
+            [sample_mapping.shown_number(batch, sample.index) for sample in shown_samples],
         )
 
     def write(self, rendered: RenderedShard, unit: UnitOfWork, row: ShardRow) -> None:
         """Write the rows of the samples. If this is the last shard of the batch, mark the batch as rendered."""
         batch = unit.session.get_one(BatchRow, row.batch_id)
         spec = unit.session.get_one(SpecRow, batch.spec_id)
-        unit.session.add_all(rendered.samples)
+        samples = rendered.drawn.samples
+        unit.session.add_all(samples)
+        rejected_samples.note(unit, batch, row, rendered.drawn)
         row.rendered_at, row.seconds = now(), rendered.seconds
         if not spec.findings:
             spec.findings = rendered.findings
         if batch.kind == BatchKind.RUN:
             known = set(spec.findings)
             run_warnings.add(batch, (warning for warning in rendered.warnings if warning not in known))
-            run_warnings.add(batch, run_warnings.made_otherwise(unit.session, spec, rendered.samples))
+            run_warnings.add(batch, run_warnings.made_otherwise(unit.session, spec, samples))
         batch.status_text, batch.fit_progress, batch.retry_at = "", 0.0, None
         if batch.state == WorkState.RUNNING:
             spec_versions.add_shards(unit, batch, self._services.shard_size, rendered.job_kind)
         unit.session.flush()
         if batch.kind == BatchKind.RUN and batch.state == WorkState.RUNNING:
-            spot_checks.add(unit, batch, row, rendered.samples, self._services.spot_checks)
+            spot_checks.add(unit, batch, row, samples, self._services.spot_checks)
         if rendered.sheet is not None:
             batch.sheet = rendered.sheet
         if batch_end.is_rendered(unit.session, batch):
@@ -178,7 +179,8 @@ class RenderJob(LeasedJob[ShardRow]):
             shard=row.id,
             batch=batch.id,
             version=spec.version,
-            samples=len(rendered.samples),
+            samples=len(samples),
+            rejected=rendered.drawn.counts.rejected,
             seconds=round(rendered.seconds, 3),
         )
 
@@ -213,7 +215,7 @@ class RenderJob(LeasedJob[ShardRow]):
 class RenderedShard:
     """The result of rendering a shard."""
 
-    samples: Sequence[SampleRow]
+    drawn: ShardSamples
     #: the report of the engine's fit
     report: FitReport
     #: digest of the contact sheet; None if the shard is not the first of its batch
@@ -233,38 +235,3 @@ class RenderedShard:
         """The findings, details and warnings of the fit as report lines, which rows store."""
         details = [f"{run_warnings.DETAIL}{detail}" for detail in self.report.details]
         return [*(line[:_LONGEST_LINE] for line in (*self.report.findings, *details)), *self.warnings]
-
-
-def _render(
-    services: Services,
-    shard: ShardRow,
-    batch: BatchRow,
-    version: int,
-    fitted: FittedEngine,
-    reporter: ProgressReporter,
-) -> Iterator[SampleRow]:
-    reporter.rendering(0)
-    for number, rendered in enumerate(fitted.render(range(shard.start, shard.stop)), start=1):
-        sample = _store(services, rendered)
-        index = sample.provenance.index
-        yield SampleRow(
-            key=sample_mapping.key_of(batch, version, index),
-            batch_id=batch.id,
-            shard_id=shard.id,
-            index=index,
-            body=sample_mapping.to_body(sample),
-        )
-        if number < shard.stop - shard.start:
-            reporter.rendering(number)
-
-
-def _store(services: Services, rendered: Rendered) -> Sample:
-    height, width = rendered.mask.shape
-    name = f"{rendered.provenance.index:07d}.png"
-    image, mask = map(services.images.put, encode_sample(rendered))
-    return Sample(
-        image=ImageRef(digest=image, width=width, height=height, name=name),
-        mask=ImageRef(digest=mask, width=width, height=height, name=name),
-        instances=rendered.instances,
-        provenance=rendered.provenance,
-    )

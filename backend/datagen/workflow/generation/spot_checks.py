@@ -161,6 +161,8 @@ def _begin(unit: UnitOfWork, run: BatchRow) -> BatchRow:
         name=f"spot checks of run {run.number}",
         first=run.first,
         count=run.count,
+        stride=run.stride,
+        reserved=run.reserved,
         state=WorkState.DONE,
         requested_by=run.requested_by,
     )

@@ -111,7 +111,7 @@ def refresh(services: Services, study_id: int, *, force: bool = False, lease: In
     kept = _unchanged_rows(stored_rows.values(), readings)
     if is_newest:
         writer.finish(rows, kept, urls, readings)
-    return _inputs_of(sorted([*rows, *kept], key=lambda row: row.task_id), study.labels)
+    return inputs_from_rows(sorted([*rows, *kept], key=lambda row: row.task_id), study.labels)
 
 
 def _read_project(services: Services, study_name: str, project: ProjectRow, role: Role, *, force: bool) -> _Reading:
@@ -142,7 +142,7 @@ def _unchanged_rows(stored_rows: Iterable[InputRow], readings: Sequence[_Reading
 def collect(session: Session, study: StudyRow) -> Inputs:
     """Return the study's inputs as they were last read: the usable ones, and the problems with the others."""
     rows = session.scalars(select(InputRow).where(InputRow.study_id == study.id).order_by(InputRow.task_id))
-    return _inputs_of(rows, study.labels)
+    return inputs_from_rows(rows, study.labels)
 
 
 def image_of(row: InputRow) -> ImageRef:
@@ -163,7 +163,7 @@ def canvas_of(row: InputRow, labels: Sequence[str]) -> tuple[CanvasImage | None,
     return (CanvasImage(image=image_of(row), areas=parsed.areas) if parsed.areas else None), parsed.problems
 
 
-def _inputs_of(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
+def inputs_from_rows(rows: Iterable[InputRow], labels: Sequence[str]) -> Inputs:
     """Return the inputs of rows, in order of their tasks.
 
     If several tasks have the same picture with identical drawings, it is one input. If it were two, it could be used

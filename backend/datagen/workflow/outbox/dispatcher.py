@@ -38,7 +38,7 @@ from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.reviews.verdict_sync import batch_name
 from datagen.workflow.sample_labels import labels_of
-from datagen.workflow.sample_mapping import sample_of, shown_number
+from datagen.workflow.sample_mapping import lateness_of, sample_of, shown_number
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 from datagen.workflow.study_options import options_of
 
@@ -99,7 +99,9 @@ def _publish_samples(services: Services, shard_id: int) -> None:
         spec, study = batch.spec, batch.study
         project_kind = ProjectKind.PREVIEWS if batch.kind.is_reviewed else ProjectKind.DATASET
         project_id = _project(study, project_kind)
-        rows = session.scalars(select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)).all()
+        of_shard = select(SampleRow).where(SampleRow.shard_id == shard_id).order_by(SampleRow.index)
+        # people judge review tasks in the order of their creation
+        rows = sorted(session.scalars(of_shard), key=lambda row: lateness_of(row) or 0.0)
         if shard.published_at is not None:  # a published sample without a task: a person deleted the task
             rows = [row for row in rows if row.task_id is not None]
         round_number = _shown_round(session, batch)
@@ -172,7 +174,7 @@ def _draft(
         "index": str(shown_number(batch, row.index)),
         "background": sample.provenance.background.name,
     }
-    label = labels_of(services.images, sample, project_kind)
+    label = labels_of(services.images, sample, project_kind, lateness_of(row))
     # Label Studio's own export contains annotations only
     annotated = project_kind is ProjectKind.DATASET and batch.count <= (options_of(study).annotate_up_to or 0)
     annotations = [{"result": label["result"]}] if annotated else []

@@ -35,7 +35,7 @@ from datagen.workflow.decision_points import project_of
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.reviews.corrected_instances import corrected_instances
 from datagen.workflow.reviews.verdict_rows import NOWHERE, OPEN, TasksRead, keep
-from datagen.workflow.sample_mapping import sample_of, trace_of
+from datagen.workflow.sample_mapping import measurements_of, sample_of, trace_of
 from datagen.workflow.services import Services, UnitOfWork
 from datagen.workflow.study_options import DEFAULTS
 
@@ -258,6 +258,7 @@ def judged(session: Session, batch_id: int) -> list[ReviewedSample]:
     return [
         ReviewedSample(
             trace=traces[sample_id],
+            measured=measurements_of(samples[sample_id]),
             corrected=corrected_instances(sample_of(samples[sample_id]), row.outlines, row.kept_outlines)
             if row.outlines
             else (),

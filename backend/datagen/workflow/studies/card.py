@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -13,16 +15,20 @@ from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.errors import InputProblem, NotReady
 from datagen.export.card import NO_LICENCE, CardFacts
+from datagen.export.export_facts import NAME, ExportFacts
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.reviews import VerdictRow
+from datagen.workflow.rejection import Rejections
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import Services, find_study
 from datagen.workflow.studies.descriptions import describe_run
 from datagen.workflow.studies.export import samples_of_runs, unfinished_runs
 
 
-def card_facts(services: Services, name: str, licence: str = NO_LICENCE) -> CardFacts:
+def card_facts(
+    services: Services, name: str, licence: str = NO_LICENCE, export: ExportFacts | None = None
+) -> CardFacts:
     """Count what the runs of a study hold, what they were made from, and how their versions were reviewed.
 
     Raises:
@@ -38,6 +44,7 @@ def card_facts(services: Services, name: str, licence: str = NO_LICENCE) -> Card
         ).all()
         described = [describe_run(run) for run in runs]
         limits += dict.fromkeys(warning for run in runs for warning in run.warnings)
+        limits += filter(None, (Rejections.from_json(run.rejections).sentence for run in runs))
         specs = [Spec.from_json(run.spec.body) for run in runs]
         spec_ids = {run.spec_id for run in runs}
         of_previews = (of_study, BatchRow.kind == BatchKind.ROUND, BatchRow.spec_id.in_(spec_ids))
@@ -84,7 +91,25 @@ def card_facts(services: Services, name: str, licence: str = NO_LICENCE) -> Card
         previews=previews or 0,
         reasons=dict(Counter(reason for _, reasons, _ in verdicts for reason in reasons).most_common()),
         limits=limits,
+        export=export,
     )
+
+
+def facts_of_export(export: Path) -> ExportFacts | None:
+    """Return what was chosen for an export, a zip or a folder; None if it has everything as it is stored.
+
+    Raises:
+        InputProblem: it cannot be read, or is damaged.
+    """
+    try:
+        if export.is_dir():
+            data = (export / NAME).read_bytes() if (export / NAME).is_file() else None
+        else:
+            with zipfile.ZipFile(export) as archive:
+                data = archive.read(NAME) if NAME in archive.namelist() else None
+    except (OSError, zipfile.BadZipFile, zlib.error) as refusal:
+        raise InputProblem(f"{export} cannot be read: {refusal}; name what datagen export wrote") from refusal
+    return ExportFacts.from_json(data, f"{NAME} of {export}") if data is not None else None
 
 
 def checksum_of(export: Path) -> str:

@@ -24,6 +24,7 @@ def describe_run(batch: BatchRow) -> dict[str, Any]:
         "approved_by": batch.requested_by,
         "approved_at": batch.requested_at.isoformat(),
         "promise": batch.promise,
+        "rejections": batch.rejections,
         "note": batch.note,
     }
 

@@ -15,7 +15,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import by_number, counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store import leases
-from datagen.store.tables.base import BatchKind, LeasedRow, OutboxKind, WorkState
+from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind, LeasedRow, OutboxKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, ProposalRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
@@ -113,8 +113,8 @@ def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
         Refused: a round or run failed and cannot be resumed.
     """
     session = unit.session
-    # spot checks are no work of their own, and are added after their run
-    of_study = (BatchRow.study_id == study.id, BatchRow.kind != BatchKind.SPOT)
+    # parts of a run are added after it
+    of_study = (BatchRow.study_id == study.id, BatchRow.kind.not_in(PARTS_OF_RUNS))
     batches = select(BatchRow).where(*of_study).order_by(BatchRow.id.desc()).limit(1)
     newest = session.scalar(batches)
     failed = session.scalar(batches.where(BatchRow.state == WorkState.FAILED))

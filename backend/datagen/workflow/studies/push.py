@@ -8,6 +8,7 @@ only of a run that is complete, and never changes.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ from datagen.workflow.backoff import EXPORT_PATIENCE_SECONDS, patiently
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
 from datagen.workflow.studies.counting import Progress, no_progress
-from datagen.workflow.studies.export import selected_runs, unfinished_runs
+from datagen.workflow.studies.export import runs_of, unfinished_runs
 
 #: Number of sample indices of a batch of tasks, or of a storage file. It bounds the memory, and must not change: a
 #: repeated push looks for its tasks by batch.
@@ -45,8 +46,8 @@ IMAGE = "image"
 class PushOptions:
     """What is pushed, and how."""
 
-    #: the number of the one run; None for all
-    run_number: int | None = None
+    #: the numbers of the runs; all if there are none
+    runs: tuple[int, ...] = ()
     #: whether the labels become annotations, which Label Studio exports, in place of predictions
     annotations: bool = False
     #: the address of an export of the same samples, from which Label Studio takes the images; "" for signed links
@@ -144,7 +145,7 @@ def push_to_storage(
         NotReady: there is no such run, or it is not complete.
         StoreError: the folder cannot be written.
     """
-    if unfinished := unfinished_runs(services, name, options.run_number):
+    if unfinished := unfinished_runs(services, name, options.runs):
         raise NotReady(
             f"{unfinished[0]}; Label Studio reads a storage file once: wait until the run is complete, "
             "or name a complete one with --run"
@@ -178,8 +179,10 @@ def push_to_storage(
 def _chunks(services: Services, name: str, options: PushOptions) -> Iterator[tuple[BatchRow, Sequence[SampleRow], int]]:
     """Yield the rows of all samples, as many at a time as have the same ``index // CHUNK``, and the number of all."""
     with services.database.read() as session:
-        run_ids = [run.id for run in selected_runs(session, find_study(session, name), options.run_number)]
+        run_ids = [run.id for run in runs_of(session, find_study(session, name), options.runs, rejected=False)]
         total = session.scalar(select(func.count()).where(SampleRow.batch_id.in_(run_ids))) or 0
+    if not total:
+        raise NotReady(f"nothing of the runs of {name!r} is generated yet; see: datagen status {shlex.quote(name)}")
     for run_id in run_ids:
         last_index = -1
         while True:

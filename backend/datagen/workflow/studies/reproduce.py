@@ -193,10 +193,13 @@ def _origin(record: SampleRecord, rendered: Rendered) -> Iterator[str]:
     background = provenance["background"]
     yield f"Background: {background['name']} (SHA-256 {background['digest']})."
     traces = rendered.provenance.trace.instances
-    for i, instance in enumerate(record.line["instances"]):
+    tile = record.line.get("tile")
+    in_tile = f" of the tile at {tile['x']}, {tile['y']}" if tile else ""
+    numbers = [number - 1 for number in tile["instances"]] if tile else range(len(record.line["instances"]))
+    for i, instance in zip(numbers, record.line["instances"], strict=False):
         x, y, width, height = instance["box"]
-        words = [f"Object {i + 1}: {instance['label']}, {width:g} by {height:g} pixels at {x:g}, {y:g}"]
-        if i < len(traces):
+        words = [f"Object {i + 1}: {instance['label']}, {width:g} by {height:g} pixels at {x:g}, {y:g}{in_tile}"]
+        if 0 <= i < len(traces):
             body = traces[i].to_json()
             if traces[i].concept is not None:
                 words.append(f"from {body.pop('concept_name')} ({body.pop('concept')})")

@@ -27,8 +27,8 @@ from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
 
-#: The name of a sample's files in an export, without suffix: the spec's first digits, and the index.
-_FILE_STEM = re.compile(r"([0-9a-f]{8})_([0-9]{7,18})")
+#: The name of a sample's files in an export, without suffix: the spec's first digits, the index, a tile's place.
+_FILE_STEM = re.compile(r"([0-9a-f]{8})_([0-9]{7,18})(?:_x[0-9]+_y[0-9]+)?")
 #: Longest line of an export that is read, bytes. A spec with ten thousand inputs has a few million.
 _LONGEST_LINE = 64 * 2**20
 #: Largest number of specs that are read of an export.
@@ -145,17 +145,17 @@ def stored_record(services: Services, wanted: WantedSample) -> SampleRecord:
         sample, batch = sample_of(row), row.batch
         kind = "preview round" if batch.kind == BatchKind.ROUND else str(batch.kind)
         about = {"runs": [describe_run(batch)]}
-        line = manifest.line(
-            sample,
-            files={},
-            areas=[0] * len(sample.instances),
-            rings=[()] * len(sample.instances),
-            provenance=manifest.provenance(sample, about),
-        )
+        line = {
+            "sha256": {"image": sample.image.digest, "mask": sample.mask.digest},
+            "width": sample.image.width,
+            "height": sample.image.height,
+            "instances": manifest.instances(sample, [0] * len(sample.instances), [()] * len(sample.instances)),
+            "provenance": manifest.provenance(sample, about),
+        }
         return SampleRecord(
             name=sample.provenance.file_stem,
             study=batch.study.name,
-            line=json.loads(line),
+            line=line,
             spec=Spec.from_json(batch.spec.body),
             specs=tuple(describe_specs(session, [batch.spec])),
             batch=f"{kind} {batch.number} ({batch.name})",
@@ -192,12 +192,20 @@ class _Checksums(BaseModel):
     mask: str
 
 
+class _Tile(BaseModel):
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    #: the numbers of the tile's instances in the whole image, from 1
+    instances: list[int]
+
+
 class _Line(BaseModel):
     """What is read of a line of a manifest."""
 
     files: dict[str, str]
     sha256: _Checksums
     instances: list[_Instance]
+    tile: _Tile | None = None
     provenance: _Provenance
 
 
@@ -252,8 +260,9 @@ def exported_record(export: Path, wanted: WantedSample, max_bytes: int) -> Sampl
         spec=spec,
         specs=tuple(specs),
         batch=f"run {provenance.get('run')} ({provenance.get('run_name')})",
-        image=files.reader(named["image"]),
-        mask=files.reader(named["mask"]),
+        # a tile, or an image in a lossy encoding, is not what was rendered: its checksum alone is
+        image=files.reader(named["image"]) if line.get("encoding") is None and line.get("tile") is None else None,
+        mask=files.reader(named["mask"]) if line.get("tile") is None else None,
     )
 
 

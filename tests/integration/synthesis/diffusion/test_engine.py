@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from hashlib import sha256
 
@@ -153,12 +154,26 @@ def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_mea
         DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, cancel)
 
 
+@pytest.fixture(scope="module")
+def copy_fit(tmp_path_factory):
+    """A function that puts the kept fit of a spec into an empty folder; each spec is fitted once."""
+    folders = {}
+
+    def copy(spec, shelf, folder):
+        if spec.digest not in folders:
+            folders[spec.digest] = tmp_path_factory.mktemp("fitted")
+            DiffusionEngine(EngineSettings(folder=folders[spec.digest])).fit(spec, shelf, ignore)
+        shutil.copytree(folders[spec.digest], folder, dirs_exist_ok=True)
+
+    return copy
+
+
 @pytest.mark.parametrize("device", ["cpu"], indirect=True)  # a fit done again has the same bytes there
 @pytest.mark.parametrize("name", ["pytorch_lora_weights.safetensors", "losses.json"])
 @pytest.mark.parametrize("left", [0, 0.5, None], ids=["empty", "cut", "missing"])
-def test_a_kept_fit_that_is_damaged_is_taught_again(study, tmp_path, parameters, name, left):
+def test_a_kept_fit_that_is_damaged_is_taught_again(study, tmp_path, parameters, copy_fit, name, left):
     spec, shelf = study(kind="colour", concepts=3, parameters=parameters(fit_steps=1))
-    DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
+    copy_fit(spec, shelf, tmp_path)
     [file] = (tmp_path / "fits").glob(f"*/{name}")
     whole = file.read_bytes()
     file.unlink()

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.spec import Json, Spec
 from datagen.domain.trace import Trace
+from datagen.export.selection import Selection
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, Rendered
@@ -86,7 +87,7 @@ def test_warning_of_a_run_is_in_its_report_once(studio: Studio, study: Study, tm
     message = "Note: in 5 of 50 places composite pixels were used"
     assert run.warnings == [message]  # and not again what the version's findings have
     assert message in study.page()
-    export_study(studio.services, study.name, tmp_path / "run.zip", run_number=run.number)
+    export_study(studio.services, study.name, tmp_path / "run.zip", selection=Selection(runs=(run.number,)))
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
         assert message in archive.read("README.txt").decode()
 

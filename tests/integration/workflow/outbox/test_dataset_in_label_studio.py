@@ -13,6 +13,7 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
+from datagen.export.selection import Selection
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.sample_mapping import sample_of
@@ -98,7 +99,7 @@ def test_file_names_and_run_in_the_list_are_those_of_the_export(
 ) -> None:
     run = finished.batches(BatchKind.RUN)[-1]
     out = tmp_path / "dataset.zip"
-    export_study(studio.services, finished.name, out, run_number=run.number)
+    export_study(studio.services, finished.name, out, selection=Selection(runs=(run.number,)))
     with zipfile.ZipFile(out) as archive:
         exported = {name.removeprefix("images/") for name in archive.namelist() if name.startswith("images/")}
     listed = [task.data for task in finished.tasks(ProjectKind.DATASET) if task.data["run"] == str(run.number)]

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from datagen.domain.lifecycle import StudyEvent
+from datagen.export.selection import Selection
 from datagen.store.tables.base import BatchKind
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.studies.export import export_study
@@ -55,7 +56,7 @@ def label_studio_files(studio: Studio) -> Path:
 def test_predictions_are_pushed_once_and_their_images_are_served(
     studio: Studio, finished: Study, api: httpx.Client, run: int
 ) -> None:
-    options = PushOptions(run_number=run)
+    options = PushOptions(runs=(run,))
     project_id = create_target(studio.services, finished.name, f"{finished.name} pushed")
     assert push_to_project(studio.services, finished.name, project_id, options).new == IMAGES
     assert push_to_project(studio.services, finished.name, project_id, options).new == 0
@@ -76,7 +77,7 @@ def test_predictions_are_pushed_once_and_their_images_are_served(
 def test_annotations_are_pushed_into_an_existing_project(
     studio: Studio, finished: Study, api: httpx.Client, run: int
 ) -> None:
-    options = PushOptions(run_number=run, annotations=True)
+    options = PushOptions(runs=(run,), annotations=True)
     labels = "".join(f'<Label value="{label}"/>' for label in ("other", *finished_labels(studio, finished)))
     config = f'<View><Image name="i" value="$url"/><BrushLabels name="b" toName="i">{labels}</BrushLabels></View>'
     project = studio.client.create_project(f"{finished.name} own", {"label_config": config})
@@ -94,8 +95,8 @@ def test_storage_file_is_synced_once(
     project_id = create_target(studio.services, finished.name, f"{finished.name} synced")
     folder = label_studio_files / finished.name.replace(" ", "-")
     images = f"/data/local-files/?d={folder.name}/set"
-    options = PushOptions(run_number=run, images_at=images)
-    export_study(studio.services, finished.name, folder / "set", run_number=run)
+    options = PushOptions(runs=(run,), images_at=images)
+    export_study(studio.services, finished.name, folder / "set", selection=Selection(runs=(run,)))
     push_to_storage(studio.services, finished.name, str(folder / "tasks"), options)
     storage = (
         api.post(

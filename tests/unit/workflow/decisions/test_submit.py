@@ -14,6 +14,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.spec import Spec
 from datagen.errors import NotReady
+from datagen.export.selection import Selection
 from datagen.label_studio.api.models import Task
 from datagen.queue.jobs import EVENTS, PUBLISHING
 from datagen.store.tables.base import BatchKind, now
@@ -153,7 +154,10 @@ def test_cancelled_run_keeps_its_finished_shards(
     assert study.points()[-1].action is None
     assert "Possible now: <b>" in study.page()
     written = export.export_study(
-        studio.services, study.name, tmp_path_factory.mktemp("zip") / "kept.zip", run_number=run.number
+        studio.services,
+        study.name,
+        tmp_path_factory.mktemp("zip") / "kept.zip",
+        selection=Selection(runs=(run.number,)),
     )
     assert written.samples == 2
 

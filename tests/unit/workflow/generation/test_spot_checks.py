@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.errors import EngineError
+from datagen.export.selection import Judged, Selection
 from datagen.label_studio.api.models import Task
 from datagen.queue.jobs import ALL_QUEUES, EVENTS, PUBLISHING
 from datagen.store.tables.base import BatchKind, WorkState
@@ -19,6 +22,7 @@ from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderJob
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import JobKind
+from datagen.workflow.studies.export import export_study
 from datagen.workflow.studies.maintenance import retry
 from datagen.workflow.studies.open import open_study
 from fake_studio import ACCESS, ENGINE, FakeStudio
@@ -282,3 +286,22 @@ def test_decision_about_the_version_does_not_read_the_checks_of_its_runs(
     monkeypatch.setattr(verdict_sync, "sync_round", lambda _, batch_id: read.append(batch_id))
     study.act(StudyEvent.APPROVE, count=1)
     assert read == [batch.id for batch in study.batches(BatchKind.ROUND)]
+
+
+def test_export_leaves_out_what_spot_checks_called_bad(checked: FakeStudio, study: Study, tmp_path: Path) -> None:
+    run = approve(study, 3 * SHARD)
+    render(study, 3)
+    bad, good, *_ = [run.first + int(task.data["index"]) - 1 for task in tasks(study)]
+    judge(study, [BAD, GOOD])
+
+    def exported(name: str, *verdicts: Judged) -> list[int]:
+        export_study(checked.services, study.name, tmp_path / name, selection=Selection(verdicts=verdicts))
+        lines = (tmp_path / name / "manifest.jsonl").read_text().splitlines()
+        return [json.loads(line)["provenance"]["index"] for line in lines]
+
+    assert exported("good", Judged.GOOD) == [good]
+    assert exported("bad", Judged.BAD) == [bad]
+    left = exported("left", Judged.GOOD, Judged.UNJUDGED)
+    assert good in left
+    assert bad not in left
+    assert len(left) == 3 * SHARD - 1

@@ -13,10 +13,16 @@ import yaml
 
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.errors import InputProblem, NotReady
+from datagen.export.archive import ExportOptions
+from datagen.export.balance import Dimension
 from datagen.export.card import croissant, markdown
+from datagen.export.image_encoding import ImageEncoding
+from datagen.export.image_kinds import ImageKind
+from datagen.export.selection import Selection
+from datagen.export.tiling import Tiling
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow
-from datagen.workflow.studies.card import card_facts, checksum_of
+from datagen.workflow.studies.card import card_facts, checksum_of, facts_of_export
 from datagen.workflow.studies.export import export_study
 from fake_studio import FakeStudio
 from studio import Study, verdict_result
@@ -118,3 +124,48 @@ def test_croissant_is_valid_and_its_records_are_the_manifest_s(
 def test_missing_export_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputProblem, match=r"none\.zip cannot be read: .*; name what datagen export wrote"):
         checksum_of(tmp_path / "none.zip")
+
+
+@pytest.mark.parametrize("to", ["set.zip", "set"])
+def test_card_of_an_export_says_what_was_chosen_for_it(
+    studio: FakeStudio, approved: Study, tmp_path: Path, to: str
+) -> None:
+    options = ExportOptions(encoding=ImageEncoding(ImageKind.WEBP, 90), tiling=Tiling(side=64, overlap=8))
+    summary = export_study(
+        studio.services,
+        approved.name,
+        tmp_path / to,
+        selection=Selection(runs=(1,), labels=("pit",)),
+        balance=(Dimension.LABEL,),
+        real_share=0.4,
+        options=options,
+    )
+    facts = card_facts(studio.services, approved.name, export=facts_of_export(tmp_path / to))
+    text = markdown(facts)
+    lines = text.splitlines()
+    assert summary.photos > 0
+    assert f"{summary.samples} image files, {summary.photos} real photos among them." in lines
+    assert "- Selected images: runs 1; only objects of pit." in lines
+    assert "- Images are left out so that objects are balanced by label." in lines
+    assert "- The image files are WEBP of quality 90; the labels were certified again after the encoding." in lines
+    assert any(
+        line.startswith("- The images are cut into tiles of 64 pixels with an overlap of 8; 10%") for line in lines
+    )
+    assert "- Real photos have the labels that people drew: an object that nobody drew is not labelled." in lines
+    assert text.endswith("The image files state in XMP that they are synthetic. Real photos have no such mark.\n")
+    assert head_of(text)["annotations_creators"] == ["machine-generated", "expert-generated"]
+    assert f"and {summary.photos} real photos." in croissant(facts)["description"]
+
+
+def test_export_of_everything_adds_nothing_to_the_card(studio: FakeStudio, approved: Study, tmp_path: Path) -> None:
+    export_study(studio.services, approved.name, tmp_path / "set.zip")
+    assert facts_of_export(tmp_path / "set.zip") is None
+
+
+def test_damaged_facts_of_an_export_are_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text('{"images": "many"}')
+    with pytest.raises(InputProblem, match=r"export\.json of .* is damaged; export the study again"):
+        facts_of_export(tmp_path)
+    (tmp_path / "no.zip").write_bytes(b"PK")
+    with pytest.raises(InputProblem, match=r"no\.zip cannot be read"):
+        facts_of_export(tmp_path / "no.zip")

@@ -73,7 +73,7 @@ def test_exported_images_are_signed_and_name_their_photos(
         (placed,) = [each for each in manifest["ingredients"] if each["relationship"] == "componentOf"]
         assert placed["description"] == f"SHA-256 {background['digest']}"
         assert "thumbnail" not in placed
-        assert line["sha256"]["signed_image"] == hashlib.sha256(data).hexdigest()
+        assert line["file_sha256"]["image"] == hashlib.sha256(data).hexdigest()
         np.testing.assert_array_equal(pixels(data), pixels(stored))
         assert b"c2pa" not in stored
 

@@ -12,6 +12,7 @@ import pytest
 from datagen.domain.lifecycle import StudyState
 from datagen.errors import InputProblem, NotReady
 from datagen.export.archive import ExportOptions
+from datagen.export.selection import Judged, Selection, Size
 from datagen.export.splitting import shares_of
 from datagen.workflow.studies import export
 from datagen.workflow.studies.export import export_study
@@ -47,7 +48,7 @@ def test_split_of_a_run_that_goes_on_has_the_samples_that_were_split(
     def growing(database: Any, run_ids: list[int]) -> Any:
         samples = list(original(database, run_ids))
         readings.append(len(samples))
-        return iter(samples[:-1] if len(readings) == 2 else samples)
+        return iter(samples[:-1] if len(readings) == 1 else samples)
 
     monkeypatch.setattr(export, "samples_of_runs", growing)
     export_study(studio.services, study.name, tmp_path / "set", shares=shares_of("60,40"))
@@ -63,7 +64,23 @@ def test_unknown_format_leaves_nothing(studio: FakeStudio, study: Study, tmp_pat
 
 def test_unknown_run_is_refused_with_the_known_ones(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
     with pytest.raises(NotReady, match=r"has no run 9; there are: 1 \(run 1\)"):
-        export_study(studio.services, study.name, tmp_path / "set", run_number=9)
+        export_study(studio.services, study.name, tmp_path / "set", selection=Selection(runs=(9,)))
+
+
+def test_selection_chooses_what_is_exported_and_split(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    everything = export_study(studio.services, study.name, tmp_path / "all")
+    selection = Selection(labels=("pit",), max_size=Size(8), min_instances=1)
+    summary = export_study(studio.services, study.name, folder, selection=selection, shares=shares_of("60,40"))
+    assert 0 < summary.samples <= everything.samples
+    assert '"label": "only objects of pit"' in (folder / "README.txt").read_text()
+    with pytest.raises(InputProblem, match=r"none has only objects of 500 px or more; change --min-size"):
+        export_study(studio.services, study.name, tmp_path / "none", selection=Selection(min_size=Size(500)))
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(InputProblem, match=r"of \d images, none has the verdict good; change --verdict"):
+        export_study(studio.services, study.name, tmp_path / "none", selection=Selection(verdicts=(Judged.GOOD,)))
+    with pytest.raises(InputProblem, match="the study has no label 'sofa'"):
+        export_study(studio.services, study.name, tmp_path / "none", selection=Selection(labels=("sofa",)))
 
 
 def test_progress_begins_at_none_and_ends_with_all_images(studio: FakeStudio, study: Study, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_second_project_of_a_title_is_refused(studio: FakeStudio, study: Study) 
 def test_unknown_run_is_refused(studio: FakeStudio, study: Study) -> None:
     project_id = create_target(studio.services, study.name, "for training")
     with pytest.raises(NotReady, match="has no run 9"):
-        push_to_project(studio.services, study.name, project_id, PushOptions(run_number=9))
+        push_to_project(studio.services, study.name, project_id, PushOptions(runs=(9,)))
 
 
 class TestStorage:

@@ -20,6 +20,9 @@ from datagen.domain.lifecycle import StudyState
 from datagen.domain.source_type import SourceType
 from datagen.errors import InputProblem, Refused
 from datagen.export.archive import ExportOptions
+from datagen.export.image_encoding import ImageEncoding
+from datagen.export.image_kinds import ImageKind
+from datagen.export.tiling import Tiling
 from datagen.imaging.png_encoder import encode_png
 from datagen.imaging.provenance_mark import read_mark
 from datagen.store.tables.base import BatchKind
@@ -177,6 +180,22 @@ def test_every_sample_is_rendered_again_from_the_export_and_the_inputs_alone(
         found = again(studio, f"{stem}.png", tmp_path / to, inputs)
         assert [comparison.match for comparison in found.comparisons] == [Match.BYTES, Match.BYTES]
         assert any(study.name in line for line in found.origin)
+
+
+@pytest.mark.parametrize("kind", [ImageKind.PNG, ImageKind.JPEG])
+def test_image_is_rendered_again_from_one_of_its_tiles(
+    studio: FakeStudio, study: Study, row: SampleRow, tmp_path: Path, kind: ImageKind
+) -> None:
+    options = ExportOptions(encoding=ImageEncoding(kind), tiling=Tiling(side=32, overlap=8, empty_share=0.0))
+    export_study(studio.services, study.name, tmp_path / "set", options=options)
+    inputs = input_folder(studio, study, tmp_path / "inputs")
+    stem = sample_of(row).provenance.file_stem
+    tile = sorted((tmp_path / "set" / "images").glob(f"{stem}_*"))[0]
+    for item in (str(tile), tile.stem):
+        found = again(studio, item, tmp_path / "set", inputs)
+        assert found.is_same
+        assert [comparison.match for comparison in found.comparisons[:2]] == [Match.BYTES, Match.BYTES]
+        assert any(" of the tile at " in line for line in found.origin)
 
 
 @pytest.mark.parametrize(("option", "offline"), [([], True), (["--allow-download"], False)])

@@ -13,7 +13,7 @@ import numpy as np
 from datagen.domain.geometry import Box
 from datagen.domain.inputs import ConceptImage
 from datagen.domain.spec import Spec
-from datagen.domain.trace import ConceptChoice
+from datagen.domain.trace import ConceptChoice, concept_key
 from datagen.errors import EngineError
 from datagen.synthesis.composite.extraction.backdrop import Backdrop, continued
 from datagen.synthesis.composite.extraction.background_inpainting import Clean, Frame, around, clean_fill, inside
@@ -106,11 +106,8 @@ def _in_words(name: str, key: str) -> str:
 
 
 def exemplar_key(concept: ConceptImage, region: int) -> str:
-    """Return the key that names an exemplar in parameters and provenance.
-
-    It consists of the first 12 digits of the photo's digest, a colon, and the index of the region.
-    """
-    return f"{concept.image.digest[:12]}:{region}"
+    """Return the key that names an exemplar in parameters and provenance."""
+    return concept_key(concept.image.digest, region)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

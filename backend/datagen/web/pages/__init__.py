@@ -1,0 +1,1 @@
+"""The studio: pages on which people see their studies. They are read-only, and shown to accounts of Label Studio."""

@@ -1,0 +1,81 @@
+"""The addresses of pages and pictures, and of Label Studio's projects and tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from datagen.domain.inputs import Role
+from datagen.store.tables.base import BatchKind
+from datagen.web.pages.forms import ROOT
+from datagen.web.pages.static_files import StaticFiles
+from datagen.workflow.study_pages.next_step import LabelStudioTarget
+
+#: First path segment below ``ROOT`` of all pictures, which have threads of their own.
+PICTURES = "pictures"
+#: Number of digits of a picture's digest in its address. They change with the picture, so that it may be kept for good.
+VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Makes addresses.
+
+    Args:
+        label_studio_url: Label Studio's address as browsers reach it, without a trailing slash.
+        files: The style sheet and the other files of the pages.
+    """
+
+    label_studio_url: str
+    files: StaticFiles
+
+    def home(self, search: str = "", before: int | None = None) -> str:
+        """Return the address of the home page."""
+        return _with_query(f"{ROOT}/", {"search": search, "before": before})
+
+    def log_in(self, target: str = "") -> str:
+        """Return the address of the log-in page; ``target`` is the page to go on to."""
+        return _with_query(f"{ROOT}/log-in", {"next": target})
+
+    def log_out(self) -> str:
+        """Return the address that log-outs are sent to."""
+        return f"{ROOT}/log-out"
+
+    def study(self, study_id: int) -> str:
+        """Return the address of a study's page."""
+        return f"{ROOT}/studies/{study_id}"
+
+    def inputs(self, study_id: int, role: Role = Role.CONCEPT, after: int | None = None) -> str:
+        """Return the address of a page of a study's inputs of one role."""
+        return _with_query(f"{ROOT}/studies/{study_id}/inputs/{role}", {"after": after})
+
+    def batch(self, study_id: int, kind: BatchKind, number: int, **query: str | int | None) -> str:
+        """Return the address of a gallery, or of a run's page; ``query`` has its filters."""
+        return _with_query(f"{ROOT}/studies/{study_id}/{kind}/{number}", query)
+
+    def sample(self, study_id: int, sample_id: int, **query: str | None) -> str:
+        """Return the address of a sample's page."""
+        return _with_query(f"{ROOT}/studies/{study_id}/samples/{sample_id}", query)
+
+    def sample_picture(self, study_id: int, sample_id: int, digest: str, variant: str) -> str:
+        """Return the address of a picture of a sample; see ``pictures`` for the variants."""
+        return f"{ROOT}/{PICTURES}/{study_id}/sample/{sample_id}/{variant}?v={digest[:VERSION_DIGITS]}"
+
+    def input_picture(self, study_id: int, task_id: int, digest: str, variant: str) -> str:
+        """Return the address of a picture of an input; see ``pictures`` for the variants."""
+        return f"{ROOT}/{PICTURES}/{study_id}/input/{task_id}/{variant}?v={digest[:VERSION_DIGITS]}"
+
+    def static(self, name: str) -> str:
+        """Return the address of one of the pages' files."""
+        return f"{ROOT}/static/{name}?v={self.files.version(name)}"
+
+    def label_studio(self, target: LabelStudioTarget) -> str:
+        """Return the address of a project of Label Studio, or of one of its tasks."""
+        task = f"?task={target.task_id}" if target.task_id is not None else ""
+        return f"{self.label_studio_url}/projects/{target.project_id}/data{task}"
+
+
+def _with_query(path: str, query: Mapping[str, str | int | None]) -> str:
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path

@@ -1,0 +1,48 @@
+"""Protection of forms: a token against forged requests, and the check of the address to return to."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+#: First path segment of all pages; also the path of their cookies, so that they are not sent to anything else of this
+#: host.
+ROOT = "/studio"
+#: Largest length of an address to return to, characters.
+_LONGEST_ADDRESS = 1_000
+
+
+class FormTokens:
+    """Tokens of forms: each belongs to a cookie of the browser that the form was shown to."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = [*keys]
+
+    def make(self, cookie: str) -> str:
+        """Return the token for the forms of a browser with this cookie."""
+        return _digest(self._keys[-1], cookie)
+
+    def is_valid(self, cookie: str, token: str) -> bool:
+        """Return whether a form's token belongs to the cookie. A key that was replaced is accepted, too."""
+        given = token.encode(errors="replace")
+        return bool(cookie) and any(hmac.compare_digest(_digest(key, cookie).encode(), given) for key in self._keys)
+
+
+def _digest(key: bytes, cookie: str) -> str:
+    return hmac.new(key, b"datagen.form:" + cookie.encode(), hashlib.sha256).hexdigest()
+
+
+def safe_target(address: str) -> str:
+    """Return an address to return to if it is one of the pages; else that of the home page."""
+    home = f"{ROOT}/"
+    if len(address) > _LONGEST_ADDRESS or not address.isascii() or not address.isprintable() or "\\" in address:
+        return home
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return home
+    if parts.scheme or parts.netloc or not parts.path.startswith(home) or "//" in parts.path or ".." in parts.path:
+        return home
+    return address

@@ -1,0 +1,107 @@
+"""Who looks at a page: the session of a request, its cookies, log-in and log-out."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flask import Request, Response, g
+from flask import request as current_request
+
+from datagen.label_studio.api.accounts import Account, AccountDirectory
+from datagen.web.pages.forms import ROOT, FormTokens
+from datagen.web.pages.sessions import Session, Sessions
+
+#: Names of the cookies: the session, and what the forms of a browser without one belong to.
+SESSION_COOKIE, FORM_COOKIE = "datagen_session", "datagen_form"
+#: Longest cookie, e-mail address, token and password that are looked at, characters.
+_LONGEST_COOKIE = 100
+LONGEST_CREDENTIAL = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Visitors:
+    """Sessions and form tokens of requests.
+
+    Args:
+        sessions: The sessions.
+        accounts: The accounts of Label Studio.
+        tokens: The tokens of forms.
+        is_https: Whether browsers reach the pages by https alone, so that cookies are never sent otherwise.
+    """
+
+    sessions: Sessions
+    accounts: AccountDirectory
+    tokens: FormTokens
+    is_https: bool
+
+    def session_of(self, request: Request) -> Session | None:
+        """Return the session of a request; None if nobody is logged in."""
+        cookie = _cookie(request, SESSION_COOKIE)
+        return self.sessions.current(cookie) if cookie else None
+
+    def form_token(self, request: Request) -> str:
+        """Return the token for the forms of the response; without a cookie, one is set by ``keep_cookie``."""
+        return self.tokens.make(self._form_cookie(request))
+
+    def is_own_form(self, request: Request) -> bool:
+        """Return whether a sent form was shown to the same browser by these pages."""
+        given = request.form.get("form_token", "")
+        cookies = (_cookie(request, name) for name in (SESSION_COOKIE, FORM_COOKIE))
+        return any(self.tokens.is_valid(cookie, given) for cookie in cookies)
+
+    def keep_cookie(self, response: Response) -> Response:
+        """Set the cookie that the forms of a response belong to, if they belong to a new one."""
+        if (cookie := g.get("new_form_cookie")) is not None:
+            self._set_cookie(response, FORM_COOKIE, cookie)
+        return response
+
+    def log_in(self, request: Request, project_ids: Sequence[int]) -> Account:
+        """Check the credentials of a log-in form with Label Studio.
+
+        Raises:
+            Refused: Label Studio does not accept them.
+            LabelStudioUnavailable: Label Studio does not answer.
+        """
+        token = request.form.get("token", "").strip()[:LONGEST_CREDENTIAL]
+        if token:
+            return self.accounts.by_token(token, project_ids)
+        email = request.form.get("email", "").strip()[:LONGEST_CREDENTIAL]
+        return self.accounts.by_password(email, request.form.get("password", "")[:LONGEST_CREDENTIAL], project_ids)
+
+    def begin(self, request: Request, response: Response, account: Account) -> None:
+        """Begin a session with a new token, and end the former one of this browser."""
+        self.end(request, response)
+        self._set_cookie(response, SESSION_COOKIE, self.sessions.begin(account))
+
+    def end(self, request: Request, response: Response) -> None:
+        """End the session of a request."""
+        if cookie := _cookie(request, SESSION_COOKIE):
+            self.sessions.end(cookie)
+        response.delete_cookie(SESSION_COOKIE, path=ROOT, secure=self.is_https, httponly=True, samesite="Lax")
+
+    def _form_cookie(self, request: Request) -> str:
+        if (cookie := _cookie(request, SESSION_COOKIE)) and g.get("session") is not None:
+            return cookie
+        if cookie := _cookie(request, FORM_COOKIE):
+            return cookie
+        if "new_form_cookie" not in g:
+            g.new_form_cookie = secrets.token_urlsafe(32)
+        return str(g.new_form_cookie)
+
+    def _set_cookie(self, response: Response, name: str, value: str) -> None:
+        response.set_cookie(name, value, path=ROOT, secure=self.is_https, httponly=True, samesite="Lax")
+
+
+def _cookie(request: Request, name: str) -> str:
+    value = request.cookies.get(name, "")
+    return value if len(value) <= _LONGEST_COOKIE else ""
+
+
+def email_of_form() -> str:
+    """Return what log-ins of the current request are counted by: its e-mail address, or its token's digest."""
+    form = current_request.form
+    name = form.get("email", "").strip().casefold() or form.get("token", "").strip()
+    return hashlib.sha256(name.encode(errors="replace")).hexdigest()

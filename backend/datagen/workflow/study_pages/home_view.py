@@ -1,0 +1,119 @@
+"""The home page: the studies that a person sees, as cards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from datagen.domain.foreign_text import plain
+from datagen.domain.inputs import Role
+from datagen.domain.lifecycle import StudyState
+from datagen.store.tables.base import Instant
+from datagen.store.tables.installation import AuditRow
+from datagen.store.tables.studies import StudyRow
+from datagen.workflow.study_pages.access import Visible, is_visible
+from datagen.workflow.study_pages.next_step import NextStep, next_step
+from datagen.workflow.study_pages.pictures import InputPicture, SamplePicture, first_inputs, first_pictures
+from datagen.workflow.study_pages.situations import StudyProgress, newest_pictured, statuses_of
+
+#: Number of studies on a page, and of pictures on a card.
+STUDIES_A_PAGE, PICTURES_A_CARD = 24, 4
+#: Largest length of a search, characters.
+LONGEST_SEARCH = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyCard:
+    """A study on the home page."""
+
+    id: int
+    name: str
+    labels: tuple[str, ...]
+    state: StudyState
+    #: its newest version; 0 before the first
+    version: int
+    next_step: NextStep
+    progress: StudyProgress | None
+    active_at: datetime
+    #: pictures of its newest round or run
+    pictures: tuple[SamplePicture, ...]
+    #: concept photos, if it has no such pictures yet
+    photos: tuple[InputPicture, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeView:
+    """The home page."""
+
+    search: str
+    cards: tuple[StudyCard, ...]
+    #: number of the studies that match the search, on all pages
+    total: int
+    #: the id from which the next page goes on; None on the last page
+    next_before: int | None
+
+
+def home_of(session: Session, project_ids: Visible, search: str = "", before: int | None = None) -> HomeView:
+    """Return the home page: the newest studies first.
+
+    Args:
+        session: the session.
+        project_ids: what the person may see.
+        search: a part of the name; empty for all studies.
+        before: the id of the last study of the page before; None for the first page.
+    """
+    search = plain(search[:LONGEST_SEARCH]).strip()
+    conditions = [is_visible(project_ids)]
+    if search:
+        conditions.append(StudyRow.name.icontains(search, autoescape=True))
+    total = session.scalar(select(func.count()).select_from(StudyRow).where(*conditions)) or 0
+    if before is not None:
+        conditions.append(StudyRow.id < before)
+    query = select(StudyRow).where(*conditions).order_by(StudyRow.id.desc()).limit(STUDIES_A_PAGE + 1)
+    studies = list(session.scalars(query))
+    shown = studies[:STUDIES_A_PAGE]
+    has_more = len(studies) > STUDIES_A_PAGE
+    return HomeView(
+        search=search,
+        cards=_cards(session, shown) if shown else (),
+        total=total,
+        next_before=shown[-1].id if has_more else None,
+    )
+
+
+def _cards(session: Session, studies: Sequence[StudyRow]) -> tuple[StudyCard, ...]:
+    statuses = statuses_of(session, studies)
+    pictured = newest_pictured(session, [study.id for study in studies])
+    pictures = first_pictures(session, pictured, PICTURES_A_CARD)
+    of_study = {batch.study_id: pictures.get(batch.id, ()) for batch in pictured}
+    photos = first_inputs(session, [study.id for study in studies if study.id not in of_study], PICTURES_A_CARD)
+    active = _active_at(session, studies)
+    return tuple(
+        StudyCard(
+            id=study.id,
+            name=study.name,
+            labels=tuple(study.labels),
+            state=study.state,
+            version=statuses[study.id].version,
+            next_step=next_step(statuses[study.id].situation),
+            progress=statuses[study.id].progress,
+            active_at=active.get(study.name, study.created_at),
+            pictures=of_study.get(study.id, ()),
+            photos=photos.get((study.id, Role.CONCEPT), ()),
+        )
+        for study in studies
+    )
+
+
+def _active_at(session: Session, studies: Sequence[StudyRow]) -> dict[str, datetime]:
+    """Return study's name → the time of its newest line in the audit log."""
+    rows = session.execute(
+        select(AuditRow.study, func.max(AuditRow.at, type_=Instant()))
+        .where(AuditRow.study.in_([study.name for study in studies]))
+        .group_by(AuditRow.study)
+    )
+    return dict(rows.all())

@@ -1,0 +1,115 @@
+"""The one next step of a study: what to do, who does it, and the project or task of Label Studio where it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from datagen.domain.inputs import ProjectKind, Role
+from datagen.domain.lifecycle import StudyState
+from datagen.domain.wording import counted
+
+
+class Turn(StrEnum):
+    """Whose turn it is."""
+
+    PEOPLE = "your turn"
+    DATAGEN = "Datagen works"
+    NOBODY = "nothing to do"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelStudioTarget:
+    """A project of Label Studio, or one of its tasks."""
+
+    project_id: int
+    task_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextStep:
+    """The next step of a study."""
+
+    turn: Turn
+    #: the step as the text of a button
+    text: str
+    #: a sentence with the reason, or what comes after it
+    why: str
+    #: where it is done; None before provisioning, and before the decision task is published
+    target: LabelStudioTarget | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySituation:
+    """What the next step depends on."""
+
+    state: StudyState
+    projects: Mapping[ProjectKind, int]
+    #: role → number of images that are missing for a preview; roles with enough images are left out
+    missing: Mapping[Role, int] = field(default_factory=dict)
+    #: number of previews without a verdict, and the review task of the first of them
+    unjudged: int = 0
+    first_unjudged_task: int | None = None
+    #: the task of the newest decision; None before it is published
+    decision_task: int | None = None
+
+
+#: Role → what a person does with its images.
+_TO_DO = {
+    Role.CONCEPT: "Add concept photos and draw boxes",
+    Role.CANVAS: "Outline where it may appear",
+    Role.BACKGROUND: "Add photos without it",
+}
+_PROJECT_OF = {kind.role: kind for kind in ProjectKind if kind.role is not None}
+
+
+def next_step(situation: StudySituation) -> NextStep:
+    """Return the next step of a study in this situation."""
+    decide = _target(situation, ProjectKind.DECISIONS, situation.decision_task)
+    people, datagen = Turn.PEOPLE, Turn.DATAGEN
+    match situation.state:
+        case StudyState.COLLECTING if situation.missing:
+            role = next(role for role in _PROJECT_OF if role in situation.missing)
+            number = situation.missing[role]
+            return NextStep(
+                turn=people,
+                text=_TO_DO[role],
+                why=f"{counted(number, f'more {role} image')} {'is' if number == 1 else 'are'} needed for a preview.",
+                target=_target(situation, _PROJECT_OF[role]),
+            )
+        case StudyState.COLLECTING:
+            why = "The inputs are complete: “build preview” synthesizes the first round."
+            return NextStep(turn=people, text="Build the first preview", why=why, target=decide)
+        case StudyState.PREVIEWING | StudyState.AUDITING | StudyState.GENERATING:
+            what = {
+                StudyState.PREVIEWING: "A preview round is",
+                StudyState.AUDITING: "An audit is",
+                StudyState.GENERATING: "The dataset is",
+            }[situation.state]
+            why = f"{what} being synthesized; nothing has to be done meanwhile."
+            return NextStep(turn=datagen, text="See how far it is", why=why, target=decide)
+        case StudyState.REVIEWING if situation.unjudged:
+            previews = _target(situation, ProjectKind.PREVIEWS, situation.first_unjudged_task)
+            text = f"Judge {counted(situation.unjudged, 'preview')}"
+            return NextStep(
+                turn=people, text=text, why="A verdict takes a second: good or bad, by key.", target=previews
+            )
+        case StudyState.REVIEWING:
+            why = "Every preview is judged: refine, audit or approve."
+            return NextStep(turn=people, text="Decide what follows", why=why, target=decide)
+        case StudyState.PAUSED:
+            why = "Spot checks contradict what the approval stated, so the run waits."
+            return NextStep(turn=people, text="Decide whether the run goes on", why=why, target=decide)
+        case StudyState.ACCEPTED:
+            dataset = _target(situation, ProjectKind.DATASET)
+            why = "The version is accepted, and no run is under way."
+            return NextStep(turn=Turn.NOBODY, text="Open the dataset", why=why, target=dataset)
+        case StudyState.STOPPED:
+            why = "The study is stopped; “build preview” opens it again."
+            return NextStep(turn=Turn.NOBODY, text="Open it again", why=why, target=decide)
+
+
+def _target(situation: StudySituation, kind: ProjectKind, task_id: int | None = None) -> LabelStudioTarget | None:
+    project_id = situation.projects.get(kind)
+    return None if project_id is None else LabelStudioTarget(project_id=project_id, task_id=task_id)

@@ -1,0 +1,235 @@
+"""The situations of several studies, with a fixed number of statements however many studies there are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import case, exists, func, select
+from sqlalchemy.orm import Session, load_only
+
+from datagen.domain.inputs import MINIMUM_PER_ROLE, ProjectKind, Role
+from datagen.domain.lifecycle import StudyState
+from datagen.domain.verdict import Opinion
+from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.inputs import InputRow
+from datagen.store.tables.reviews import DecisionRow, VerdictRow
+from datagen.store.tables.studies import ProjectRow, StudyRow
+from datagen.workflow.inputs.input_sync import inputs_from_rows
+from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.study_pages.next_step import StudySituation
+
+#: The kinds of batches that wait for verdicts while a study is under review.
+_JUDGED = (BatchKind.ROUND, BatchKind.AUDIT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyProgress:
+    """How far the current phase of a study is, as a count."""
+
+    done: int
+    total: int
+    #: what is counted, such as “images”
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyStatus:
+    """The situation of a study, its current version, and the progress of its phase."""
+
+    situation: StudySituation
+    #: the newest version that has a round; 0 before the first
+    version: int
+    #: None in a phase without progress
+    progress: StudyProgress | None
+
+
+@dataclass(slots=True)
+class _Judging:
+    """The verdicts that a study under review waits for."""
+
+    total: int = 0
+    unjudged: int = 0
+    first_task: int | None = None
+
+
+def statuses_of(session: Session, studies: Sequence[StudyRow]) -> dict[int, StudyStatus]:
+    """Return the status of each study by its id; at most seven statements."""
+    ids = [study.id for study in studies]
+    projects = _projects(session, ids)
+    decisions = _newest_decisions(session, ids)
+    versions = _current_versions(session, ids)
+    reviewed = {versions[study.id][0]: study.id for study in studies if _is_under_review(study, versions)}
+    judging = _judging(session, reviewed)
+    under_way = _under_way(session, [study.id for study in studies if study.state in _UNDER_WAY])
+    collecting = [study for study in studies if study.state is StudyState.COLLECTING]
+    counts = _input_counts(session, collecting)
+    statuses = {}
+    for study in studies:
+        waiting = judging.get(study.id, _Judging())
+        usable = counts.get(study.id, {})
+        missing = {role: MINIMUM_PER_ROLE - count for role, count in usable.items() if count < MINIMUM_PER_ROLE}
+        progress = under_way.get(study.id)
+        if study.state is StudyState.REVIEWING and waiting.total:
+            progress = StudyProgress(done=waiting.total - waiting.unjudged, total=waiting.total, unit="judged")
+        elif usable:
+            enough = sum(min(count, MINIMUM_PER_ROLE) for count in usable.values())
+            progress = StudyProgress(done=enough, total=MINIMUM_PER_ROLE * len(usable), unit="needed images")
+        statuses[study.id] = StudyStatus(
+            situation=StudySituation(
+                state=study.state,
+                projects=projects[study.id],
+                missing=missing,
+                unjudged=waiting.unjudged,
+                first_unjudged_task=waiting.first_task,
+                decision_task=decisions.get(study.id),
+            ),
+            version=versions[study.id][1] if study.id in versions else 0,
+            progress=progress,
+        )
+    return statuses
+
+
+_UNDER_WAY = (StudyState.PREVIEWING, StudyState.AUDITING, StudyState.GENERATING, StudyState.PAUSED)
+
+
+def _is_under_review(study: StudyRow, versions: dict[int, tuple[int, int]]) -> bool:
+    return study.state is StudyState.REVIEWING and study.id in versions
+
+
+def _projects(session: Session, study_ids: Sequence[int]) -> dict[int, dict[ProjectKind, int]]:
+    rows = session.execute(
+        select(ProjectRow.study_id, ProjectRow.kind, ProjectRow.project_id).where(ProjectRow.study_id.in_(study_ids))
+    )
+    projects: dict[int, dict[ProjectKind, int]] = defaultdict(dict)
+    for study_id, kind, project_id in rows:
+        projects[study_id][kind] = project_id
+    return projects
+
+
+def _newest_decisions(session: Session, study_ids: Sequence[int]) -> dict[int, int]:
+    """Return study → the task of its newest decision that is published."""
+    rows = session.execute(
+        select(DecisionRow.study_id, DecisionRow.task_id)
+        .where(DecisionRow.study_id.in_(study_ids), DecisionRow.task_id.is_not(None))
+        .order_by(DecisionRow.number)
+    )
+    return {study_id: task_id for study_id, task_id in rows if task_id is not None}
+
+
+def _current_versions(session: Session, study_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Return study → id and version of its newest spec whose round is done or running."""
+    has_round = exists().where(
+        BatchRow.spec_id == SpecRow.id,
+        BatchRow.kind == BatchKind.ROUND,
+        BatchRow.state.in_([WorkState.RUNNING, WorkState.DONE]),
+    )
+    rows = session.execute(
+        select(SpecRow.study_id, SpecRow.id, SpecRow.version)
+        .where(SpecRow.study_id.in_(study_ids), has_round)
+        .order_by(SpecRow.version)
+    )
+    return {study_id: (spec_id, version) for study_id, spec_id, version in rows}
+
+
+def _judging(session: Session, study_of_spec: dict[int, int]) -> dict[int, _Judging]:
+    """Return study → the verdicts that it waits for; samples whose review task was deleted need none."""
+    judged = exists().where(VerdictRow.sample_id == SampleRow.id, verdict_sync.verdicts_in_time())
+    unjudged = case((~judged, SampleRow.task_id))
+    rows = session.execute(
+        select(BatchRow.spec_id, func.count(), func.count(unjudged), func.min(unjudged))
+        .join(SampleRow, SampleRow.batch_id == BatchRow.id)
+        .where(
+            BatchRow.spec_id.in_(study_of_spec),
+            BatchRow.kind.in_(_JUDGED),
+            BatchRow.state == WorkState.DONE,
+            SampleRow.task_id.is_not(None),
+        )
+        .group_by(BatchRow.spec_id)
+    )
+    return {study_of_spec[spec_id]: _Judging(total, number, first_task) for spec_id, total, number, first_task in rows}
+
+
+def _under_way(session: Session, study_ids: Sequence[int]) -> dict[int, StudyProgress]:
+    """Return study → the progress of its round, audit or run under way."""
+    stored = case((ShardRow.rendered_at.is_not(None), ShardRow.stop - ShardRow.start), else_=ShardRow.rendered_count)
+    rows = session.execute(
+        select(BatchRow.study_id, BatchRow.count, func.coalesce(func.sum(stored), 0))
+        .join(ShardRow, ShardRow.batch_id == BatchRow.id)
+        .where(
+            BatchRow.study_id.in_(study_ids),
+            BatchRow.kind != BatchKind.SPOT,
+            BatchRow.state.in_([WorkState.RUNNING, WorkState.PAUSED]),
+        )
+        .group_by(BatchRow.id)
+    )
+    return {
+        study_id: StudyProgress(done=min(done, count), total=count, unit="images") for study_id, count, done in rows
+    }
+
+
+def _input_counts(session: Session, studies: Sequence[StudyRow]) -> dict[int, dict[Role, int]]:
+    """Return study → role → number of usable images."""
+    rows = session.scalars(
+        select(InputRow).where(InputRow.study_id.in_([study.id for study in studies])).order_by(InputRow.task_id)
+    )
+    by_study: dict[int, list[InputRow]] = defaultdict(list)
+    for row in rows:
+        by_study[row.study_id].append(row)
+    counts = {}
+    for study in studies:
+        inputs = inputs_from_rows(by_study[study.id], study.labels)
+        counts[study.id] = {role: inputs.count(role) for role in Role}
+    return counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictCounts:
+    """The verdicts on a batch that count."""
+
+    good: int = 0
+    bad: int = 0
+    #: number of samples with a verdict, and of those whose verdicts are all good
+    judged: int = 0
+    all_good: int = 0
+
+
+def verdict_counts(session: Session, batch_ids: Sequence[int]) -> dict[int, VerdictCounts]:
+    """Return the verdicts on each batch by its id; one statement."""
+    is_bad = VerdictRow.opinion == Opinion.BAD
+    sample_id = VerdictRow.sample_id
+    rows = session.execute(
+        select(
+            SampleRow.batch_id,
+            func.count(),
+            func.count(case((is_bad, 1))),
+            func.count(sample_id.distinct()),
+            func.count(case((is_bad, sample_id)).distinct()),
+        )
+        .join(VerdictRow, sample_id == SampleRow.id)
+        .where(SampleRow.batch_id.in_(batch_ids), verdict_sync.effective_verdicts())
+        .group_by(SampleRow.batch_id)
+    )
+    return {
+        batch_id: VerdictCounts(good=given - bad, bad=bad, judged=judged, all_good=judged - bad_samples)
+        for batch_id, given, bad, judged, bad_samples in rows
+    }
+
+
+def newest_pictured(session: Session, study_ids: Sequence[int]) -> list[BatchRow]:
+    """Return the newest batch of each study that has pictures; one statement."""
+    newest = (
+        select(func.max(BatchRow.id))
+        .where(
+            BatchRow.study_id.in_(study_ids),
+            BatchRow.kind != BatchKind.SPOT,
+            exists().where(SampleRow.batch_id == BatchRow.id),
+        )
+        .group_by(BatchRow.study_id)
+    )
+    columns = load_only(
+        BatchRow.study_id, BatchRow.kind, BatchRow.number, BatchRow.first, BatchRow.count, BatchRow.name
+    )
+    return list(session.scalars(select(BatchRow).where(BatchRow.id.in_(newest)).options(columns)))

@@ -1,0 +1,149 @@
+"""The studio's pages in a real browser, on a real Label Studio: log-in, every page, both themes, phone and laptop.
+
+The screenshots are kept in the folder that ``DATAGEN_TEST_PICTURES`` names, for whoever wants to look at the pages.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+from sqlalchemy import select
+
+from datagen.domain.inputs import ProjectKind
+from datagen.store.tables.batches import SampleRow
+from datagen.store.tables.studies import StudyRow
+from e2e_steps import decide, newest_decision
+from e2e_study import ROUND, Study
+from stage.label_studio_server import LabelStudio
+from stage.person import Person
+
+pytestmark = [pytest.mark.browser, pytest.mark.integration]
+
+#: Name of a window → its width and height in pixels, and whether the system is set to dark.
+WINDOWS = {
+    "laptop": (1440, 900, False),
+    "laptop-dark": (1440, 900, True),
+    "phone": (360, 780, False),
+    "phone-dark": (360, 780, True),
+    "wall": (2560, 1440, False),
+}
+PATIENCE_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def study(open_study: Callable[[str], Study], whole_pack: Path, chromium: Browser, label_studio: LabelStudio) -> Study:
+    """A study with two judged rounds and a run."""
+    made = open_study(f"Brushed plates {uuid.uuid4().hex[:6]}")
+    for role in ("concept", "canvas", "background"):
+        made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
+    made.wait(lambda: "Missing" not in str(made.status()) and made.status()["inputs"]["concept"] == 6, "the inputs")
+    person = Person(chromium, label_studio)
+    person.log_in()
+    decide(person, made, "build preview")
+    for number, keys in ((1, "bgbg"), (2, "gggb")):
+        made.wait(lambda: made.status()["state"] == "reviewing", "the preview round")
+        previews = made.tasks(ProjectKind.PREVIEWS)[-ROUND:]
+        for task, key in zip(previews, keys, strict=True):
+            person.open_task(made.projects[ProjectKind.PREVIEWS], task.id)
+            person.press(key)
+            if key == "b":
+                person.tick("too strong")
+                person.write("comment", "stands out <b>more</b> than the real ones")
+                person.press("Tab")
+            person.submit_by_key()
+        made.wait(lambda: sum(made.status()["version_verdicts"].values()) == ROUND, "the verdicts")
+        if number == 1:
+            decide(person, made, "refine")
+            made.wait(lambda: made.status()["version"] == 2, "the second version")
+    person.open_task(made.projects[ProjectKind.DECISIONS], newest_decision(made))
+    person.tick("approve")
+    person.number("count", 8)
+    person.write("name", "first batch")
+    person.submit()
+    made.wait(lambda: made.status()["state"] == "accepted", "the end of the run")
+    person.close()
+    return made
+
+
+@pytest.fixture
+def open_page(
+    chromium: Browser, study: Study, label_studio: LabelStudio
+) -> Iterator[Callable[[str], tuple[Page, list[str]]]]:
+    """Returns a function that opens a page in a window of that name, and a list that collects its errors."""
+    contexts = []
+
+    def open_page(window: str) -> tuple[Page, list[str]]:
+        width, height, dark = WINDOWS[window]
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        errors: list[str] = []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        return page, errors
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def log_in(page: Page, server: LabelStudio) -> None:
+    page.fill("input[name=email]", server.email)
+    page.fill("input[name=password]", server.password)
+    page.get_by_role("button", name="Log in", exact=True).click()
+
+
+def addresses(study: Study) -> dict[str, str]:
+    """Name → path of each page of the study."""
+    with study.database.read() as session:
+        study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == study.name)).one()
+        sample_id = session.scalars(
+            select(SampleRow.id).where(SampleRow.key.startswith(f"s{study_id}-")).order_by(SampleRow.id).limit(1)
+        ).one()
+    return {
+        "home": "/studio/",
+        "study": f"/studio/studies/{study_id}",
+        "inputs": f"/studio/studies/{study_id}/inputs/concept",
+        "canvases": f"/studio/studies/{study_id}/inputs/canvas",
+        "round": f"/studio/studies/{study_id}/round/1",
+        "pairs": f"/studio/studies/{study_id}/round/2?show=background",
+        "run": f"/studio/studies/{study_id}/run/1",
+        "sample": f"/studio/studies/{study_id}/samples/{sample_id}",
+    }
+
+
+def own_url(study: Study) -> str:
+    return f"http://127.0.0.1:{study.servers.environment['PORT']}"
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_every_page_is_complete_in_every_window(
+    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio, window: str
+) -> None:
+    page, errors = open_page(window)
+    kept = os.environ.get("DATAGEN_TEST_PICTURES")
+    page.goto(own_url(study) + addresses(study)["round"])
+    page.wait_for_url("**/studio/log-in*")
+    if kept:
+        page.screenshot(path=f"{kept}/log-in-{window}.png")
+    log_in(page, label_studio)
+    page.wait_for_url("**/round/1")  # back to the page that was asked for
+    for name, path in addresses(study).items():
+        page.goto(own_url(study) + path)
+        for picture in page.locator("img").all():
+            picture.scroll_into_view_if_needed()
+        page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{name} is {wide} pixels too wide"
+        if kept:
+            page.evaluate("scrollTo(0, 0)")
+            page.screenshot(path=f"{kept}/{name}-{window}.png", full_page=True)
+    assert errors == []

@@ -1,0 +1,127 @@
+"""The pages on a studio without servers: ``fake_studio``, accounts in memory, and Flask's test client."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from datagen.domain.lifecycle import StudyState
+from datagen.operations.readiness import ReadinessCache
+from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.blueprint import Studio, pages_blueprint
+from datagen.web.pages.forms import FormTokens
+from datagen.web.pages.pictures import Pictures
+from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.sessions import Sessions
+from datagen.web.pages.static_files import StaticFiles
+from datagen.web.pages.thumbnail_cache import ThumbnailCache
+from datagen.web.pages.visitors import Visitors
+from datagen.web.responses import bounded_bodies, plain_errors, quiet_headers
+from fake_accounts import Expiring, FakeAccounts
+from fake_studio import FakeStudio
+from fake_studio_fixtures import Prepared, _engines, in_state  # noqa: F401 - fixtures
+from studio import Study
+
+KEYS = [b"a key of these tests"]
+LABEL_STUDIO = "http://label-studio.test:8080"
+ANN, BO = "ann@example.com", "bo@example.com"
+
+
+@dataclass(kw_only=True)
+class Browser:
+    """A browser on the pages of a studio with one study."""
+
+    client: FlaskClient
+    studio: FakeStudio
+    study: Study
+    accounts: FakeAccounts
+    store: Expiring
+
+    def get(self, path: str) -> TestResponse:
+        return self.client.get(path)
+
+    def page(self, path: str) -> str:
+        """The HTML of a page that is there."""
+        answer = self.client.get(path)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def form_token(self, page: str) -> str:
+        found = re.search(r'name="form_token" value="(\w+)"', page)
+        assert found is not None, page
+        return found[1]
+
+    def log_in(self, email: str = ANN, **form: str) -> TestResponse:
+        """Fill in the log-in form and send it; ``form`` has other fields than e-mail address and password."""
+        token = self.form_token(self.client.get("/studio/log-in").text)
+        given = {"form_token": token, "email": email, "password": f"password of {email}", **form}
+        return self.client.post("/studio/log-in", data=given)
+
+
+def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expiring) -> Flask:
+    """The application with the pages alone."""
+    app = Flask(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = 1_000_000
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    bounded_bodies(app)
+    plain_errors(app)
+    app.after_request(quiet_headers)
+    addresses = Addresses(LABEL_STUDIO, StaticFiles())
+    pages = pages_blueprint(
+        Studio(
+            database=studio.services.database,
+            visitors=Visitors(
+                sessions=Sessions(store, accounts, KEYS, store.clock),
+                accounts=accounts,
+                tokens=FormTokens(KEYS),
+                is_https=True,
+            ),
+            pictures=Pictures(studio.services.images, studio.services.decoder, ThumbnailCache(folder / "thumbnails")),
+            addresses=addresses,
+            readiness=ReadinessCache(lambda: {}),
+            renderer=Renderer(addresses),
+        )
+    )
+    app.register_blueprint(pages)
+    return app
+
+
+@pytest.fixture
+def browser_in(
+    in_state: Callable[[StudyState, Path], Prepared],  # noqa: F811
+    tmp_path: Path,
+) -> Iterator[Callable[[StudyState], Browser]]:
+    """Returns a function that makes a browser without a log-in, on a studio whose study is in that state."""
+    opened: list[FakeStudio] = []
+
+    def browser_in(state: StudyState) -> Browser:
+        studio, study = in_state(state, tmp_path)
+        opened.append(studio)
+        accounts, store = FakeAccounts(), Expiring()
+        client = app_of(studio, tmp_path, accounts, store).test_client()
+        client.environ_base["wsgi.url_scheme"] = "https"  # the cookies are sent by https alone
+        return Browser(client=client, studio=studio, study=study, accounts=accounts, store=store)
+
+    yield browser_in
+    for studio in opened:
+        studio.services.database.close()
+
+
+@pytest.fixture
+def stranger(browser_in: Callable[[StudyState], Browser]) -> Browser:
+    """A browser in which nobody has logged in; the study's first round waits for verdicts."""
+    return browser_in(StudyState.REVIEWING)
+
+
+@pytest.fixture
+def browser(stranger: Browser) -> Browser:
+    """A browser in which Ann has logged in."""
+    assert stranger.log_in().status_code == 303
+    return stranger
