@@ -45,7 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the bench."""
     parser = argparse.ArgumentParser(prog="scripts/bench export", description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--count", type=int, default=1_000, help="samples of an export (1000)")
+    parser.add_argument("--count", type=int, default=1_000, help="samples of an export (1000); 0: measure no speed")
+    parser.add_argument("--megapixels", type=float, default=0.1, help="size of the images (0.1)")
     parser.add_argument("--formats", nargs="+", default=["coco", *(n for n in format_names() if n != "coco")])
     parser.add_argument("--memory-counts", type=int, nargs="*", default=[1_000, 10_000], help="(1000 10000)")
     parser.add_argument("--memory", nargs=3, metavar=("STORE", "FORMAT", "COUNT"), help=argparse.SUPPRESS)
@@ -63,17 +64,20 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
             return 0
         store = Path(scratch) / "store"
-        _render(store, Path(scratch))
+        _render(store, Path(scratch), chosen.megapixels)
         stored = _Stored(store)
         report: dict[str, Any] = {"count": chosen.count, "megapixels": stored.megapixels, "formats": {}, "peak_mb": {}}
         for name in chosen.formats:
-            report["formats"][name] = _measured(stored, chosen.count, name, Path(scratch), written)
-            print(f"{name} measured", file=sys.stderr, flush=True)
+            if chosen.count:
+                report["formats"][name] = _measured(stored, chosen.count, name, Path(scratch), written)
             report["peak_mb"][name] = {
                 str(count): peak_megabytes(["export", *shared, "--memory", str(store), name, str(count)])
                 for count in chosen.memory_counts
             }
-    print(_table(report))
+            print(f"{name} measured, peaks in MB: {report['peak_mb'][name]}", file=sys.stderr, flush=True)
+    if chosen.count:
+        print(_table(report))
+    print(_memory_table(report))
     if chosen.json:
         chosen.json.write_text(json.dumps(report, indent=1))
     return 0
@@ -109,12 +113,12 @@ class _Stored:
         return sorted({instance.label for sample in self._samples for instance in sample.instances})
 
 
-def _render(store: Path, scratch: Path) -> None:
+def _render(store: Path, scratch: Path, megapixels: float) -> None:
     """Render samples into a folder."""
     import pickle
 
     pack = read_pack(plates_pack(scratch / "pack"), judged=False)
-    spec, pictures = study_of_size(pack, 0.1)
+    spec, pictures = study_of_size(pack, megapixels)
     fitted = load_engine(spec.engine).fit(spec, pictures, lambda _fraction, _step: None)
     store.mkdir()
 
@@ -170,7 +174,8 @@ def _measured(stored: _Stored, count: int, name: str, scratch: Path, written: Ex
 
 
 def _table(report: dict[str, Any]) -> str:
-    heads = ("format", "export, cpu", "export, clock", "copy, clock", "export / copy", "peak MB by samples")
+    heads = ("format", "export, cpu", "export, clock", "copy, clock", "export / copy", "of the folder's speed, cpu")
+    folder = report["formats"].get("coco", {}).get("export_cpu")
     rows = [
         (
             name,
@@ -178,9 +183,16 @@ def _table(report: dict[str, Any]) -> str:
             f"{f['export_clock']:.0f}",
             f"{f['copy_clock']:.0f}",
             f"{f['export_clock'] / f['copy_clock']:.2f}",
-            ", ".join(f"{count}: {peak:.0f}" for count, peak in report["peak_mb"][name].items()),
+            f"{f['export_cpu'] / folder:.2f}" if folder else "",
         )
         for name, f in report["formats"].items()
     ]
     lines = [f"{report['count']:,} samples of {report['megapixels']} MP, images a second:", ""]
     return "\n".join([*lines, *(" | ".join(row) for row in (heads, *rows))])
+
+
+def _memory_table(report: dict[str, Any]) -> str:
+    lines = ["", f"Peak MB by the number of samples of {report['megapixels']} MP:", ""]
+    for name, peaks in report["peak_mb"].items():
+        lines.append(f"{name} | " + ", ".join(f"{int(count):,}: {peak:.0f}" for count, peak in peaks.items()))
+    return "\n".join(lines)

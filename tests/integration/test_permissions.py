@@ -128,8 +128,10 @@ def test_secrets_databases_and_backups_are_not_committed_by_accident(tmp_path: P
     assert kept.returncode == 1
 
 
-@pytest.mark.parametrize(("command", "masked"), [("export", False), ("backup", True), ("up", True), ("web", True)])
-def test_only_an_export_is_written_as_the_users_umask_says(
+@pytest.mark.parametrize(
+    ("command", "masked"), [("export", False), ("push", False), ("backup", True), ("up", True), ("web", True)]
+)
+def test_only_exports_and_pushed_files_are_written_as_the_users_umask_says(
     command: str, masked: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     set_to: list[int] = []

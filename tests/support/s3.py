@@ -45,6 +45,11 @@ class S3:
         self._gateway.close()
         self._gateway = None
 
+    @property
+    def is_refusing(self) -> bool:
+        """Return whether connections are refused."""
+        return self._gateway is None
+
     def freeze(self) -> None:
         """Accept connections, but answer nothing from now on."""
         self._thawed.clear()

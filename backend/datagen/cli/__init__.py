@@ -11,7 +11,7 @@ import typer
 from dotenv import dotenv_values
 
 from datagen import __version__
-from datagen.cli import admin, deciding, engines, running, studies
+from datagen.cli import admin, deciding, engines, pushing, running, studies
 from datagen.cli.console import err, out, report_errors, safe
 from datagen.cli.usage import Command, Group
 from datagen.entrypoints.bootstrap import settings
@@ -24,6 +24,9 @@ _ENVIRONMENTAL = ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HOME")
 
 #: Commands that run until they are stopped; their log is JSON, for programs to read.
 _SERVICES = frozenset({"up", "web", "worker", "scheduler"})
+
+#: Commands whose files may be read by other users, as the user's umask says.
+_FOR_OTHERS = frozenset({"export", "push"})
 
 app = typer.Typer(
     name="datagen",
@@ -48,7 +51,7 @@ def main(
     ] = False,
 ) -> None:
     """Read the settings; they come from the environment, see the README."""
-    if ctx.invoked_subcommand != "export":  # an export may be read by other users
+    if ctx.invoked_subcommand not in _FOR_OTHERS:
         os.umask(0o077)
     for name, value in dotenv_values(".env").items():
         if name in _ENVIRONMENTAL and value:
@@ -92,6 +95,7 @@ for command in (
     _needs_data(deciding.stop),
     _needs_data(studies.audit),
     _needs_data(studies.export),
+    _needs_data(pushing.push),
     _needs_data(studies.view),
     studies.reproduce,
     _needs_data(studies.card),

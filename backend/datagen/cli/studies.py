@@ -8,7 +8,8 @@ import os
 import secrets
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -275,7 +276,14 @@ def _print_formats(wanted: bool) -> None:
 
 def export(
     name: Study,
-    to: Annotated[Path, typer.Option("--out", help="The zip file (*.zip) or the folder to write.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            help="The zip file (*.zip) or the folder to write: a path, or a URL such as s3://bucket/folder. "
+            "An interrupted export goes on when it is run again.",
+        ),
+    ],
     run: Annotated[
         list[int] | None, typer.Option(help="Only the run of this number; may be repeated; by default all.")
     ] = None,
@@ -327,20 +335,38 @@ def export(
         bool, typer.Option("--rejected", help="Write what the critic rejected, about 200 images of a run, instead.")
     ] = False,
     apart: Annotated[Apart, typer.Option(help="What two splits may not have in common.")] = Apart.BOTH,
+    c2pa_cert: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DATAGEN_C2PA_CERT",
+            help="Add signed manifests (C2PA) to the images: a PEM file with the chain of certificates.",
+        ),
+    ] = None,
+    c2pa_key: Annotated[
+        Path | None, typer.Option(envvar="DATAGEN_C2PA_KEY", help="The PEM file with the certificate's private key.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file or folder if it exists.")] = False,
     _formats: Annotated[
         bool, typer.Option("--formats", help="List the formats.", is_eager=True, callback=_print_formats)
     ] = False,
 ) -> None:
-    """Write the generated images with masks and labels as a zip or a folder."""
+    """Write the generated images with masks and labels as a zip or a folder, also in an object store."""
+    from datagen.cli.progress import progress_bar
     from datagen.export.archive import ExportOptions
     from datagen.export.balance import dimensions
     from datagen.export.image_encoding import ImageEncoding
     from datagen.export.splitting import shares_of
     from datagen.export.tiling import DEFAULT_EMPTY_SHARE, Tiling
+    from datagen.workflow.studies.credentials import SignerFiles
+    from datagen.workflow.studies.destinations import local_path
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
-    with report_errors(), unwind_on_sigterm():
+    if (c2pa_cert is None) != (c2pa_key is None):
+        raise typer.BadParameter("--c2pa-cert and --c2pa-key belong together")
+    signer = (
+        SignerFiles(certificate=c2pa_cert, key=c2pa_key) if c2pa_cert is not None and c2pa_key is not None else None
+    )
+    with report_errors(), unwind_on_sigterm(), _note_of_interruption(to):
         selection = Selection(
             runs=tuple(run or ()),
             verdicts=tuple(verdict or ()),
@@ -351,7 +377,8 @@ def export(
             min_instances=min_instances,
             max_instances=max_instances,
         )
-        if not overwrite and _is_there(to):
+        path = local_path(to)
+        if not overwrite and path is not None and _is_there(path):
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
         for remark in () if rejected else unfinished_runs(services(), name, selection.runs):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
@@ -365,18 +392,22 @@ def export(
             tiling=Tiling(side=tile, overlap=overlap, empty_share=empty) if tile is not None else None,
         )
         shares = shares_of(split) if split is not None else None
-        summary = export_study(
-            services(),
-            name,
-            to,
-            selection=selection,
-            balance=dimensions(balance) if balance is not None else (),
-            real_share=real_share,
-            rejected=rejected,
-            shares=shares,
-            apart=apart,
-            options=options,
-        )
+        with progress_bar("Exporting") as progress:
+            summary = export_study(
+                services(),
+                name,
+                to,
+                selection=selection,
+                balance=dimensions(balance) if balance is not None else (),
+                real_share=real_share,
+                rejected=rejected,
+                shares=shares,
+                apart=apart,
+                options=options,
+                overwrite=overwrite,
+                progress=progress,
+                signer=signer,
+            )
         for note in summary.notes:
             err.print(f"[yellow]Note:[/] {safe(note)}", highlight=False, soft_wrap=True)
         of_these = f", {counted(summary.photos, 'real photo')} among them" if summary.photos else ""
@@ -412,6 +443,29 @@ def view(
         show(f"{counted(summary.samples, 'image')} in {viewer.package}, until it is closed (Ctrl-C) …")
         with suppress(KeyboardInterrupt):
             open_export(viewer, folder.resolve(), python)
+
+
+@contextmanager
+def _note_of_interruption(to: str) -> Iterator[None]:
+    """Context manager that says, when the command is interrupted, how its export goes on."""
+    from datagen.export.local_sink import draft_of
+    from datagen.workflow.studies.destinations import local_path
+
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        path = local_path(to)
+        left = draft_of(path) if path is not None else None
+        if left is None:
+            err.print(f"[yellow]Interrupted:[/] run it again, and it goes on if {safe(to)} is a folder", soft_wrap=True)
+        elif left.exists():
+            err.print(
+                f"[yellow]Interrupted:[/] the next export to {safe(to)} goes on with {safe(str(left))}, "
+                "which may also be deleted",
+                highlight=False,
+                soft_wrap=True,
+            )
+        raise
 
 
 def _is_there(path: Path) -> bool:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from datagen.domain.sample import RealPhoto, Sample
 from datagen.errors import StoreError
 from datagen.export import export_facts, manifest, readme
 from datagen.export.image_encoding import LOSSLESS, ImageEncoding
+from datagen.export.index_set import IndexSet
+from datagen.export.local_sink import local_sink
 from datagen.export.pieces import Backgrounds, Pieces
-from datagen.export.sinks import Sink, local_sink
+from datagen.export.sinks import Sink
 from datagen.export.splitting import Split
 from datagen.export.tiling import Tiling
 from datagen.export.writer import (
@@ -35,6 +37,9 @@ from datagen.export.writer import (
 #: Number of samples whose objects are read ahead. An object store takes tens of milliseconds for one read, but serves
 #: many at a time.
 READ_AHEAD = 16
+
+#: Returns the image file of a sample with a signed manifest; its bytes differ each time.
+Sign = Callable[[Sample, bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,7 @@ def write_dataset(
     options: ExportOptions = DEFAULT_OPTIONS,
     backgrounds: Backgrounds | None = None,
     notes: Sequence[str] = (),
+    sign: Sign | None = None,
 ) -> Summary:
     """Write ``samples`` to ``path``: a zip if it ends with .zip, else a folder; see ``local_sink`` and ``write_to``.
 
@@ -100,6 +106,7 @@ def write_dataset(
             options=options,
             backgrounds=backgrounds,
             notes=notes,
+            sign=sign,
         )
 
 
@@ -115,6 +122,7 @@ def write_to(
     options: ExportOptions = DEFAULT_OPTIONS,
     backgrounds: Backgrounds | None = None,
     notes: Sequence[str] = (),
+    sign: Sign | None = None,
 ) -> Summary:
     """Write ``samples`` to a destination.
 
@@ -130,6 +138,7 @@ def write_to(
         options: formats, and how they are written.
         backgrounds: returns the pixels of a background; a lossy encoding needs them.
         notes: sentences about what was left out before; README.txt and the summary contain them.
+        sign: adds signed manifests to the image files; without it there are none.
 
     Raises:
         InputProblem: a format is unknown, requested twice, or cannot hold the study.
@@ -145,7 +154,7 @@ def write_to(
         tiling=options.tiling,
         backgrounds=backgrounds,
     )
-    export = _Export(sink, pieces, options, list(zip(classes, folders, strict=True)))
+    export = _Export(sink, pieces, options, list(zip(classes, folders, strict=True)), sign)
     try:
         with closing(_objects(samples, read)) as objects:
             for sample, image, mask in objects:
@@ -165,7 +174,9 @@ class _Export:
         pieces: Pieces,
         options: ExportOptions,
         formats: Sequence[tuple[type[ExportWriter], str]],
+        sign: Sign | None,
     ) -> None:
+        self._sign = sign
         self._sink, self._pieces, self._about, self._formats = sink, pieces, pieces.about, formats
         self._writers = [
             each(
@@ -187,7 +198,7 @@ class _Export:
         self._instances = dict.fromkeys(pieces.labels, 0)
         self._in_splits = dict.fromkeys(pieces.split.counts, 0) if pieces.split is not None else {}
         #: indices by spec
-        self._written: dict[str, set[int]] = {}
+        self._written: dict[str, IndexSet] = {}
 
     def add(self, sample: Sample | RealPhoto, image: bytes, mask_png: bytes) -> None:
         """Check one sample, and write it in every format."""
@@ -199,6 +210,9 @@ class _Export:
     def _add(self, piece: ExportedSample) -> None:
         """Write one piece of a sample in every format."""
         files: dict[str, str] = {}
+        is_signed = self._sign is not None and isinstance(piece.sample, Sample)
+        if self._sign is not None and isinstance(piece.sample, Sample):  # photos are not synthesized
+            piece = replace(piece, image=self._sign(piece.sample, piece.image))
         if self._has_images:
             files = {"image": piece.image_path, "mask": piece.mask_path}
             self._sink.write(files["image"], piece.image, packed=True)
@@ -207,7 +221,7 @@ class _Export:
             self._sink.write(folder + piece.image_path, piece.image, packed=True)
         for writer in self._writers:
             files |= writer.add(piece)
-        self._lines.write(manifest.line(piece, files).encode() + b"\n")
+        self._lines.write(manifest.line(piece, files, is_signed=is_signed).encode() + b"\n")
         self._samples += 1
         self._photos += isinstance(piece.sample, RealPhoto)
         self._in_splits[piece.split] = self._in_splits.get(piece.split, 0) + 1
@@ -256,11 +270,7 @@ class _Export:
         """Note that a sample is written; return False if it was before."""
         source = sample.provenance if isinstance(sample, Sample) else None
         group, number = (source.spec_digest, source.index) if source is not None else (sample.file_stem, 0)
-        indices = self._written.setdefault(group, set())
-        if number in indices:
-            return False
-        indices.add(number)
-        return True
+        return self._written.setdefault(group, IndexSet()).add(number)
 
 
 def _objects(

@@ -13,7 +13,7 @@ from datagen.domain.sample import RealPhoto, Sample
 from datagen.export.writer import ExportedSample
 
 
-def line(piece: ExportedSample, files: Mapping[str, str]) -> str:
+def line(piece: ExportedSample, files: Mapping[str, str], *, is_signed: bool = False) -> str:
     """Return one line, without the newline.
 
     ``sha256`` is of the files as they were stored; ``file_sha256`` is there if the written files have other bytes.
@@ -21,9 +21,10 @@ def line(piece: ExportedSample, files: Mapping[str, str]) -> str:
     Args:
         piece: the image, or the tile.
         files: its paths in the set by kind: image, mask, …
+        is_signed: whether the image has a signed manifest, and therefore other bytes than the stored one.
     """
     sample, whole = piece.sample, piece.whole
-    written = {"image": _sha256(piece.image), "mask": sample.mask.digest} if piece.details else {}
+    written = {"image": _sha256(piece.image), "mask": sample.mask.digest} if piece.details or is_signed else {}
     body = {
         "files": dict(files),
         "sha256": {"image": whole.image.digest, "mask": whole.mask.digest},

@@ -14,17 +14,16 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
-from fsspec.config import conf
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from datagen.domain.wording import counted
 from datagen.errors import StoreError, StoreMissing, StoreUnavailable
 from datagen.store.bounded import BoundedCalls, CallNotStarted
+from datagen.store.filesystems import ANSWER_S, S3_SCHEMES, open_filesystem
 from datagen.store.refusals import NO_THREAD, TOO_LATE, Refusal, is_absence, refusal_of
 
 #: Format of an object's digest. Only a text in this format becomes a path, so that no path leads out of the store.
@@ -38,19 +37,12 @@ DRAFT_LIFETIME_S = 3600.0
 
 #: Name of the file that identifies the installation that a store belongs to, and the most bytes that are read from it.
 _MARK, _LONGEST_MARK = "installation", 64
-#: Time-out for a connection to S3, seconds.
-CONNECT_S = 3.0
-#: Time-out for a read from S3, seconds; a request without an answer is sent once more.
-ANSWER_S = 10.0
 #: Time-out for one operation on any kind of store, seconds: enough for a large picture at 0.5 MiB/s.
 WHOLE_S = 120.0
 #: Seconds after a time-out during which operations fail at once: each would wait for the time-out again.
 PAUSE_AFTER_TIMEOUT_S = 5.0
 #: Largest number of concurrent operations in one process, including those that timed out and have not returned.
 MAX_CALLS = 64
-
-#: URL schemes of the S3 driver.
-_S3 = ("s3", "s3a")
 
 T = TypeVar("T")
 
@@ -275,7 +267,7 @@ class BlobStore:
     def _filesystem(self) -> tuple[AbstractFileSystem, str]:
         """Return the filesystem and its root. Each process opens its own: S3's connections do not survive a fork."""
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), *_open(self._url, self._answer_s))
+            self._opened = (os.getpid(), *_open_store(self._url, self._answer_s))
         return self._opened[1], self._opened[2]
 
 
@@ -284,42 +276,11 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _open(url: str, answer_s: float) -> tuple[AbstractFileSystem, str]:
-    scheme = url.partition("://")[0] if "://" in url else "file"
-    try:
-        # A cached listing would not contain an object that another process has just written.
-        filesystem, root = url_to_fs(
-            url, use_listings_cache=False, skip_instance_cache=True, **_time_outs(scheme, answer_s)
-        )
-    except ImportError as missing:
-        raise StoreError(
-            f"DATAGEN_STORE_URL begins with {scheme}://, which needs a package that is not installed ({missing}); "
-            "for S3: pip install 'label-studio-datagen[s3]'"
-        ) from missing
-    except ValueError as unknown:
-        raise StoreError(
-            f"DATAGEN_STORE_URL begins with {scheme}://, which is no kind of store ({unknown}); "
-            "use file:///folder or s3://bucket/prefix"
-        ) from unknown
-    if isinstance(filesystem, LocalFileSystem):
-        filesystem.auto_mkdir = True
-    if scheme in _S3:
+def _open_store(url: str, answer_s: float) -> tuple[AbstractFileSystem, str]:
+    filesystem, root = open_filesystem(url, answer_s=answer_s)
+    if url.partition("://")[0] in S3_SCHEMES:
         filesystem.retries = 1  # the driver's default of five multiplies botocore's own
-    return filesystem, root.rstrip("/")
-
-
-def _time_outs(scheme: str, answer_s: float) -> dict[str, Any]:
-    """Return the options that limit how long the driver of ``scheme`` waits for an answer.
-
-    Time-outs in fsspec's configuration take precedence over ``answer_s``, which is in seconds.
-    """
-    if scheme not in _S3:
-        return {}
-    time_outs = {"connect_timeout": CONNECT_S, "read_timeout": answer_s, "retries": {"total_max_attempts": 2}}
-    return {
-        "config_kwargs": time_outs | conf.get("s3", {}).get("config_kwargs", {}),
-        "max_concurrency": 1,  # pictures are small: read in one request, without a request for their size
-    }
+    return filesystem, root
 
 
 def _path(root: str, digest: str) -> str:

@@ -20,7 +20,10 @@ class Refusal(NamedTuple):
     remedy: str
 
 
-_REACH = "see that it runs, and that DATAGEN_STORE_URL (for S3 also AWS_ENDPOINT_URL) leads to it"
+#: The setting with the URL of the image store, which the remedies name.
+STORE_SETTING = "DATAGEN_STORE_URL"
+
+_REACH = f"see that it runs, and that {STORE_SETTING} (for S3 also AWS_ENDPOINT_URL) leads to it"
 _RIGHTS = "give Datagen's user or credentials the right to read, write, list and delete there"
 _CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to credentials that the store accepts"
 _ROOM = "make room in it"
@@ -34,9 +37,9 @@ NO_THREAD = Refusal(
 #: Refusals by error code of S3 servers.
 _CODES = {
     "NoSuchBucket": Refusal(
-        "its bucket does not exist", "create the bucket, or set DATAGEN_STORE_URL to one that exists"
+        "its bucket does not exist", f"create the bucket, or set {STORE_SETTING} to one that exists"
     ),
-    "InvalidBucketName": Refusal("its bucket's name is not valid", "set DATAGEN_STORE_URL to a bucket that exists"),
+    "InvalidBucketName": Refusal("its bucket's name is not valid", f"set {STORE_SETTING} to a bucket that exists"),
     "AccessDenied": Refusal("access is denied", _RIGHTS),
     "AllAccessDisabled": Refusal("access is denied", _RIGHTS),
     # the answer to a HEAD request, which has no body and so no error code
@@ -65,7 +68,7 @@ _NUMBERS = {
     errno.EPIPE: Refusal("it closed the connection ({})", _REACH),
     errno.EHOSTUNREACH: Refusal("it cannot be reached ({})", _REACH),
     errno.ENETUNREACH: Refusal("it cannot be reached ({})", _REACH),
-    errno.ENOTDIR: Refusal("a file is in the place of its folder ({})", "set DATAGEN_STORE_URL to a folder"),
+    errno.ENOTDIR: Refusal("a file is in the place of its folder ({})", f"set {STORE_SETTING} to a folder"),
     errno.EMFILE: Refusal("this process has too many open files ({})", "raise its limit of open files"),
 }
 #: Refusals by class name of botocore's, aiohttp's and Python's errors; subclasses first.
@@ -86,8 +89,13 @@ _CLASSES = {
 _CODE = re.compile(r"[A-Za-z0-9]{1,40}")
 
 
-def refusal_of(fault: BaseException) -> Refusal:
-    """Return the cause and the remedy of a driver's error."""
+def refusal_of(fault: BaseException, setting: str = STORE_SETTING) -> Refusal:
+    """Return the cause and the remedy of a driver's error; ``setting`` names the setting or option with the URL."""
+    refusal = _refusal_of(fault)
+    return refusal._replace(remedy=refusal.remedy.replace(STORE_SETTING, setting))
+
+
+def _refusal_of(fault: BaseException) -> Refusal:
     for error in _chain(fault):
         if (code := _code(error)) is not None:
             return _refusal_of_code(code, _status(error))

@@ -21,8 +21,8 @@ from datagen.export.archive import ExportOptions, Summary
 from datagen.export.balance import Dimension
 from datagen.export.image_encoding import ImageEncoding
 from datagen.export.image_kinds import ImageKind
+from datagen.export.local_sink import local_sink
 from datagen.export.selection import Judged, Place, Selection, Size
-from datagen.export.sinks import local_sink
 from datagen.export.tiling import Tiling
 from datagen.export.viewer_names import ViewerName
 from datagen.workflow.studies import card as study_card
@@ -35,9 +35,9 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that exports write, instead of exports of a study."""
     written: list[Path] = []
 
-    def write(_services: object, _name: str, path: Path, **_options: object) -> Summary:
-        path.write_bytes(b"an export")
-        written.append(path)
+    def write(_services: object, _name: str, path: str, **_options: object) -> Summary:
+        Path(path).write_bytes(b"an export")
+        written.append(Path(path))
         return Summary(samples=len(written), instances=0, by_label={})
 
     monkeypatch.setattr(studies, "services", lambda: None)
@@ -52,12 +52,12 @@ def test_export_replaces_a_file_only_if_it_is_told_to(
     path = tmp_path / "set.zip"
     path.write_bytes(b"another file")
     with pytest.raises(typer.Exit) as ended:
-        studies.export("a study", path)
+        studies.export("a study", str(path))
     assert ended.value.exit_code == 1
     refusal = " ".join(capsys.readouterr().err.split())
     assert "exists already; name another file, or replace it with --overwrite" in refusal
     assert (path.read_bytes(), exports) == (b"another file", [])
-    studies.export("a study", path, overwrite=True)
+    studies.export("a study", str(path), overwrite=True)
     assert (path.read_bytes(), exports) == (b"an export", [path])
     assert counted(1, "image") in capsys.readouterr().out
 
@@ -71,9 +71,12 @@ def test_provisioning_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[st
     assert last.endswith("http://ls.test/projects/5/data")
 
 
-def test_ended_export_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exports: list[Path]) -> None:
-    def ended(_services: object, _name: str, path: Path, **_options: object) -> Summary:
-        with local_sink(path) as sink:
+@pytest.mark.usefixtures("exports")
+def test_ended_export_leaves_its_draft_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended(_services: object, _name: str, path: str, **_options: object) -> Summary:
+        with local_sink(Path(path)) as sink:
             sink.write("images/1.png", b"half of an export")
             os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the export goes on after SIGTERM")
@@ -81,9 +84,11 @@ def test_ended_export_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(study_export, "export_study", ended)
     former = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as end:
-        studies.export("a study", tmp_path / "set")
+        studies.export("a study", str(tmp_path / "set"))
     assert end.value.code == 143
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".set.part"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Interrupted: the next export to" in said
     assert signal.getsignal(signal.SIGTERM) == former
 
 
@@ -110,7 +115,7 @@ def test_name_that_the_file_system_refuses_is_a_sentence(
     exports: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit):
-        studies.export("a study", Path("n" * 300))
+        studies.export("a study", "n" * 300)
     assert "File name too long" in " ".join(capsys.readouterr().err.split())
     assert exports == []
 

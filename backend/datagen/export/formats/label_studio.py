@@ -60,7 +60,7 @@ class _TasksWriter(ExportWriter):
     def finish(self) -> None:
         with self._file:
             self._file.write(b"\n]\n" if self._tasks else b"[]\n")
-        self.context.sink.write(self.context.path("label_config.xml"), _label_config(self.tag, self.context.labels))
+        self.context.sink.write(self.context.path("label_config.xml"), label_config(self.tag, self.context.labels))
 
     @abstractmethod
     def _region(self, sample: ExportedSample, number: int) -> dict[str, Any]:
@@ -101,7 +101,8 @@ class LabelStudioBrushWriter(_TasksWriter):
         return region(f"i{number}", CONTROL, "brushlabels", value, image.width, image.height)
 
 
-def _label_config(tag: str, labels: tuple[str, ...]) -> bytes:
+def label_config(tag: str, labels: tuple[str, ...]) -> bytes:
+    """Return the label config (XML) of an image with one control of these labels, named ``CONTROL``."""
     view = ET.Element("View")
     ET.SubElement(view, "Image", name="image", value="$image", zoom="true")
     control = ET.SubElement(view, tag, name=CONTROL, toName="image")

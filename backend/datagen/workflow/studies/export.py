@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import by_number, counted
 from datagen.errors import NotReady
-from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_dataset
+from datagen.export.archive import DEFAULT_OPTIONS, ExportOptions, Summary, write_to
 from datagen.export.balance import Balanced, Dimension, balanced
 from datagen.export.selection import Judged, Judgement, Selection, chosen, judged, unjudged
 from datagen.export.splitting import Apart, split
@@ -32,7 +33,10 @@ from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import Services, find_study
+from datagen.workflow.studies.counting import Progress, no_progress, observed
+from datagen.workflow.studies.credentials import SignerFiles, credentials_of
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
+from datagen.workflow.studies.destinations import destination
 from datagen.workflow.studies.real_photos import RealPhotos, check_share, wanted_count
 
 #: Number of rows that are read in one transaction. It bounds the memory for a million samples.
@@ -46,7 +50,7 @@ ALL = Selection()
 def export_study(
     services: Services,
     name: str,
-    path: Path,
+    place: str | Path,
     *,
     selection: Selection = ALL,
     balance: Sequence[Dimension] = (),
@@ -55,13 +59,16 @@ def export_study(
     shares: Mapping[str, float] | None = None,
     apart: Apart = Apart.BOTH,
     options: ExportOptions = DEFAULT_OPTIONS,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+    signer: SignerFiles | None = None,
 ) -> Summary:
-    """Write the selected samples of a study's runs to ``path``: a zip if it ends with .zip, else a folder.
+    """Write the selected samples of a study's runs to a place: a zip if it ends with .zip, else a folder.
 
     Args:
         services: the services.
         name: the study's name.
-        path: the zip or the folder.
+        place: the zip or the folder: a path, or an fsspec URL; see ``destination``.
         selection: which samples.
         balance: what is balanced among them; nothing by default.
         real_share: the share of real photos in the set, 0 to less than 1; fewer are added if there are too few.
@@ -69,6 +76,9 @@ def export_study(
         shares: the shares of the splits, by name; without them there are none.
         apart: what two splits may not have in common.
         options: formats, and how they are written.
+        overwrite: whether an export in an object store is replaced; on this machine it is.
+        progress: gets the number of images that are written, and of all.
+        signer: who signs the manifests of the images; None: they get none.
 
     Raises:
         InputProblem: a format is unknown, requested twice, or cannot hold the study; there is no such split; or the
@@ -81,7 +91,7 @@ def export_study(
         selection.check(study.labels)
         check_share(real_share)
         formats = requested_formats(options.formats, study.labels)
-        runs = _runs(session, study, selection.runs, rejected=rejected)
+        runs = runs_of(session, study, selection.runs, rejected=rejected)
         if not session.scalar(select(SampleRow.id).where(SampleRow.batch_id.in_([run.id for run in runs])).limit(1)):
             which = f"{_named(selection.runs)} of {name!r}" if selection.runs else f"the runs of {name!r}"
             raise NotReady(f"nothing of {which} is generated yet; see: datagen status {shlex.quote(name)}")
@@ -135,18 +145,24 @@ def export_study(
         file = real.read(digest)
         return stored(digest) if file is None else file
 
-    return write_dataset(
-        path,
-        chain(samples, photos),
-        labels=study.labels,
-        read=read,
-        about=description,
-        specs=specs,
-        split=in_splits,
-        options=options,
-        backgrounds=pictures.load,
-        notes=notes,
-    )
+    credentials = credentials_of(services, specs, signer) if signer is not None else None
+    in_files = [run_ids, selection.to_json(), list(balance), real_share, rejected, repr(options)]
+    choice = json.dumps([study.name, *in_files, dict(in_splits.counts) if in_splits is not None else {}])
+    total = sum(in_splits.counts.values()) if in_splits is not None else sum(1 for _ in selected()) + len(photos)
+    with destination(place, choice, overwrite=overwrite) as sink:
+        return write_to(
+            sink,
+            observed(chain(samples, photos), total, progress),
+            labels=study.labels,
+            read=read,
+            about=description,
+            specs=specs,
+            split=in_splits,
+            options=options,
+            backgrounds=pictures.load,
+            notes=notes,
+            sign=credentials.sign if credentials is not None else None,
+        )
 
 
 def unfinished_runs(services: Services, name: str, run_numbers: Sequence[int] = ()) -> list[str]:
@@ -173,7 +189,7 @@ def unfinished_runs(services: Services, name: str, run_numbers: Sequence[int] = 
         ]
 
 
-def _runs(session: Session, study: StudyRow, numbers: Sequence[int], *, rejected: bool) -> Sequence[BatchRow]:
+def runs_of(session: Session, study: StudyRow, numbers: Sequence[int], *, rejected: bool) -> Sequence[BatchRow]:
     """Return the runs of these numbers, or all runs, in order; or what the critic rejected for them.
 
     Raises:

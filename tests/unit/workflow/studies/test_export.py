@@ -81,3 +81,11 @@ def test_selection_chooses_what_is_exported_and_split(studio: FakeStudio, study:
         export_study(studio.services, study.name, tmp_path / "none", selection=Selection(verdicts=(Judged.GOOD,)))
     with pytest.raises(InputProblem, match="the study has no label 'sofa'"):
         export_study(studio.services, study.name, tmp_path / "none", selection=Selection(labels=("sofa",)))
+
+
+def test_progress_begins_at_none_and_ends_with_all_images(studio: FakeStudio, study: Study, tmp_path: Path) -> None:
+    reports: list[tuple[int, int]] = []
+    summary = export_study(
+        studio.services, study.name, tmp_path / "set", progress=lambda done, total: reports.append((done, total))
+    )
+    assert reports == [(done, summary.samples) for done in range(summary.samples + 1)]
