@@ -252,6 +252,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "generation",
             "inputs.input_sync",
             "inputs.parsed_results",
+            "rejection",
             "reviews",
             "sample_mapping",
         },

@@ -141,6 +141,7 @@ _WORDS = {
     BatchKind.AUDIT: "audit",
     BatchKind.RUN: "run",
     BatchKind.SPOT: "spot checks of run",
+    BatchKind.REJECTED: "rejected candidates of run",
 }
 
 

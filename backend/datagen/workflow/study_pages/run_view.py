@@ -17,6 +17,7 @@ from datagen.learning.acceptance import sentence_of
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.decision_tasks.batch_view import BatchName, Progress, name_of, progress_of
+from datagen.workflow.rejection import Rejections
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 from datagen.workflow.study_pages.pictures import SamplePicture, picture_columns, picture_of
 
@@ -81,8 +82,10 @@ class RunView:
     progress: Progress
     #: what its approval stated; empty if it stated nothing
     promise: str
-    #: whether it has spot checks, which have a gallery of their own
-    has_spot_checks: bool
+    #: how many candidates the critic rejected, and why; empty if its version rejects nothing
+    rejections: str
+    #: whether rejected candidates are stored; they have a gallery of their own
+    has_rejected: bool
     dataset: LabelStudioTarget | None
     #: None before the first image
     figures: RunFigures | None
@@ -94,6 +97,7 @@ class RunView:
 def run_of(session: Session, batch: BatchRow, figures: RunFigures | None, after: int | None = None) -> RunView:
     """Return a page of a run; ``figures`` are those of ``figures_of``, which take longer than the rest."""
     progress = progress_of(session, batch)
+    rejections = Rejections.from_json(batch.rejections)
     project_id = project_of(session, batch.study_id, ProjectKind.DATASET)
     images, next_after = _images(session, batch, project_id, after)
     return RunView(
@@ -108,7 +112,8 @@ def run_of(session: Session, batch: BatchRow, figures: RunFigures | None, after:
         requested_at=batch.requested_at,
         progress=progress,
         promise=sentence_of(batch.promise),
-        has_spot_checks=progress.spot_checks is not None,
+        rejections=rejections.sentence,
+        has_rejected=rejections.rejected > 0,
         dataset=LabelStudioTarget(project_id=project_id) if project_id is not None else None,
         figures=figures,
         images=images,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, load_only
 from datagen.domain.inputs import MINIMUM_PER_ROLE, ProjectKind, Role
 from datagen.domain.lifecycle import StudyState
 from datagen.domain.verdict import Opinion
-from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import InputRow
 from datagen.store.tables.reviews import DecisionRow, VerdictRow
@@ -160,7 +160,7 @@ def _under_way(session: Session, study_ids: Sequence[int]) -> dict[int, StudyPro
         .join(ShardRow, ShardRow.batch_id == BatchRow.id)
         .where(
             BatchRow.study_id.in_(study_ids),
-            BatchRow.kind != BatchKind.SPOT,
+            BatchRow.kind.not_in(PARTS_OF_RUNS),
             BatchRow.state.in_([WorkState.RUNNING, WorkState.PAUSED]),
         )
         .group_by(BatchRow.id)
@@ -224,12 +224,18 @@ def newest_pictured(session: Session, study_ids: Sequence[int]) -> list[BatchRow
         select(func.max(BatchRow.id))
         .where(
             BatchRow.study_id.in_(study_ids),
-            BatchRow.kind != BatchKind.SPOT,
+            BatchRow.kind.not_in(PARTS_OF_RUNS),
             exists().where(SampleRow.batch_id == BatchRow.id),
         )
         .group_by(BatchRow.study_id)
     )
     columns = load_only(
-        BatchRow.study_id, BatchRow.kind, BatchRow.number, BatchRow.first, BatchRow.count, BatchRow.name
+        BatchRow.study_id,
+        BatchRow.kind,
+        BatchRow.number,
+        BatchRow.first,
+        BatchRow.stride,
+        BatchRow.count,
+        BatchRow.name,
     )
     return list(session.scalars(select(BatchRow).where(BatchRow.id.in_(newest)).options(columns)))

@@ -14,7 +14,7 @@ from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Pro
 from datagen.domain.lifecycle import SpecState, StudyState
 from datagen.learning.acceptance import AuditedAcceptance, sentence_of
 from datagen.learning.effect import Judged, effect_in_words, wilson
-from datagen.store.tables.base import BatchKind, WorkState
+from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.inputs.input_sync import collect
@@ -196,7 +196,9 @@ def _specs(session: Session, study_id: int) -> list[SpecRow]:
 
 
 def _batches(session: Session, specs: Sequence[SpecRow]) -> list[BatchRow]:
-    query = select(BatchRow).where(BatchRow.spec_id.in_([spec.id for spec in specs]), BatchRow.kind != BatchKind.SPOT)
+    query = select(BatchRow).where(
+        BatchRow.spec_id.in_([spec.id for spec in specs]), BatchRow.kind.not_in(PARTS_OF_RUNS)
+    )
     return list(session.scalars(query.order_by(BatchRow.id.desc())))
 
 

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from datagen.domain.lifecycle import StudyState
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import BatchRow, SpecRow
+from page_rows import add_batch
 
 
 def links(page: str) -> set[str]:
@@ -45,3 +48,19 @@ def test_everything_that_can_be_reached_answers(browser_in: Callable[[StudyState
         assert {"round", "samples"} <= kinds
     if state is StudyState.ACCEPTED:
         assert "run" in kinds
+
+
+def test_rejected_candidates_have_a_gallery_and_are_no_work_of_their_own(
+    browser_in: Callable[[StudyState], Any],
+) -> None:
+    browser = browser_in(StudyState.ACCEPTED)
+    browser.log_in()
+    run = browser.study.batches(BatchKind.RUN)[0]
+    with browser.studio.services.database.write() as session:
+        spec = session.get_one(SpecRow, run.spec_id)
+        add_batch(session, spec, BatchKind.REJECTED, run.number, 3)
+        session.get_one(BatchRow, run.id).rejections = {"candidates": 6, "rejected": 3, "exhausted": 0, "why": {}}
+    root = f"/studio/studies/{browser.study.id}"
+    assert browser.page(f"{root}/rejected/{run.number}").count('<li class="not-judged">') == 3
+    assert f"{root}/rejected/{run.number}" in browser.page(f"{root}/run/{run.number}")
+    assert "/rejected/" not in browser.page(root)
