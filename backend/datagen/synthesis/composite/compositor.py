@@ -228,19 +228,25 @@ class Composer:
         for attempt in range(TRIES):
             patient, faithful = attempt < TRIES * 3 // 4, attempt < _SCHEDULED_ATTEMPTS
             chosen = choice.choose(task, task.target(patient=patient), scheduled=attempt == 0, faithful=faithful)
+            if not chosen.is_accepted and task.near is not task.canvas:
+                # what reviewers accept matters more than the distance to another instance
+                task = replace(task, near=task.canvas)
+                chosen = choice.choose(task, task.canvas, scheduled=attempt == 0, faithful=faithful)
             placed = placement.attempt(task, chosen.plan, faithful=faithful, patient=patient)
             if placed is None:
                 continue
             placed = replace(placed, trace=replace(placed.trace, tries=attempt + 1))
             is_visible = placed.contrast >= self._parameters.min_contrast
             acceptance = choice.acceptance(placed.trace.draws)
-            if is_visible and (acceptance >= chosen.at or unwanted >= _UNWANTED or not patient):
+            if is_visible and acceptance >= chosen.at and chosen.is_accepted:
                 return placed
-            task.rejected["unlike what the verdicts accept" if is_visible else "cannot be seen"] += 1
-            unwanted += is_visible
             rank = (is_visible, acceptance if is_visible else placed.contrast)
             if best is None or rank > best[0]:
                 best = rank, placed
+            if is_visible and (unwanted >= _UNWANTED or not patient):
+                return best[1]
+            task.rejected["unlike what the verdicts accept" if is_visible else "cannot be seen"] += 1
+            unwanted += is_visible
         return None if best is None else best[1]
 
     def _choice(self, label: str) -> PlanChoice:

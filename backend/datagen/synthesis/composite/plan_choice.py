@@ -39,10 +39,14 @@ assert sum(_CHUNKS) == _NEAR + _FAR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenPlan:
-    """A plan; ``at`` is the acceptance that it needs, in 0..1: 0 if it is taken in any case."""
+    """A plan; ``at`` is the acceptance that it needs, in 0..1: 0 if it is taken in any case.
+
+    ``is_accepted`` is false if no plan was accepted and this is the most acceptable one.
+    """
 
     plan: InstancePlan
     at: float
+    is_accepted: bool = True
 
 
 class PlanChoice:
@@ -95,7 +99,7 @@ class PlanChoice:
             scores += accepted.tolist()
             if len(taken := np.flatnonzero(at < accepted)):
                 return ChosenPlan(plan=plans[start + taken[0]], at=float(at[taken[0]]))
-        return ChosenPlan(plan=plans[int(np.argmax(scores))], at=0.0)
+        return ChosenPlan(plan=plans[int(np.argmax(scores))], at=0.0, is_accepted=False)
 
     def acceptance(self, draws: Draws | None) -> float:
         """Return the probability with which a placed instance is accepted."""

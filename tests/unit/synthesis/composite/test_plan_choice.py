@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +17,16 @@ from synthesis_studies import make_study
 
 
 @pytest.fixture(scope="module")
-def fitted():
-    """A small study, and the traces of any of its versions' samples."""
+def fitted_models():
+    """A small study's spec, and what was fitted to it."""
     spec, shelf = make_study(concepts=4, canvases=4, backgrounds=4)
-    models = fit_models(spec, shelf, lambda _share, _step: None)
+    return spec, fit_models(spec, shelf, lambda _share, _step: None)
+
+
+@pytest.fixture(scope="module")
+def fitted(fitted_models):
+    """The traces of the samples of any version of the study."""
+    spec, models = fitted_models
 
     def traces(parameters, version, count):
         child = replace(spec, parameters=parameters, seed=version)
@@ -57,6 +64,26 @@ def test_version_after_forty_verdicts_mostly_draws_what_was_accepted(fitted, nam
     after = fitted(refine_for(CompositeEngine(), {}, [judged(before, standard)]).parameters, 2, 30)
     assert share(before, standard) < 0.7
     assert share(after, standard) > 0.85
+
+
+def test_of_instances_that_are_all_unlike_what_was_accepted_the_most_acceptable_is_kept(fitted_models, monkeypatch):
+    """The one of the last attempt was taken."""
+    spec, models = fitted_models
+    composer = models.composer(spec)
+    choice, seen = composer._choice("pit"), []
+
+    def choose(*given, **named):
+        return replace(choice.choose(*given, **named), at=1.0, is_accepted=False)
+
+    def acceptance(draws):
+        seen.append(draws["y"])
+        return draws["y"]
+
+    monkeypatch.setattr(composer, "_choice", lambda _label: SimpleNamespace(choose=choose, acceptance=acceptance))
+    [instance] = composer.compose(0, sample_seed(spec.digest, 0)).trace.instances
+    assert len(seen) > 3
+    assert seen.index(max(seen)) < len(seen) - 1, "the seed tells the last attempt from the best one"
+    assert instance.draws["y"] == max(seen)
 
 
 def test_what_is_not_shown_to_be_bad_keeps_its_variety(fitted):
