@@ -18,10 +18,9 @@ import e2e_study
 from datagen.domain.inputs import ProjectKind
 from datagen.store.tables.batches import SampleRow
 from datagen.store.tables.studies import StudyRow
-from e2e_steps import decide, newest_decision
 from e2e_study import ROUND, Study
 from stage.label_studio_server import LabelStudio
-from stage.person import Person
+from studio import verdict_result
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
@@ -38,42 +37,31 @@ PATIENCE_MS, SLOW_S = 60_000, 300.0
 
 
 @pytest.fixture(scope="module")
-def study(open_study: Callable[[str], Study], whole_pack: Path, chromium: Browser, label_studio: LabelStudio) -> Study:
+def study(open_study: Callable[[str], Study], whole_pack: Path) -> Study:
     """A study with two judged rounds and a run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(e2e_study, "PATIENCE_S", SLOW_S)  # two rounds and a run on busy cores
-        return judged_twice_and_approved(open_study, whole_pack, Person(chromium, label_studio))
+        return judged_twice_and_approved(open_study, whole_pack)
 
 
-def judged_twice_and_approved(open_study: Callable[[str], Study], whole_pack: Path, person: Person) -> Study:
+def judged_twice_and_approved(open_study: Callable[[str], Study], whole_pack: Path) -> Study:
     made = open_study(f"Brushed plates {uuid.uuid4().hex[:6]}")
     for role in ("concept", "canvas", "background"):
         made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
     made.wait(lambda: "Missing" not in str(made.status()) and made.status()["inputs"]["concept"] == 6, "the inputs")
-    person.log_in()
-    decide(person, made, "build preview")
-    for number, keys in ((1, "bgbg"), (2, "gggb")):
+    made.servers.datagen("preview", made.name)
+    bad = verdict_result("bad", "too strong", comment="stands out <b>more</b> than the real ones")
+    good = verdict_result("good")
+    for version, verdicts in ((1, (bad, good, bad, good)), (2, (good, good, good, bad))):
         made.wait(lambda: made.status()["state"] == "reviewing", "the preview round")
-        previews = made.tasks(ProjectKind.PREVIEWS)[-ROUND:]
-        for task, key in zip(previews, keys, strict=True):
-            person.open_task(made.projects[ProjectKind.PREVIEWS], task.id)
-            person.press(key)
-            if key == "b":
-                person.tick("too strong")
-                person.write("comment", "stands out <b>more</b> than the real ones")
-                person.press("Tab")
-            person.submit_by_key()
+        for task, verdict in zip(made.tasks(ProjectKind.PREVIEWS)[-ROUND:], verdicts, strict=True):
+            made.client.annotate(task.id, verdict)
         made.wait(lambda: sum(made.status()["version_verdicts"].values()) == ROUND, "the verdicts")
-        if number == 1:
-            decide(person, made, "refine")
+        if version == 1:
+            made.servers.datagen("refine", made.name)
             made.wait(lambda: made.status()["version"] == 2, "the second version")
-    person.open_task(made.projects[ProjectKind.DECISIONS], newest_decision(made))
-    person.tick("approve")
-    person.number("count", 8)
-    person.write("name", "first batch")
-    person.submit()
+    made.servers.datagen("approve", made.name, "--count", "8", "--name", "first batch")
     made.wait(lambda: made.status()["state"] == "accepted", "the end of the run")
-    person.close()
     return made
 
 
