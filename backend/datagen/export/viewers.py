@@ -104,6 +104,6 @@ def open_export(viewer: Viewer, folder: Path, python: Path | None = None) -> Non
     ended = subprocess.run(command, cwd=folder, check=False)  # noqa: S603
     if ended.returncode:
         raise InputProblem(
-            f"{viewer.package} ended with {ended.returncode}; what it said is above. To write the export alone: datagen "
-            f"export STUDY --format {viewer.format} --out FOLDER"
+            f"{viewer.package} ended with {ended.returncode}; what it said is above. To write the export alone: "
+            f"datagen export STUDY --format {viewer.format} --out FOLDER"
         )
