@@ -260,7 +260,7 @@ class BlobStore:
             raise _unavailable(what, NO_THREAD) from fault
 
     def _note_refusal(self, refusal: Refusal) -> Refusal:
-        if refusal is TOO_LATE:
+        if refusal == TOO_LATE:
             self._unavailable = (time.monotonic() + PAUSE_AFTER_TIMEOUT_S, refusal)
         return refusal
 
