@@ -325,7 +325,7 @@ def _about_rejection(critic: Critic, wanted: float, predicted: Array, truth: npt
     kept = int((~rejected).sum())
     return [
         f"Audits and runs of this version reject what the critic calls good with less than {100 * wanted:.0f} %. Of "
-        f"the {len(truth)} verdicts it would have rejected {int(rejected.sum())}, "
+        f"the {counted(len(truth), 'verdict')} it would have rejected {int(rejected.sum())}, "
         f"{int((rejected & ~truth).sum())} of them bad; of the {kept} left, {int((truth & ~rejected).sum())} are good. "
         "Only an audit says what share of a run will be acceptable."
     ]

@@ -97,7 +97,9 @@ class RealPhotos:
         if unknown := sorted({region.label for region in concept.regions}.difference(labels)):
             raise InputProblem(f"the study has no label {', '.join(unknown)} any more; label it anew")
         if len(concept.regions) > MAX_INSTANCES:
-            raise InputProblem(f"it has {len(concept.regions)} objects, a mask holds {MAX_INSTANCES}; crop it")
+            raise InputProblem(
+                f"it has {counted(len(concept.regions), 'object')}, a mask holds {MAX_INSTANCES}; crop it"
+            )
         mask = mask_of(concept)
         if covered := [i + 1 for i in range(len(concept.regions)) if not (mask == i + 1).any()]:
             raise InputProblem(f"object {covered[0]} has no pixel that no other covers; correct its outline")
