@@ -63,8 +63,9 @@ class Expiring:
         value, until = self.values.get(name, ("", 0.0))
         return value.encode() if until > self.now else None
 
-    def set(self, name: str, value: str, /, *, ex: int) -> None:
-        self.values[name] = (value, self.now + ex)
+    def set(self, name: str, value: str, /, *, ex: int, xx: bool) -> None:
+        if not xx or self.get(name) is not None:
+            self.values[name] = (value, self.now + ex)
 
     def delete(self, name: str, /) -> None:
         self.values.pop(name, None)

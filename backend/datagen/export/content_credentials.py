@@ -29,8 +29,12 @@ from datagen.imaging.provenance_mark import read_mark
 _KEPT_PHOTOS = 8
 #: The signature algorithms of C2PA by the curve of the key.
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
-#: No thumbnails: a manifest names the source photos, and does not contain them.
-_SETTINGS: Mapping[str, Any] = {"builder": {"thumbnail": {"enabled": False}}}
+#: No thumbnails: a manifest names the source photos, and does not contain them. Nothing is fetched: a photo may name
+#: any address as that of its manifest or certificate.
+_SETTINGS: Mapping[str, Any] = {
+    "builder": {"thumbnail": {"enabled": False}},
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,8 +63,8 @@ class RemoteFolder(Protocol):
         """Remove a file, if there is one."""
         ...
 
-    def remove_all(self) -> None:
-        """Remove all files."""
+    def remove_all(self, except_for: str) -> None:
+        """Remove all files but this one."""
         ...
 
 
@@ -110,8 +110,9 @@ def remote_folder_sink(folder: RemoteFolder, choice: str, *, overwrite: bool = F
     """
     resumed = check_remote(folder, choice, overwrite=overwrite)
     if not resumed:
-        folder.remove_all()
+        # first, so that an export that is interrupted while files are removed can be replaced, too
         folder.write(UNFINISHED, choice.encode())
+        folder.remove_all(except_for=UNFINISHED)
     with ThreadPoolExecutor(WRITTEN_AT_A_TIME, thread_name_prefix="export-to") as pool:
         sink = _RemoteSink(folder, pool, resumed=resumed)
         with _scratch_reported():

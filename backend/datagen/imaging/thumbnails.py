@@ -45,9 +45,8 @@ def thumbnail(pixels: Pixels, form: ThumbnailFormat, outlines: Sequence[Sequence
         form: the form of the result.
         outlines: closed polygons to draw, in pixels of the picture.
     """
-    picture = _eight_bit_colour(pixels)
-    height, width = picture.shape[:2]
-    return _drawn(picture, min(1.0, form.side / max(height, width)), outlines, (0.0, 0.0), form)
+    height, width = pixels.shape[:2]
+    return _drawn(pixels, min(1.0, form.side / max(height, width)), outlines, (0.0, 0.0), form)
 
 
 def close_up(
@@ -62,12 +61,11 @@ def close_up(
         outlines: as for ``thumbnail``.
         margin: space around the box, as a share of its larger side.
     """
-    picture = _eight_bit_colour(pixels)
-    height, width = picture.shape[:2]
+    height, width = pixels.shape[:2]
     side = max(_SMALLEST_CROP, round(max(box.width, box.height) * (1 + 2 * margin)))
     left = _start(box.x + box.width / 2, side, width)
     top = _start(box.y + box.height / 2, side, height)
-    crop = picture[top : top + side, left : left + side]
+    crop = pixels[top : top + side, left : left + side]
     scale = min(_LARGEST_FACTOR, form.side / max(crop.shape[:2]))
     return _drawn(crop, scale, outlines, (float(left), float(top)), form)
 
@@ -93,7 +91,8 @@ def _drawn(
     height, width = picture.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST if scale >= 2 else cv2.INTER_CUBIC
-    small: Any = cv2.resize(picture, size, interpolation=method) if scale != 1 else picture.copy()
+    scaled = cv2.resize(picture, size, interpolation=method) if scale != 1 else picture.copy()
+    small: Any = _eight_bit_colour(scaled)  # after the scaling, because a large picture takes much memory
     _draw(small, outlines, scale, origin, form.distance)
     return _encoded(small, form.max_bytes)
 

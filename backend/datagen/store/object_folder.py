@@ -174,12 +174,13 @@ class ObjectFolder:
 
         self._run(remove)
 
-    def remove_all(self) -> None:
-        """Remove all files."""
+    def remove_all(self, except_for: str) -> None:
+        """Remove all files but this one."""
+        kept = self._place(except_for)
 
         def remove(filesystem: AbstractFileSystem) -> None:
-            if filesystem.exists(self._root):
-                filesystem.rm(self._root, recursive=True)
+            if paths := [path for path in filesystem.find(self._root) if path != kept]:
+                filesystem.rm(paths)
 
         self._run(remove)
 

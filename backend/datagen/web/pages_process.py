@@ -54,7 +54,11 @@ class PagesProcess:
 
     def start(self) -> None:
         """Start the process. It ends with this one."""
-        folder = Path(tempfile.mkdtemp(prefix="datagen-pages-"))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="datagen-pages-"))
+        except OSError as fault:  # an exception here would end the web process, and webhooks with it
+            log.warning("pages.not_started", reason=str(fault))
+            return
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         self.socket = folder / "socket"
         threading.Thread(target=self._run, name="pages", daemon=True).start()
@@ -64,8 +68,11 @@ class PagesProcess:
         command = [sys.executable, "-m", "datagen.web.pages.serving", str(self.socket)]
         while True:
             began = time.monotonic()
-            child: subprocess.Popen[bytes] = watch.start(command)
-            code = child.wait()
+            try:
+                child: subprocess.Popen[bytes] = watch.start(command)
+                code: int | str = child.wait()
+            except OSError as fault:  # no memory or no process for it now
+                code = str(fault)
             if time.monotonic() - began >= GOOD_START_SECONDS:
                 pause = FIRST_PAUSE
             log.warning("pages.exited", code=code, restart_in_seconds=pause)

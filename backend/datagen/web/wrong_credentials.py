@@ -59,7 +59,7 @@ class WrongCredentials:
     def note(self, address: str, credential: str) -> Penalty | None:
         """Count one wrong credential and return its penalty; None while the address is within the limit."""
         digest = hashlib.blake2b(credential.encode(errors="replace"), key=self._key, digest_size=8).digest()
-        network = _network(address)
+        network = network_of(address)
         now = self._clock()
         with self._guard:
             count = self._counts.setdefault(network, _Count(now))
@@ -77,7 +77,7 @@ class WrongCredentials:
         return Penalty(max(1, math.ceil(ends - now)), min(LONGEST_DELAY_SECONDS, STEP_SECONDS * over))
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """Return an IPv4 address as it is, and an IPv6 address as its /64 network, which one host usually controls."""
     try:
         parsed = ipaddress.ip_address(address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 
 from cachetools import LRUCache
@@ -69,7 +70,7 @@ class Studio:
 def pages_blueprint(studio: Studio) -> Blueprint:
     """Return the blueprint of all pages."""
     blueprint = Blueprint(NAME, __name__, url_prefix=ROOT)
-    figures: LRUCache[tuple[int, int], RunFigures | None] = LRUCache(_KEPT_FIGURES)
+    figures: LRUCache[tuple[int, datetime, int], RunFigures | None] = LRUCache(_KEPT_FIGURES)
     figures_lock = threading.Lock()
     to = studio.addresses
     writer = PageWriter(studio.renderer, studio.visitors, studio.readiness)
@@ -157,7 +158,8 @@ def pages_blueprint(studio: Studio) -> Blueprint:
         return value if value is not None and value <= _MOST else None
 
     def figures_once(session: Session, row: BatchRow) -> RunFigures | None:
-        key = (row.id, rendered_count(session, row))
+        # SQLite gives the id of a deleted run to the next one
+        key = (row.id, row.requested_at, rendered_count(session, row))
         with figures_lock:
             if key in figures:
                 return figures[key]

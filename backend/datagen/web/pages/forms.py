@@ -43,6 +43,8 @@ def safe_target(address: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         return home
-    if parts.scheme or parts.netloc or not parts.path.startswith(home) or "//" in parts.path or ".." in parts.path:
+    if parts.scheme or parts.netloc or not parts.path.startswith(home):
+        return home
+    if any(part in parts.path for part in ("//", "..", "%")):  # a browser reads %2e%2e as ..
         return home
     return address

@@ -66,4 +66,5 @@ def add_log_in(blueprint: Blueprint, database: Database, writer: PageWriter, to:
             return writer.error(HTTPStatus.BAD_REQUEST, _FORGED)
         response: Response = redirect(to.log_in(), 303)  # type: ignore[assignment]
         visitors.end(request, response)
+        response.headers["Clear-Site-Data"] = '"cache"'  # pictures are kept for a year by browsers
         return response

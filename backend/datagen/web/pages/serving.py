@@ -33,7 +33,7 @@ from datagen.web.pages.rendering import Renderer
 from datagen.web.pages.sessions import Sessions
 from datagen.web.pages.static_files import StaticFiles
 from datagen.web.pages.thumbnail_cache import ThumbnailCache
-from datagen.web.pages.visitors import Visitors, email_of_form
+from datagen.web.pages.visitors import Visitors, credential_in_network, credential_of_form, network_of_request
 from datagen.web.pages_process import CLIENT_HEADER, LARGEST_REQUEST
 from datagen.web.responses import plain_errors, quiet_headers
 from datagen.web.view_pools import POOLS
@@ -46,8 +46,13 @@ STATEMENT_SECONDS = 10
 READINESS_SECONDS = 10.0
 #: Requests for pages and their pictures that one address may send in a second: people behind one proxy share it.
 PAGES_PER_SECOND = 400
-#: Log-ins that one address, and that people with one e-mail address, may try.
-LOG_INS_OF_ADDRESS, LOG_INS_OF_EMAIL = "20 per minute", "5 per minute; 30 per hour"
+#: Log-ins that may be tried from one network, with one e-mail address (or token) there, and with it from everywhere.
+#: The last number is large, because whoever knows an e-mail address can use it up.
+LOG_INS_OF_NETWORK, LOG_INS_OF_EMAIL, LOG_INS_FROM_EVERYWHERE = (
+    "60 per minute",
+    "5 per minute; 30 per hour",
+    "300 per hour",
+)
 #: Number of threads: the web process forwards no more requests at a time.
 THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in"))
 
@@ -88,7 +93,11 @@ def create_pages_app(chosen: Settings) -> Flask:
     app.register_blueprint(pages)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     limiter.limit(f"{PAGES_PER_SECOND} per second")(pages)
-    for limit, key in ((LOG_INS_OF_ADDRESS, get_remote_address), (LOG_INS_OF_EMAIL, email_of_form)):
+    for limit, key in (
+        (LOG_INS_FROM_EVERYWHERE, credential_of_form),
+        (LOG_INS_OF_EMAIL, credential_in_network),
+        (LOG_INS_OF_NETWORK, network_of_request),
+    ):
         checked: Any = limiter.limit(limit, key_func=key)(app.view_functions["pages.check_log_in"])
         app.view_functions["pages.check_log_in"] = checked
     app.wsgi_app = _from_client(app.wsgi_app)  # type: ignore[method-assign]

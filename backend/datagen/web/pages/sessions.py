@@ -27,6 +27,8 @@ log = structlog.get_logger()
 #: Seconds without a request after which a session ends, and seconds after the log-in after which it ends in any case:
 #: a working day.
 IDLE_SECONDS, LONGEST_SECONDS = 2 * 3600, 12 * 3600
+#: The same from the log-in on, for a person who sees some of the organization's projects: which, is read at the log-in.
+LONGEST_RESTRICTED_SECONDS = 3600
 #: Seconds after which Label Studio is asked again whether the account is still a member, and after which it is asked
 #: once more if it did not answer.
 REFRESH_SECONDS, RETRY_SECONDS = 600, 60
@@ -42,8 +44,8 @@ class ExpiringStore(Protocol):
         """Return the stored bytes; None if there are none."""
         ...
 
-    def set(self, name: str, value: str, /, *, ex: int) -> Any:
-        """Store a value for ``ex`` seconds."""
+    def set(self, name: str, value: str, /, *, ex: int, xx: bool) -> Any:
+        """Store a value for ``ex`` seconds; if ``xx``, only in place of one that is stored."""
         ...
 
     def delete(self, name: str, /) -> Any:
@@ -88,7 +90,7 @@ class Sessions:
     def begin(self, account: Account) -> str:
         """Store a new session and return the token for its cookie."""
         token, now = secrets.token_urlsafe(32), self._clock()
-        self._write(token, Session(account=account, began=now, checked=now, seen=now))
+        self._write(token, Session(account=account, began=now, checked=now, seen=now), must_exist=False)
         return token
 
     def current(self, token: str) -> Session | None:
@@ -107,10 +109,10 @@ class Sessions:
                 self.end(token)
                 return None
             session = refreshed
-            self._write(token, session)
+            self._prolong(token, session)
         elif now - session.seen >= _PROLONG_SECONDS:
             session = replace(session, seen=now)
-            self._write(token, session)
+            self._prolong(token, session)
         return session
 
     def end(self, token: str) -> None:
@@ -136,15 +138,19 @@ class Sessions:
             body = self._serializer.loads(stored.decode() if isinstance(stored, bytes) else stored)
         except (BadData, UnicodeDecodeError):
             return None  # written by somebody else, or signed with a key that was removed
-        if body["token"] != _name(token) or self._clock() - body["began"] >= LONGEST_SECONDS:
-            return None
         ids = body["project_ids"]
         account = Account(
             id=body["id"], email=body["email"], project_ids=None if ids is None else frozenset(map(int, ids))
         )
+        if body["token"] != _name(token) or self._clock() - body["began"] >= _longest(account):
+            return None
         return Session(account=account, began=body["began"], checked=body["checked"], seen=body["seen"])
 
-    def _write(self, token: str, session: Session) -> None:
+    def _prolong(self, token: str, session: Session) -> None:
+        """Store a session anew, unless it was ended meanwhile."""
+        self._write(token, session, must_exist=True)
+
+    def _write(self, token: str, session: Session, *, must_exist: bool) -> None:
         account = session.account
         body = {
             "token": _name(token),  # so that one session's value is not accepted under another's name
@@ -155,8 +161,13 @@ class Sessions:
             "checked": session.checked,
             "seen": session.seen,
         }
-        left = LONGEST_SECONDS - (self._clock() - session.began)
-        self._store.set(_name(token), str(self._serializer.dumps(body)), ex=max(1, int(min(IDLE_SECONDS, left))))
+        left = _longest(account) - (self._clock() - session.began)
+        seconds = max(1, int(min(IDLE_SECONDS, left)))
+        self._store.set(_name(token), str(self._serializer.dumps(body)), ex=seconds, xx=must_exist)
+
+
+def _longest(account: Account) -> int:
+    return LONGEST_SECONDS if account.project_ids is None else LONGEST_RESTRICTED_SECONDS
 
 
 def _name(token: str) -> str:

@@ -13,6 +13,7 @@ from flask import request as current_request
 from datagen.label_studio.api.accounts import Account, AccountDirectory
 from datagen.web.pages.forms import ROOT, FormTokens
 from datagen.web.pages.sessions import Session, Sessions
+from datagen.web.wrong_credentials import network_of
 from datagen.workflow.study_pages.access import Visible
 
 #: Names of the cookies: the session, and what the forms of a browser without one belong to.
@@ -20,6 +21,8 @@ SESSION_COOKIE, FORM_COOKIE = "datagen_session", "datagen_form"
 #: Longest cookie, e-mail address, token and password that are looked at, characters.
 _LONGEST_COOKIE = 100
 LONGEST_CREDENTIAL = 4_000
+#: Longest e-mail address, characters (RFC 5321).
+_LONGEST_EMAIL = 254
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,9 @@ class Visitors:
         token = request.form.get("token", "").strip()[:LONGEST_CREDENTIAL]
         if token:
             return self.accounts.by_token(token, project_ids)
-        email = request.form.get("email", "").strip()[:LONGEST_CREDENTIAL]
-        return self.accounts.by_password(email, request.form.get("password", "")[:LONGEST_CREDENTIAL], project_ids)
+        return self.accounts.by_password(
+            email_of(request), request.form.get("password", "")[:LONGEST_CREDENTIAL], project_ids
+        )
 
     def begin(self, request: Request, response: Response, account: Account) -> None:
         """Begin a session with a new token, and end the former one of this browser."""
@@ -107,8 +111,23 @@ def visible_projects() -> Visible:
     return visible
 
 
-def email_of_form() -> str:
-    """Return what log-ins of the current request are counted by: its e-mail address, or its token's digest."""
-    form = current_request.form
-    name = form.get("email", "").strip().casefold() or form.get("token", "").strip()
+def email_of(request: Request) -> str:
+    """Return the e-mail address of a log-in form, as Label Studio compares it; "" if it is longer than one can be."""
+    email = request.form.get("email", "").strip()
+    return email if len(email) <= _LONGEST_EMAIL else ""
+
+
+def network_of_request() -> str:
+    """Return the network of the current request's client, whose log-ins are counted together."""
+    return network_of(current_request.remote_addr or "")
+
+
+def credential_of_form() -> str:
+    """Return what all log-ins of the current request are counted by: its e-mail address, or its token's digest."""
+    name = email_of(current_request).casefold() or current_request.form.get("token", "").strip()[:LONGEST_CREDENTIAL]
     return hashlib.sha256(name.encode(errors="replace")).hexdigest()
+
+
+def credential_in_network() -> str:
+    """Return what log-ins of the current request are counted by: its credential and its client's network."""
+    return f"{network_of_request()} {credential_of_form()}"

@@ -122,6 +122,27 @@ def test_a_session_that_is_used_all_the_time_ends_after_a_working_day(browser: A
     assert browser.get("/studio/").status_code == 303
 
 
+def test_a_session_with_some_projects_ends_after_an_hour(stranger: Any) -> None:
+    """Which projects they are is read at the log-in alone."""
+    stranger.accounts.restricted[ANN] = frozenset(range(1000))
+    stranger.log_in()
+    stranger.store.now += sessions.LONGEST_RESTRICTED_SECONDS - 1
+    assert stranger.get("/studio/").status_code == 200
+    stranger.store.now += 1
+    assert stranger.get("/studio/").status_code == 303
+
+
+def test_a_log_out_during_a_refresh_ends_the_session(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_member(_account: Any) -> bool:
+        browser.store.values.clear()  # the log-out of another tab
+        return True
+
+    monkeypatch.setattr(browser.accounts, "is_member", is_member)
+    browser.store.now += sessions.REFRESH_SECONDS
+    browser.get("/studio/")
+    assert browser.store.values == {}
+
+
 def test_a_person_who_was_removed_loses_the_session_at_the_next_refresh(browser: Any) -> None:
     del browser.accounts.people[ANN]
     assert browser.get("/studio/").status_code == 200
@@ -172,6 +193,7 @@ def test_pictures_need_a_session(stranger: Any, path: str) -> None:
         "/studio/\\evil",
         "/studio//evil.example",
         "/studio/../images",
+        "/studio/%2e%2e/user/logout",
         "javascript:alert(1)",
         "/studio/\n/evil",
         "/images/x.png",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,31 @@ def test_concepts_that_a_model_was_given_are_inputs() -> None:
         ("scratch.png", False),
         ("dent.png", False),
     ]
+
+
+def test_no_address_that_a_photo_names_is_fetched(signer: SignerFiles) -> None:
+    """C2PA's library fetched the manifest of a source photo from the address in its XMP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)  # a connection would wait in its queue
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/manifest.c2pa"
+        packet = (
+            '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+            f'<rdf:Description rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="{address}"/>'
+            "</rdf:RDF></x:xmpmeta>"
+        )
+        photo = io.BytesIO()
+        Image.new("RGB", (32, 32)).save(photo, "JPEG", xmp=packet.encode())
+        credentials = ContentCredentials(
+            signer.certificate,
+            signer.key,
+            sources=lambda _sample: sources_of(sample(), ()),
+            read=lambda _digest: photo.getvalue(),
+        )
+        png = io.BytesIO()
+        Image.new("RGB", (9, 9)).save(png, "PNG")
+        assert read(credentials.sign(sample(), png.getvalue()))["validation_state"] == "Valid"
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 def nothing(_digest: str) -> bytes:
