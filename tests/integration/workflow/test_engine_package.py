@@ -105,7 +105,9 @@ def test_an_engine_of_another_package_goes_the_whole_way(gpu_worker: Studio, tmp
     settled(study, "reviewing")
     second = study.specs()[-1]
     assert (second.version, second.body["parameters"]) == (first.version + 1, {"thickness": 7})
-    assert second.notes == ["Stripes are 7 pixels thick, because 2 of 3 are called too small."]
+    of_engine, of_critic = second.notes
+    assert of_engine == "Stripes are 7 pixels thick, because 2 of 3 are called too small."
+    assert of_critic.startswith("The critic cannot tell yet: 3 verdicts, 1 of them good")
 
     study.judge(*[verdict_result("good")] * ROUND)
     gpu_worker.settle()
