@@ -1,4 +1,4 @@
-"""What is said of rejected candidates."""
+"""The counts of rejected candidates, and their sentences."""
 
 from __future__ import annotations
 

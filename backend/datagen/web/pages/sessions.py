@@ -137,7 +137,7 @@ class Sessions:
         try:
             body = self._serializer.loads(stored.decode() if isinstance(stored, bytes) else stored)
         except (BadData, UnicodeDecodeError):
-            return None  # written by somebody else, or signed with a key that was removed
+            return None  # not written by an installation with these keys, or signed with a key that was removed
         ids = body["project_ids"]
         account = Account(
             id=body["id"], email=body["email"], project_ids=None if ids is None else frozenset(map(int, ids))

@@ -5,10 +5,9 @@ The rows of kept ones are a batch of their own, with the number of the run. They
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
 from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
+from datagen.workflow.generation.companion_batches import add_companion, companion_of
 from datagen.workflow.generation.shard_samples import ShardSamples
 from datagen.workflow.rejection import Rejections
 from datagen.workflow.services import UnitOfWork
@@ -37,28 +36,8 @@ def note(unit: UnitOfWork, batch: BatchRow, shard: ShardRow, drawn: ShardSamples
 
 def _batch_of(unit: UnitOfWork, run: BatchRow) -> BatchRow:
     """Return the batch of a run's rejected candidates; add it if there is none."""
-    kept = unit.session.scalar(
-        select(BatchRow).where(
-            BatchRow.study_id == run.study_id, BatchRow.kind == BatchKind.REJECTED, BatchRow.number == run.number
-        )
-    )
-    if kept is None:
-        kept = BatchRow(
-            study_id=run.study_id,
-            spec_id=run.spec_id,
-            kind=BatchKind.REJECTED,
-            number=run.number,
-            name=f"rejected candidates of run {run.number}",
-            first=run.first,
-            count=run.count,
-            stride=run.stride,
-            reserved=run.reserved,
-            state=WorkState.DONE,
-            requested_by=run.requested_by,
-        )
-        unit.session.add(kept)
-        unit.session.flush()
-    return kept
+    kept = companion_of(unit.session, run, BatchKind.REJECTED)
+    return kept or add_companion(unit, run, BatchKind.REJECTED, f"rejected candidates of run {run.number}")
 
 
 def _moved(row: SampleRow, batch: BatchRow, part: ShardRow) -> SampleRow:

@@ -25,6 +25,7 @@ from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import batch_end
 from datagen.workflow.generation import run_warnings
+from datagen.workflow.generation.companion_batches import add_companion, companion_of
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import key_of
 from datagen.workflow.services import Services, UnitOfWork
@@ -61,7 +62,9 @@ def add(unit: UnitOfWork, run: BatchRow, shard: ShardRow, samples: Sequence[Samp
     if draw.random() * shards * per_shard > MOST_CHECKS:
         return
     drawn = draw.sample(list(samples), min(per_shard, len(samples)))
-    checks = _checks_of(unit.session, run) or _begin(unit, run)
+    checks = companion_of(unit.session, run, BatchKind.SPOT) or add_companion(
+        unit, run, BatchKind.SPOT, f"spot checks of run {run.number}"
+    )
     part = ShardRow(
         batch_id=checks.id, start=shard.start, stop=shard.start + len(drawn), state=WorkState.DONE, rendered_at=now()
     )
@@ -83,7 +86,7 @@ def add(unit: UnitOfWork, run: BatchRow, shard: ShardRow, samples: Sequence[Samp
 
 def checks_of(session: Session, run: BatchRow) -> SpotChecks | None:
     """Return the counts of a run's spot checks; None if it has none."""
-    checks = _checks_of(session, run)
+    checks = companion_of(session, run, BatchKind.SPOT)
     if checks is None:
         return None
     samples = session.scalars(select(SampleRow.id).where(SampleRow.batch_id == checks.id)).all()
@@ -141,31 +144,3 @@ def _watch(unit: UnitOfWork, run: BatchRow, checks: BatchRow) -> None:
         batch_end.pause(unit, run, _PAUSED)
         return
     decision_points.republish_decisions(unit, run)
-
-
-def _checks_of(session: Session, run: BatchRow) -> BatchRow | None:
-    return session.scalar(
-        select(BatchRow).where(
-            BatchRow.study_id == run.study_id, BatchRow.kind == BatchKind.SPOT, BatchRow.number == run.number
-        )
-    )
-
-
-def _begin(unit: UnitOfWork, run: BatchRow) -> BatchRow:
-    """Add the batch of a run's spot checks. It is done from its beginning: nothing of it is rendered."""
-    checks = BatchRow(
-        study_id=run.study_id,
-        spec_id=run.spec_id,
-        kind=BatchKind.SPOT,
-        number=run.number,
-        name=f"spot checks of run {run.number}",
-        first=run.first,
-        count=run.count,
-        stride=run.stride,
-        reserved=run.reserved,
-        state=WorkState.DONE,
-        requested_by=run.requested_by,
-    )
-    unit.session.add(checks)
-    unit.session.flush()
-    return checks
