@@ -135,7 +135,9 @@ def test_every_page_is_complete_in_every_window(
         page.goto(own_url(study) + path)
         for picture in page.locator("img").all():
             picture.scroll_into_view_if_needed()
-        page.wait_for_function("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+            # Not ``page.wait_for_function``: it evaluates a string again and again, which the page's policy forbids.
+            expect(picture).to_have_js_property("complete", True)
+            assert picture.evaluate("image => image.naturalWidth") > 0, f"{name}: {picture.get_attribute('src')}"
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{name} is {wide} pixels too wide"
         if kept:
