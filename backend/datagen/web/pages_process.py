@@ -42,7 +42,7 @@ GOOD_START_SECONDS = 30.0
 #: Headers that belong to one connection, and are not forwarded; the server in front sets its own.
 _OF_CONNECTION = frozenset({"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"})
 #: Headers of a request that pages use.
-_FORWARDED = ("Cookie", "Content-Type", "User-Agent")
+_FORWARDED = ("Cookie", "Content-Type", "User-Agent", "Accept", "Authorization", "Idempotency-Key")
 
 
 class PagesProcess:

@@ -46,6 +46,10 @@ class Addresses:
         """Return the address of a study's page."""
         return f"{ROOT}/studies/{study_id}"
 
+    def decide(self, study_id: int) -> str:
+        """Return the address that decisions about a study are sent to."""
+        return f"{ROOT}/studies/{study_id}/decide"
+
     def inputs(self, study_id: int, role: Role = Role.CONCEPT, after: int | None = None) -> str:
         """Return the address of a page of a study's inputs of one role."""
         return _with_query(f"{ROOT}/studies/{study_id}/inputs/{role}", {"after": after})

@@ -1,8 +1,9 @@
-"""The views of the pages. Each reads one view model and hands it to a template; none changes anything but a session."""
+"""The views of the pages. Each reads one view model and hands it to a template; ``actions`` adds those that act."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -19,7 +20,9 @@ from datagen.operations.readiness import ReadinessCache
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow
+from datagen.web.pages.actions import Actions
 from datagen.web.pages.addresses import PICTURES, Addresses
+from datagen.web.pages.decision_views import add_decisions
 from datagen.web.pages.forms import ROOT, safe_target
 from datagen.web.pages.log_in_views import add_log_in
 from datagen.web.pages.page_writer import PageWriter, answer_faults
@@ -27,6 +30,7 @@ from datagen.web.pages.picture_views import add_pictures
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
 from datagen.web.pages.visitors import Visitors, visible_projects
+from datagen.workflow.services import Services
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
 from datagen.workflow.study_pages.home_view import home_of
 from datagen.workflow.study_pages.inputs_page_view import inputs_page_of
@@ -65,6 +69,8 @@ class Studio:
     addresses: Addresses
     readiness: ReadinessCache
     renderer: Renderer
+    #: returns what actions are carried out with; it is called at the first action
+    services: Callable[[], Services]
 
 
 def pages_blueprint(studio: Studio) -> Blueprint:
@@ -76,6 +82,8 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     writer = PageWriter(studio.renderer, studio.visitors, studio.readiness)
     answer_faults(blueprint, writer)
     add_log_in(blueprint, studio.database, writer, to)
+    actions = Actions(blueprint, writer, studio.services)
+    add_decisions(actions, to)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
 
     # -- around the pages
@@ -96,7 +104,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.after_request
     def protect(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = POLICY
-        return studio.visitors.keep_cookie(response)
+        return studio.visitors.keep_cookies(response)
 
     # -- pages
 

@@ -62,6 +62,7 @@ class PageWriter:
             title=title,
             email=g.session.account.email if g.get("session") is not None else "",
             form_token=self.visitors.form_token(request),
+            notice=self.visitors.notice(request) if g.get("session") is not None else None,
             health=health,
             lamp=lamp,
         )

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from datagen.domain import wording
 from datagen.web.pages import charts
 from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.notices import Notice
 
 #: Age from which a time is shown as a date, days.
 _DATE_AFTER_DAYS = 14
@@ -26,6 +27,8 @@ class Frame:
     email: str
     #: token for the forms on the page
     form_token: str
+    #: what the person's last action did, or why it was refused; shown once
+    notice: Notice | None
     #: the installation's health as a sentence, and as one word: works, broken or unknown
     health: str
     lamp: str

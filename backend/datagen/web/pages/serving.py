@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 from flask import Flask
@@ -15,6 +16,7 @@ from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from waitress import serve
 
+from datagen.entrypoints.bootstrap import build_services
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.label_studio.api.accounts import Accounts
 from datagen.operations.health import label_studio_health, readiness
@@ -28,6 +30,7 @@ from datagen.store.database import Database
 from datagen.web.pages.addresses import Addresses
 from datagen.web.pages.blueprint import Studio, pages_blueprint
 from datagen.web.pages.forms import FormTokens
+from datagen.web.pages.notices import Notices
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
 from datagen.web.pages.sessions import Sessions
@@ -37,6 +40,7 @@ from datagen.web.pages.visitors import Visitors, credential_in_network, credenti
 from datagen.web.pages_process import CLIENT_HEADER, LARGEST_REQUEST
 from datagen.web.responses import plain_errors, quiet_headers
 from datagen.web.view_pools import POOLS
+from datagen.workflow.services import Services
 
 #: Time limits for the image store while it serves a picture: until its first response, and in total, seconds.
 STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
@@ -67,10 +71,15 @@ def create_pages_app(chosen: Settings) -> Flask:
     images = BlobStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     database = Database(chosen.resolved_database_url, statement_seconds=STATEMENT_SECONDS)
     parts = partial(readiness, database, queues, label_studio_health(chosen.label_studio_url), images)
-    cache = ReadinessCache(parts, READINESS_SECONDS)
-    cache.start()
+    readiness_cache = ReadinessCache(parts, READINESS_SECONDS)
+    readiness_cache.start()
     accounts = Accounts(chosen.label_studio_url, lambda: chosen.api_key)
     addresses = Addresses(chosen.label_studio_address, StaticFiles())
+
+    @cache
+    def services() -> Services:
+        return replace(build_services(chosen, queues.enqueue), database=database)
+
     pages = pages_blueprint(
         Studio(
             database=database,
@@ -78,6 +87,7 @@ def create_pages_app(chosen: Settings) -> Flask:
                 sessions=Sessions(queues.redis, accounts, chosen.signing_keys),
                 accounts=accounts,
                 tokens=FormTokens(chosen.signing_keys),
+                notices=Notices(chosen.signing_keys),
                 is_https=chosen.own_url.startswith("https://"),
             ),
             pictures=Pictures(
@@ -86,8 +96,9 @@ def create_pages_app(chosen: Settings) -> Flask:
                 ThumbnailCache(chosen.data_dir.absolute() / "thumbnails"),
             ),
             addresses=addresses,
-            readiness=cache,
+            readiness=readiness_cache,
             renderer=Renderer(addresses),
+            services=services,
         )
     )
     app.register_blueprint(pages)

@@ -12,6 +12,7 @@ from flask import request as current_request
 
 from datagen.label_studio.api.accounts import Account, AccountDirectory
 from datagen.web.pages.forms import ROOT, FormTokens
+from datagen.web.pages.notices import Notice, Notices
 from datagen.web.pages.sessions import Session, Sessions
 from datagen.web.wrong_credentials import network_of
 from datagen.workflow.study_pages.access import Visible
@@ -33,12 +34,14 @@ class Visitors:
         sessions: The sessions.
         accounts: The accounts of Label Studio.
         tokens: The tokens of forms.
+        notices: The sentences that the next page shows.
         is_https: Whether browsers reach the pages by https alone, so that cookies are never sent otherwise.
     """
 
     sessions: Sessions
     accounts: AccountDirectory
     tokens: FormTokens
+    notices: Notices
     is_https: bool
 
     def session_of(self, request: Request) -> Session | None:
@@ -56,11 +59,20 @@ class Visitors:
         cookies = (_cookie(request, name) for name in (SESSION_COOKIE, FORM_COOKIE))
         return any(self.tokens.is_valid(cookie, given) for cookie in cookies)
 
-    def keep_cookie(self, response: Response) -> Response:
-        """Set the cookie that the forms of a response belong to, if they belong to a new one."""
+    def keep_cookies(self, response: Response) -> Response:
+        """Set the cookie that the forms of a response belong to, if they belong to a new one; remove a shown notice."""
         if (cookie := g.get("new_form_cookie")) is not None:
             self._set_cookie(response, FORM_COOKIE, cookie)
+        self.notices.forget(response, is_https=self.is_https)
         return response
+
+    def leave_notice(self, request: Request, response: Response, notice: Notice) -> None:
+        """Make the next page of this session show a notice."""
+        self.notices.leave(response, _cookie(request, SESSION_COOKIE), notice, is_https=self.is_https)
+
+    def notice(self, request: Request) -> Notice | None:
+        """Return the notice that the page of this request has to show."""
+        return self.notices.take(request, _cookie(request, SESSION_COOKIE))
 
     def log_in(self, request: Request, project_ids: Sequence[int]) -> Account:
         """Check the credentials of a log-in form with Label Studio.

@@ -17,6 +17,7 @@ from datagen.operations.readiness import ReadinessCache
 from datagen.web.pages.addresses import Addresses
 from datagen.web.pages.blueprint import Studio, pages_blueprint
 from datagen.web.pages.forms import FormTokens
+from datagen.web.pages.notices import Notices
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
 from datagen.web.pages.sessions import Sessions
@@ -58,6 +59,10 @@ class Browser:
         assert found is not None, page
         return found[1]
 
+    def act(self, path: str, page: str, **form: str) -> TestResponse:
+        """Send the form with the action ``path`` of the page at ``page``."""
+        return self.client.post(path, data={"form_token": self.form_token(self.page(page)), **form})
+
     def log_in(self, email: str = ANN, **form: str) -> TestResponse:
         """Fill in the log-in form and send it; ``form`` has other fields than e-mail address and password."""
         token = self.form_token(self.client.get("/studio/log-in").text)
@@ -81,12 +86,14 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
                 sessions=Sessions(store, accounts, KEYS, store.clock),
                 accounts=accounts,
                 tokens=FormTokens(KEYS),
+                notices=Notices(KEYS),
                 is_https=True,
             ),
             pictures=Pictures(studio.services.images, studio.services.decoder, ThumbnailCache(folder / "thumbnails")),
             addresses=addresses,
             readiness=ReadinessCache(lambda: {}),
             renderer=Renderer(addresses),
+            services=lambda: studio.services,
         )
     )
     app.register_blueprint(pages)
