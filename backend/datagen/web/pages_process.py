@@ -39,6 +39,8 @@ PAGE_SECONDS = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 #: Seconds that the process has to run so that its next pause is ``FIRST_PAUSE`` again.
 GOOD_START_SECONDS = 30.0
+#: Name of the socket, its longest path in bytes (unix(7), less the final zero), and a folder whose paths are shorter.
+_SOCKET, _LONGEST_SOCKET, _SHORT_FOLDER = "socket", 107, "/tmp"  # noqa: S108 - the folder in it is this user's alone
 #: Headers that belong to one connection, and are not forwarded; the server in front sets its own.
 _OF_CONNECTION = frozenset({"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"})
 #: Headers of a request that pages use.
@@ -56,11 +58,14 @@ class PagesProcess:
         """Start the process. It ends with this one."""
         try:
             folder = Path(tempfile.mkdtemp(prefix="datagen-pages-"))
+            if len(bytes(folder / _SOCKET)) > _LONGEST_SOCKET:
+                folder.rmdir()
+                folder = Path(tempfile.mkdtemp(prefix="datagen-pages-", dir=_SHORT_FOLDER))
         except OSError as fault:  # an exception here would end the web process, and webhooks with it
             log.warning("pages.not_started", reason=str(fault))
             return
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        self.socket = folder / "socket"
+        self.socket = folder / _SOCKET
         threading.Thread(target=self._run, name="pages", daemon=True).start()
 
     def _run(self) -> None:

@@ -9,10 +9,12 @@ Variants of an input's picture: ``small`` and ``large``, each also with ``-outli
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from cachetools import TTLCache
 from sqlalchemy.orm import Session
 
 from datagen.domain.geometry import Box, Point
@@ -38,6 +40,8 @@ FORMATS = {
 }
 #: Pixels of a picture between an instance and its outline: the line shows where it is, and does not hide it.
 OUTLINE_DISTANCE = 4
+#: Number of unreadable pictures that are remembered, and for how long, seconds. To decode one may take seconds.
+_REMEMBERED, _REMEMBERED_SECONDS = 10_000, 600.0
 _VARIANT = re.compile(
     r"(?P<background>background-)?(?P<size>small|large|close-(?P<number>\d{1,3}))(?P<outline>-outline)?"
 )
@@ -70,6 +74,9 @@ class Pictures:
 
     def __init__(self, images: BlobStore, decoder: DecoderSandbox, cache: ThumbnailCache) -> None:
         self._images, self._decoder, self._cache = images, decoder, cache
+        #: digest → why the picture cannot be decoded
+        self._unreadable: TTLCache[str, str] = TTLCache(_REMEMBERED, _REMEMBERED_SECONDS)
+        self._lock = threading.Lock()
 
     def of_sample(self, session: Session, study_id: int, sample_id: int, variant: str, project_ids: Visible) -> Picture:
         """Return a picture of a sample.
@@ -114,10 +121,16 @@ class Pictures:
         )
 
     def _decoded(self, digest: str) -> Pixels:
-        try:
-            return self._decoder.decode(self._stored(digest))
-        except BadPicture as damage:
-            raise Refused(f"The picture cannot be shown: {damage}") from damage
+        with self._lock:
+            reason = self._unreadable.get(digest)
+        if reason is None:
+            try:
+                return self._decoder.decode(self._stored(digest))
+            except BadPicture as damage:
+                reason = str(damage)
+            with self._lock:
+                self._unreadable[digest] = reason
+        raise Refused(f"The picture cannot be shown: {reason}")
 
     def _stored(self, digest: str) -> bytes:
         try:

@@ -44,6 +44,8 @@ from datagen.workflow.services import Services
 
 #: Time limits for the image store while it serves a picture: until its first response, and in total, seconds.
 STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
+#: Processor time for decoding one picture, seconds: pictures are decoded one after another, and people wait.
+DECODER_SECONDS = 10
 #: Time limit of one PostgreSQL statement, seconds.
 STATEMENT_SECONDS = 10
 #: Seconds between two checks of the installation's parts, whose result each page shows in one line.
@@ -92,7 +94,9 @@ def create_pages_app(chosen: Settings) -> Flask:
             ),
             pictures=Pictures(
                 images,
-                DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
+                DecoderSandbox(
+                    max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels, cpu_seconds=DECODER_SECONDS
+                ),
                 ThumbnailCache(chosen.data_dir.absolute() / "thumbnails"),
             ),
             addresses=addresses,
