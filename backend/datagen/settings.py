@@ -214,6 +214,14 @@ class Settings(BaseSettings):
         description="Wrong passwords and secrets that one address may send in a minute; more are answered with 429, "
         "with a growing delay. The right one is always accepted.",
     )
+    proxies: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Number of reverse proxies of yours in front of the web process. Each has to append its client's "
+        "address to X-Forwarded-For; requests and wrong credentials are then counted for the address that the "
+        "outermost one saw. 0: the header is ignored.",
+    )
     max_webhook_bytes: int = Field(16 * 2**20, ge=1, description="Largest webhook body.")
 
     inbox_days: int = Field(

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from datagen.entrypoints.bootstrap import server_access_of
 from datagen.entrypoints.installation import join_web
@@ -83,6 +84,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     limiter.limit(f"{chosen.webhooks_per_second} per second")(webhook)
     # /metrics queries the database and Redis; /ready answers from a cache and needs no limit
+    if chosen.proxies:
+        proxied = ProxyFix(app.wsgi_app, x_for=chosen.proxies, x_proto=0, x_host=0)
+        app.wsgi_app = proxied  # type: ignore[method-assign]
     limited: Any = limiter.limit("20 per second")(app.view_functions["vitals.metrics"])
     app.view_functions["vitals.metrics"] = limited
     return app

@@ -158,6 +158,7 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
             inbuf_overflow=_BUFFER,
             log_socket_errors=False,
             recv_bytes=2**16,
+            clear_untrusted_proxy_headers=False,  # ProxyFix reads them if there is a proxy; nothing else does
         )
         self.draining = False
         self._sockets: dict[int, Any] = {}

@@ -56,3 +56,30 @@ def test_wrong_secrets_are_answered_with_429_and_the_right_one_is_accepted(studi
     assert [webhook("the secret before the last change") for _ in range(6)] == [401] * 3 + [429] * 3
     assert webhook(studio.settings.secret_of_webhooks) == 201
     studio.settle()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("proxies", [0, 1])
+def test_behind_a_proxy_of_ones_own_each_client_is_counted_by_its_own_address(
+    studio: Studio, processes: Processes, tmp_path: Path, proxies: int
+) -> None:
+    environment = {
+        **studio.environment,
+        "PORT": str(free_port()),
+        "DATAGEN_WRONG_CREDENTIALS_PER_MINUTE": "1",
+        "DATAGEN_PROXIES": str(proxies),
+    }
+    web = start_web(processes, environment, tmp_path)
+
+    def attempt(number: int, address: str) -> int:
+        answer = httpx.get(
+            f"http://127.0.0.1:{environment['PORT']}/versions",
+            auth=("datagen", f"wrong {number}"),
+            headers={"X-Forwarded-For": f"203.0.113.9, {address}"},  # the client itself may send the first part
+            timeout=30,
+        )
+        return answer.status_code
+
+    statuses = [attempt(number, f"198.51.100.{number}") for number in range(1, 4)]
+    processes.stop(web)
+    assert statuses == ([401, 401, 401] if proxies else [401, 429, 429])
