@@ -97,10 +97,17 @@ class AuditedAcceptance:
     #: number of samples with a verdict, and of those that are judged good by everyone who judged them
     judged: int
     good: int
+    #: number of samples with verdicts of which none counts, because they disagree
+    disputed: int = 0
+
+    @property
+    def unjudged(self) -> int:
+        """The number of samples without a verdict that counts, the disputed ones left out."""
+        return self.samples - self.judged - self.disputed
 
     @property
     def bad(self) -> int:
-        """The number of samples that are not acceptable: judged bad, not judged, or their review task was deleted."""
+        """The number of samples that are not acceptable: bad, disputed, not judged, or without their review task."""
         return self.samples - self.good
 
     @property
@@ -117,9 +124,10 @@ class AuditedAcceptance:
     def sentence(self) -> str:
         """The promise as a sentence."""
         of_audits = f" of {self.audits} audits" if self.audits > 1 else ""
-        left = self.samples - self.judged
-        given = f"{self.judged} of " if left else ""
-        missing = f", {left} missing and counted as bad" if left else ""
+        given = f"{self.judged} of " if self.judged < self.samples else ""
+        not_counted = [(self.unjudged, "missing"), (self.disputed, "disputed")]
+        parts = " and ".join(f"{number} {name}" for number, name in not_counted if number)
+        missing = f", {parts} and counted as bad" if parts else ""
         return (
             f"At least {percent(self.lower)} acceptable, at {percent(self.confidence)} confidence: "
             f"{given}{counted(self.samples, 'audit verdict')}{of_audits}, {self.judged - self.good} bad{missing}."
@@ -128,10 +136,17 @@ class AuditedAcceptance:
     @property
     def next_step(self) -> str:
         """What would raise the promise to ``TARGET``, as sentences; empty if it is reached."""
-        if left := self.samples - self.judged:
-            return (
+        waiting = []
+        if left := self.unjudged:
+            waiting.append(
                 f"{counted(left, 'audit sample')} {by_number(left, 'waits', 'wait')} for a verdict; judge them first."
             )
+        if left := self.disputed:
+            waiting.append(
+                f"On {counted(left, 'audit sample')} the verdicts disagree, so that none counts; settle them first."
+            )
+        if waiting:
+            return " ".join(waiting)
         if self.lower >= TARGET:
             return ""
         after = self.audits + 1

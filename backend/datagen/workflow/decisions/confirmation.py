@@ -116,13 +116,18 @@ def _further_audit(services: Services, study: StudyRow, wish: Decision) -> str |
         audited = audits.acceptance_of(session, spec.id, begun=False) if spec is not None else None
     if audited is None:
         return None
-    left = audited.samples - audited.judged
+    left, disputed = audited.unjudged, audited.disputed
     unjudged = (
         f" {counted(left, 'sample')} of it {by_number(left, 'waits', 'wait')} for a verdict, and "
         f"{by_number(left, 'counts', 'count')} as bad until then."
         if left
         else ""
     )
+    if disputed:
+        unjudged += (
+            f" On {counted(disputed, 'sample')} of it the verdicts disagree, and "
+            f"{by_number(disputed, 'it counts', 'they count')} as bad until somebody settles it."
+        )
     return (
         f"This version was audited already.{unjudged} A further audit is a second chance, so what both promise "
         f"together holds at {percent(confidence_after(audited.audits + 1))} confidence."

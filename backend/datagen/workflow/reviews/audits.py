@@ -1,12 +1,15 @@
 """The verdicts on a version's audits, as counts of samples.
 
-A sample is good if at least one verdict on it counts and all that count are good. A sample that is not judged, or whose
-review task a person deleted, is not good: whoever audits cannot choose which samples count.
+A sample is good if at least one verdict on it counts and all that count are good. A sample that is not judged, whose
+verdicts disagree so that none counts, or whose review task a person deleted, is not good: whoever audits cannot choose
+which samples count.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Collection
+
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.verdict import Opinion
@@ -33,15 +36,28 @@ def acceptance_of(session: Session, spec_id: int, *, begun: bool = True) -> Audi
     opinions: dict[int, set[Opinion]] = {}
     for _, sample_id, opinion in judged:
         opinions.setdefault(sample_id, set()).add(opinion)
-    counted_ids = {batch_id for batch_id, *_ in judged} if begun else set(sizes)
+    given = samples_with_verdicts(session, sizes)
+    counted_ids = set(given) if begun else set(sizes)
     if not counted_ids:
         return None
     return AuditedAcceptance(
         audits=len(counted_ids),
         samples=sum(sizes[batch_id] for batch_id in counted_ids),
         judged=len(opinions),
-        good=sum(1 for given in opinions.values() if given == {Opinion.GOOD}),
+        good=sum(1 for of_sample in opinions.values() if of_sample == {Opinion.GOOD}),
+        disputed=sum(given.values()) - len(opinions),
     )
+
+
+def samples_with_verdicts(session: Session, batch_ids: Collection[int]) -> dict[int, int]:
+    """Return batch id → number of its samples with a verdict, also one that does not count because others disagree."""
+    rows = session.execute(
+        select(SampleRow.batch_id, func.count(VerdictRow.sample_id.distinct()))
+        .join(VerdictRow, VerdictRow.sample_id == SampleRow.id)
+        .where(SampleRow.batch_id.in_(batch_ids), verdict_sync.verdicts_in_time())
+        .group_by(SampleRow.batch_id)
+    )
+    return dict(rows.all())
 
 
 def round_verdicts(session: Session, spec_id: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.inputs.input_sync import collect
+from datagen.workflow.reviews import audits
 from datagen.workflow.study_pages.access import Visible, visible_study
 from datagen.workflow.study_pages.next_step import LabelStudioTarget, NextStep, next_step
 from datagen.workflow.study_pages.pictures import InputPicture, SamplePicture, first_inputs, first_pictures
@@ -210,6 +211,7 @@ def _sections(
 ) -> tuple[VersionSection, ...]:
     ids = [batch.id for batch in batches]
     verdicts = verdict_counts(session, [batch.id for batch in batches if batch.kind.is_reviewed])
+    begun = audits.samples_with_verdicts(session, [batch.id for batch in batches if batch.kind is BatchKind.AUDIT])
     pictured = {spec.id for spec in specs[:VERSIONS_PICTURED]}
     pictures = first_pictures(session, [batch for batch in batches if batch.spec_id in pictured], PICTURES_A_BATCH)
     rendered = _rendered(session, ids)
@@ -242,7 +244,7 @@ def _sections(
                         key=lambda line: -line.number,
                     )
                 ),
-                promise=_promise(by_spec[spec.id], verdicts),
+                promise=_promise(by_spec[spec.id], verdicts, begun),
             )
         )
     return tuple(sections)
@@ -289,14 +291,18 @@ def _card(
     )
 
 
-def _promise(batches: Sequence[BatchRow], verdicts: Mapping[int, VerdictCounts]) -> str:
-    """Return what the audits of a version promise, as ``reviews.audits`` counts them; empty if none has a verdict."""
+def _promise(
+    batches: Sequence[BatchRow], verdicts: Mapping[int, VerdictCounts], begun_audits: Mapping[int, int]
+) -> str:
+    """Return what the audits of a version promise, as ``reviews.audits`` counts them; empty if none has a verdict.
+
+    Args:
+        begun_audits: audit → number of its samples with verdicts; audits without a verdict are not in it.
+    """
     begun = [
-        (batch, counts)
+        (batch, verdicts.get(batch.id, VerdictCounts()))
         for batch in batches
-        if batch.kind is BatchKind.AUDIT
-        and batch.state is WorkState.DONE
-        and (counts := verdicts.get(batch.id)) is not None
+        if batch.id in begun_audits and batch.state is WorkState.DONE
     ]
     if not begun:
         return ""
@@ -305,6 +311,7 @@ def _promise(batches: Sequence[BatchRow], verdicts: Mapping[int, VerdictCounts])
         samples=sum(batch.count for batch, _ in begun),
         judged=sum(counts.judged for _, counts in begun),
         good=sum(counts.all_good for _, counts in begun),
+        disputed=sum(begun_audits[batch.id] - counts.judged for batch, counts in begun),
     ).sentence
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.verdict import VerdictRule
 from datagen.errors import NotConfirmed
@@ -16,6 +17,7 @@ from datagen.store.tables.studies import StudyRow
 from datagen.workflow.studies.open import open_study
 from datagen.workflow.studies.queries import describe
 from datagen.workflow.study_options import StudyOptions
+from datagen.workflow.study_pages.study_view import study_of
 from fake_studio import ACCESS, FakeStudio
 from studio import ROUND, Study, text_of, verdict_result
 
@@ -97,6 +99,25 @@ def test_disputed_previews_count_as_not_judged_when_someone_approves(studio: Fak
     studio.settle()
     with pytest.raises(NotConfirmed, match="On every judged image of preview round 1 the verdicts disagree"):
         study.act(StudyEvent.REFINE, confirmed=False)
+
+
+def test_disputed_audit_samples_are_named_so_and_not_as_missing(studio: FakeStudio, study: Study) -> None:
+    use_rule(study, VerdictRule.ALL_AGREE)
+    study.act(StudyEvent.AUDIT, audit_count=4)
+    studio.settle()
+    in_audit = [task for task in study.tasks(ProjectKind.PREVIEWS) if str(task.data["batch"]).startswith("audit-")]
+    for person, form in ((ANN, GOOD), (BOB, BAD)):
+        with studio.client.acting_as(*person):
+            for task in in_audit[:2]:
+                studio.client.annotate(task.id, form)
+    studio.settle()
+    shown = text_of(study.page())
+    assert "0 of 4 audit verdicts, 0 bad, 2 missing and 2 disputed and counted as bad" in shown
+    with studio.services.database.read() as session:
+        [version] = study_of(session, study.id, None).versions
+    assert "2 missing and 2 disputed and counted as bad" in version.promise
+    with pytest.raises(NotConfirmed, match="On 2 samples of it the verdicts disagree, and they count as bad"):
+        study.act(StudyEvent.AUDIT, audit_count=4, confirmed=False)
 
 
 def test_verdict_that_is_changed_after_the_decision_is_not_the_newest(studio: FakeStudio, study: Study) -> None:
