@@ -60,7 +60,7 @@ def _checked(path: Path) -> Path:
     """Return the path at which an export is written.
 
     Raises:
-        StoreError: the path is of the other kind, or a folder with other files.
+        StoreError: a file is at the path of a folder or a folder at that of a zip file, or the folder has other files.
         OSError: the file system refuses the name.
     """
     zipped = path.suffix.lower() == ".zip"

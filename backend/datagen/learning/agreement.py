@@ -41,7 +41,7 @@ class PairAgreement:
 
     @property
     def is_enough(self) -> bool:
-        """Whether they have enough samples in common for the figures to say anything."""
+        """Whether both judged at least ``MIN_COMMON`` samples; the figures of fewer say nothing."""
         return self.common >= MIN_COMMON
 
 

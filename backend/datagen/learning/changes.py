@@ -135,7 +135,7 @@ def _count(reason: Reason, judged: Sequence[ReviewedSample]) -> int:
 
 
 def _shown(choice: str, name: str, judged: Sequence[ReviewedSample]) -> str:
-    """Return a choice as shown to users: of a concept, its photo and box."""
+    """Return the text for a choice: the photo and the box of a concept, any other choice in quotation marks."""
     if name == "concept":
         for sample in judged:
             for instance in sample.trace.instances:

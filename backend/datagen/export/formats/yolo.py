@@ -41,7 +41,7 @@ class _YoloWriter(ExportWriter):
 
     @abstractmethod
     def _fractions(self, sample: ExportedSample) -> Iterator[Sequence[float]]:
-        """Yield the numbers of each instance's row."""
+        """Yield the numbers that follow the class in the row of each instance, as fractions of the image's size."""
 
 
 class YoloWriter(_YoloWriter):

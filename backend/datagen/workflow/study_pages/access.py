@@ -1,4 +1,4 @@
-"""Which studies a person sees: those of which Label Studio shows the person every project."""
+"""Access to studies. A person sees a study if Label Studio shows every project of the study to that person."""
 
 from __future__ import annotations
 
