@@ -128,7 +128,7 @@ class RenderJob(LeasedJob[ShardRow]):
             sheet=sheet,
             seconds=time.monotonic() - began,
             # before the batch is locked, because it searches the installed engines
-            job_kind=spec_versions.shard_job_kind(str(spec.body["engine"])),
+            job_kind=spec_versions.shard_job_kind(str(spec.body["engine"]), batch.kind),
         )
         return partial(self.write, rendered)
 
