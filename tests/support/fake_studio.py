@@ -203,11 +203,11 @@ class FakeStudio:
                 webhook_events.handle(services, row_id)
             case JobKind.INPUTS:
                 input_jobs.read_inputs(services, row_id)
-            case JobKind.SHARD:
+            case JobKind.SHARD | JobKind.PREVIEW_SHARD:
                 render_shard(services, self.fitted_engines, row_id)
             case JobKind.PROPOSALS:
                 input_jobs.make_proposals(services, self.fitted_engines.pictures, row_id)
-            case JobKind.OUTBOX:
+            case JobKind.OUTBOX | JobKind.UPKEEP:
                 dispatcher.dispatch(services, row_id)
             case _:
                 raise AssertionError(request)

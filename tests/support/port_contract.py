@@ -404,6 +404,11 @@ class PortContract:
         port.set_finished(task_id, True)
         port.set_finished(task_id, False)
         assert not is_finished()
+        port.update_task_data(task_id, {"image": "/z.png"}, finished=True)
+        assert is_finished()
+        assert port.task(task_id, project.id).data == {"image": "/z.png"}
+        port.update_task_data(task_id, {"image": "/z.png"}, finished=False)
+        assert not is_finished()
 
     def test_values_read_are_copies(self, port: LabelStudioPort, project: Project) -> None:
         [task_id] = port.import_tasks(project.id, drafts(1))

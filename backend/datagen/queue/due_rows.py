@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, and_, false, or_, select
 from sqlalchemy.orm import Session
 
-from datagen.store.tables.base import LeasedRow, WorkState
+from datagen.store.tables.base import LeasedRow, OutboxKind, WorkState
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.messages import OutboxRow
 from datagen.workflow.decisions.spec_versions import shard_job_kind
-from datagen.workflow.services import JobKind
+from datagen.workflow.services import JobKind, outbox_job_kind
 
 #: A query: a function that returns the ids of the rows that are due at the given time, in ascending order.
 DueRows = Callable[[Session, datetime], Iterable[int]]
@@ -36,18 +37,29 @@ def _leased(table: type[LeasedRow], session: Session, moment: datetime) -> Itera
 
 
 def shards(job_kind: JobKind) -> DueRows:
-    """Return the query for the due shards whose engine needs jobs of this kind."""
+    """Return the query for the due shards that are rendered by jobs of this kind."""
     return partial(_shards, job_kind)
 
 
 def _shards(job_kind: JobKind, session: Session, moment: datetime) -> Iterable[int]:
-    engine = SpecRow.body["engine"].as_string()
+    engine, kind = SpecRow.body["engine"].as_string(), BatchRow.kind
     due = (
         select(ShardRow.id)
         .join(BatchRow, BatchRow.id == ShardRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
         .where(is_due(ShardRow, moment))
     )
-    engines = session.scalars(due.with_only_columns(engine).distinct())
-    of_kind = [name for name in engines if shard_job_kind(name) is job_kind]
-    return session.scalars(due.where(engine.in_(of_kind)).order_by(ShardRow.id).limit(MAX_ROWS))
+    found = session.execute(due.with_only_columns(engine, kind).distinct()).all()
+    matching = [and_(engine == name, kind == of) for name, of in found if shard_job_kind(name, of) is job_kind]
+    return session.scalars(due.where(or_(false(), *matching)).order_by(ShardRow.id).limit(MAX_ROWS))
+
+
+def outbox(job_kind: JobKind) -> DueRows:
+    """Return the query for the due outbox rows that are published by jobs of this kind."""
+    return partial(_outbox, job_kind)
+
+
+def _outbox(job_kind: JobKind, session: Session, moment: datetime) -> Iterable[int]:
+    kinds = [kind for kind in OutboxKind if outbox_job_kind(kind) is job_kind]
+    due = select(OutboxRow.id).where(is_due(OutboxRow, moment), OutboxRow.kind.in_(kinds))
+    return session.scalars(due.order_by(OutboxRow.id).limit(MAX_ROWS))

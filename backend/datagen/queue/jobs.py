@@ -17,8 +17,13 @@ from datagen.store.tables.messages import InboxRow, OutboxRow
 from datagen.workflow.services import JobKind
 
 #: Names of the queues, the most urgent first. A worker that serves all of them takes an event before a shard.
-EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
-ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
+#:
+#: People wait for the jobs of the first three: an event, the publication of a decision or of samples, and the shard of
+#: a preview round or an audit. The reading of inputs, and changes of existing tasks, take many requests to Label
+#: Studio, and come after them. Runs and proposals may take hours, and come last.
+EVENTS, PUBLISHING, PREVIEWS = "datagen-events", "datagen-publishing", "datagen-previews"
+UPKEEP, SYNTHESIS = "datagen-upkeep", "datagen-synthesis"
+ALL_QUEUES = (EVENTS, PUBLISHING, PREVIEWS, UPKEEP, SYNTHESIS)
 #: Name of the queue that only workers with a GPU serve. They serve no other queue, so that their loaded model is
 #: always ready.
 GPU = "datagen-gpu"
@@ -66,7 +71,7 @@ ROW_JOBS: Mapping[JobKind, RowJob] = {
     ),
     JobKind.INPUTS: RowJob(
         function="refresh_inputs",
-        queue=EVENTS,
+        queue=UPKEEP,
         timeout_seconds=900,
         due=due_rows.leased(InputReadingRow),
         table=InputReadingRow,
@@ -82,7 +87,14 @@ ROW_JOBS: Mapping[JobKind, RowJob] = {
         function="publish_outbox_row",
         queue=PUBLISHING,
         timeout_seconds=900,
-        due=due_rows.leased(OutboxRow),
+        due=due_rows.outbox(JobKind.OUTBOX),
+        table=OutboxRow,
+    ),
+    JobKind.UPKEEP: RowJob(
+        function="publish_outbox_row",
+        queue=UPKEEP,
+        timeout_seconds=900,
+        due=due_rows.outbox(JobKind.UPKEEP),
         table=OutboxRow,
     ),
     JobKind.SHARD: RowJob(
@@ -90,6 +102,13 @@ ROW_JOBS: Mapping[JobKind, RowJob] = {
         queue=SYNTHESIS,
         timeout_seconds=3600,
         due=due_rows.shards(JobKind.SHARD),
+        table=ShardRow,
+    ),
+    JobKind.PREVIEW_SHARD: RowJob(
+        function="render",
+        queue=PREVIEWS,
+        timeout_seconds=3600,
+        due=due_rows.shards(JobKind.PREVIEW_SHARD),
         table=ShardRow,
     ),
     JobKind.GPU_SHARD: RowJob(
@@ -104,7 +123,7 @@ ROW_JOBS: Mapping[JobKind, RowJob] = {
 
 PERIODIC_JOBS = (
     PeriodicJob(function="sweep", queue=EVENTS, timeout_seconds=300, interval_setting="sweep_seconds"),
-    PeriodicJob(function="reconcile", queue=EVENTS, timeout_seconds=300, interval_setting="reconcile_seconds"),
+    PeriodicJob(function="reconcile", queue=UPKEEP, timeout_seconds=300, interval_setting="reconcile_seconds"),
 )
 
 #: The functions that a job may call, by their names in Redis.

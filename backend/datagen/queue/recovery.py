@@ -22,9 +22,9 @@ from datagen.store.database import Database
 from datagen.store.tables.base import WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.messages import InboxRow
-from datagen.workflow.decisions.spec_versions import shard_job_kind
+from datagen.synthesis.engine import needs_gpu
 from datagen.workflow.generation import batch_status
-from datagen.workflow.services import LOCK, JobKind, JobRequest, UnitOfWork
+from datagen.workflow.services import LOCK, JobRequest, UnitOfWork
 
 #: Maximum number of events that are deleted in one transaction, and in one scan.
 PRUNED_AT_ONCE, PRUNED_IN_A_SWEEP = 1_000, 10_000
@@ -117,7 +117,7 @@ def _new_status_texts(database: Database, queues: Queues, moment: datetime) -> d
             .distinct()
             .order_by(BatchRow.id, ShardRow.state)  # of a pending and a running shard, the running one decides
         ).all()
-    for_gpu = {engine: shard_job_kind(engine) is JobKind.GPU_SHARD for engine in {row[3] for row in rows}}
+    for_gpu = {engine: needs_gpu(engine) for engine in {row[3] for row in rows}}
     no_gpu = any(for_gpu.values()) and not any(GPU in worker.queues for worker in live_workers(queues))
     texts: dict[int, str] = {}
     for batch_id, status_text, state, engine in rows:

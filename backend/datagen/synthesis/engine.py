@@ -178,6 +178,17 @@ class FittedEngine(ABC):
             EngineError: a sample cannot be rendered; the message names the reason.
         """
 
+    def refitted(self, spec: Spec) -> FittedEngine | None:  # noqa: ARG002
+        """Return the result of ``Engine.fit`` for another spec, if this fit serves it too, else None (the default).
+
+        Specs often differ only in parameters that the fit does not read. The bytes of the samples do not depend on
+        whether the engine was fitted or refitted.
+
+        Raises:
+            EngineError: a parameter of the spec is invalid.
+        """
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:

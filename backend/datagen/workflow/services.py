@@ -45,9 +45,20 @@ class JobKind(StrEnum):
     EVENT = "event"  #: an inbox row is pending
     INPUTS = "inputs"  #: a study's inputs changed
     PROPOSALS = "proposals"  #: a study's inputs were read, so proposals may be due
-    SHARD = "shard"  #: a shard is pending
+    PREVIEW_SHARD = "preview_shard"  #: a shard of a round or an audit is pending, for which people wait
+    SHARD = "shard"  #: a shard of a run is pending
     GPU_SHARD = "gpu_shard"  #: a shard is pending whose engine needs a GPU
-    OUTBOX = "outbox"  #: an outbox row is pending
+    OUTBOX = "outbox"  #: an outbox row is pending for which people wait
+    UPKEEP = "upkeep"  #: an outbox row is pending that changes existing tasks, for which nobody waits
+
+
+#: The kinds of outbox rows whose jobs are of the kind ``JobKind.UPKEEP``. Each may take many requests.
+UPKEEP_KINDS = frozenset({OutboxKind.REVIEW_TASKS, OutboxKind.PROPOSAL})
+
+
+def outbox_job_kind(kind: OutboxKind) -> JobKind:
+    """Return the kind of the jobs that publish outbox rows of this kind."""
+    return JobKind.UPKEEP if kind in UPKEEP_KINDS else JobKind.OUTBOX
 
 
 class JobRequest(NamedTuple):
@@ -166,7 +177,7 @@ class UnitOfWork:
         else:
             row.revision += 1
             leases.request(row)  # a running worker sees the newer revision at its end and repeats it
-        self.enqueue_after_commit(JobKind.OUTBOX, row.id)
+        self.enqueue_after_commit(outbox_job_kind(kind), row.id)
 
     def note(self, study: StudyRow, who: str, what: str) -> None:
         """Add a line to the audit log: the person and the decision."""

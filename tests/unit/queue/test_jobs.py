@@ -43,6 +43,13 @@ def test_every_leased_table_has_a_job() -> None:
     }  # labels of metrics: alerts depend on them
 
 
+def test_jobs_for_which_people_wait_come_before_all_others() -> None:
+    order = {kind: ALL_QUEUES.index(job.queue) for kind, job in ROW_JOBS.items() if job.queue != GPU}
+    waited_for = (JobKind.EVENT, JobKind.OUTBOX, JobKind.PREVIEW_SHARD)
+    assert sorted(waited_for, key=order.__getitem__) == list(waited_for)
+    assert max(order[kind] for kind in waited_for) < min(order[kind] for kind in order.keys() - set(waited_for))
+
+
 def test_the_scheduler_runs_every_periodic_job_at_the_interval_of_its_setting() -> None:
     settings = Settings(_env_file=None, sweep_seconds=7, reconcile_seconds=31)
     scheduler = JsonCron(connection=Redis(), logging_level="WARNING")  # nothing connects before it starts

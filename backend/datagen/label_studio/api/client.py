@@ -203,9 +203,12 @@ class LabelStudio:
         """Store files (name, bytes) in a project, without a task; return their ``/data/upload/…`` paths in order."""
         return upload(self._at, project_id, files)
 
-    def update_task_data(self, task_id: int, data: Mapping[str, Any]) -> None:
-        """Replace a task's data."""
-        self._at.write("PATCH", f"/api/tasks/{task_id}/", f"task {task_id}", {"data": dict(data)})
+    def update_task_data(self, task_id: int, data: Mapping[str, Any], *, finished: bool | None = None) -> None:
+        """Replace a task's data, and set whether it is finished (see ``set_finished``) unless ``finished`` is None."""
+        body: dict[str, Any] = {"data": dict(data)}
+        if finished is not None:
+            body["is_labeled"] = finished
+        self._at.write("PATCH", f"/api/tasks/{task_id}/", f"task {task_id}", body)
 
     def set_finished(self, task_id: int, finished: bool) -> None:
         """Set whether Label Studio counts a task as finished. It serves only unfinished tasks to annotators.

@@ -230,10 +230,11 @@ class InMemoryLabelStudio(InMemoryServer):
         return paths
 
     @request
-    def update_task_data(self, task_id: int, data: Mapping[str, Any]) -> None:
+    def update_task_data(self, task_id: int, data: Mapping[str, Any], *, finished: bool | None = None) -> None:
         """See ``LabelStudioPort``."""
         task = self._task(task_id, f"task {task_id}")
         task.data = send(dict(data))
+        task.is_finished = task.is_finished if finished is None else finished
         task.updated_at = self._now()
         if not can_send(task.body(self._email, annotations=True)):  # the response holds the annotations
             self._refuse(500, "no reason given", f"task {task_id}")

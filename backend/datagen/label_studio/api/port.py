@@ -124,8 +124,8 @@ class LabelStudioPort(Protocol):
         """Store files (name, bytes) in a project, without a task; return their ``/data/upload/…`` paths in order."""
         ...
 
-    def update_task_data(self, task_id: int, data: Mapping[str, Any]) -> None:
-        """Replace a task's data."""
+    def update_task_data(self, task_id: int, data: Mapping[str, Any], *, finished: bool | None = None) -> None:
+        """Replace a task's data, and set whether it is finished (see ``set_finished``) unless ``finished`` is None."""
         ...
 
     def set_finished(self, task_id: int, finished: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from datagen.domain.wording import counted
-from datagen.errors import LabelStudioError, LabelStudioMissing, LabelStudioUnavailable
+from datagen.errors import LabelStudioError, LabelStudioUnavailable
 from datagen.label_studio.api.models import Task
 from datagen.label_studio.api.port import LabelStudioPort
 
@@ -48,6 +48,7 @@ def ensure_tasks(
     *,
     unreadable: list[int] | None = None,
     replace_incomplete: bool = False,
+    with_data: bool = False,
     importing: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, int]:
     """Ensure that each draft exists as exactly one task of ``batch``; return key → task id.
@@ -55,7 +56,7 @@ def ensure_tasks(
     Duplicates of a key (from an import that Label Studio ran twice) are reduced to one task. It is the one that a user
     annotated, or else the oldest one with the draft's predictions and annotations. The others are deleted unless a user
     annotated them too. The draft's own annotations do not count as a user's. Existing tasks are otherwise left
-    unchanged, except that predictions which an import lost are added.
+    unchanged, except that predictions which an import lost are added, and with ``with_data``.
 
     Label Studio on SQLite repeats an import that met a locked database. The repetition creates the tasks without
     predictions and annotations, because the first attempt has removed them from the request's data. With
@@ -63,6 +64,9 @@ def ensure_tasks(
     project whose tasks are not answered. Without it, the predictions and annotations are added task by task, and no
     open task disappears. Each import runs inside the context ``importing``, because a locked database is most likely
     during another import.
+
+    With ``with_data``, an existing task gets the data of its draft. Equal data is not written again, so that users who
+    have the task open are not disturbed. Data that Label Studio cannot send is replaced.
 
     A task of the batch that Label Studio cannot send (see ``task_listing``) is left unchanged. Its id is added to
     ``unreadable``, and its draft is not created again.
@@ -85,6 +89,10 @@ def ensure_tasks(
     for key, draft in wanted.items():
         if key in existing:
             _ensure_predictions(client, existing[key], draft)
+        if with_data:
+            stored = existing[key].data if key in existing else None
+            task_id = existing[key].id if key in existing else unsendable_ids[key]
+            _ensure_data(client, project_id, task_id, stored, _body(draft, batch)["data"])
     return {key: existing[key].id if key in existing else unsendable_ids[key] for key in wanted}
 
 
@@ -123,35 +131,21 @@ def _create(
     return existing
 
 
-def ensure_task_data(client: LabelStudioPort, project_id: int, task_id: int, batch: str, draft: TaskDraft) -> None:
-    """Ensure that a task of ``batch`` has the data of its draft.
-
-    Equal data is not written again, so that users who have the task open are not disturbed. The task is read without
-    its annotations, because Label Studio cannot send a task if an annotation contains half a surrogate pair. Data that
-    Label Studio cannot send is replaced.
+def _ensure_data(
+    client: LabelStudioPort, project_id: int, task_id: int, stored: Mapping[str, Any] | None, data: Mapping[str, Any]
+) -> None:
+    """Write the data to a task that has other data; ``stored`` is None if Label Studio cannot send the task's data.
 
     Raises:
         LabelStudioMissing: The task was deleted.
     """
-    data = _body(draft, batch)["data"]
-    stored, is_sendable = _data_of(client, project_id, task_id)
-    if is_sendable and stored == data:
+    if stored == data:
         return
     try:
         client.update_task_data(task_id, data)
-    except LabelStudioUnavailable:  # it may have stored the data, and failed to send the task in its answer
-        if _data_of(client, project_id, task_id) != (data, True):
+    except LabelStudioUnavailable:  # it may have stored the data, and failed to send the task's annotations
+        if [task.data for task in client.tasks(project_id, ids=[task_id], annotations=False, unreadable=[])] != [data]:
             raise
-
-
-def _data_of(client: LabelStudioPort, project_id: int, task_id: int) -> tuple[Mapping[str, Any], bool]:
-    """The data of a task, and whether Label Studio can send it; empty data if it cannot."""
-    unsendable: list[int] = []
-    for task in client.tasks(project_id, ids=[task_id], annotations=False, unreadable=unsendable):
-        return task.data, True
-    if not unsendable:
-        raise LabelStudioMissing(f"Label Studio does not have task {task_id} in project {project_id}.")
-    return {}, False
 
 
 def _ensure_predictions(client: LabelStudioPort, task: Task, draft: TaskDraft) -> None:

@@ -32,7 +32,7 @@ from datagen.synthesis.composite.extraction.corrected_outlines import CORRECTED,
 from datagen.synthesis.composite.extraction.cut_sides import WHOLE
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
 from datagen.synthesis.composite.instance_plan import Learned, LearnedByLabel
-from datagen.synthesis.composite.parameters import CompositeParameters
+from datagen.synthesis.composite.parameters import DRAWING_PARAMETERS, CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
 from datagen.synthesis.composite.placement.hard_negatives import Look, count_lookalikes, learn_look
 from datagen.synthesis.composite.placement.layout import LayoutModel, learn_layout
@@ -90,8 +90,7 @@ class CompositeEngine(Engine):
             DeviceFault: the segmentation model's device failed.
             EngineError: a parameter is invalid, no box can be cut out, or no background can hold a concept.
         """
-        models = fit_models(spec, pictures, progress)
-        return FittedComposite(spec, models.composer(spec), models.backgrounds, models.report)
+        return FittedComposite(spec, fit_models(spec, pictures, progress))
 
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
         """Choose other mattes for concepts whose labels are off; ``learnable`` has the rest."""
@@ -111,11 +110,7 @@ class CompositeEngine(Engine):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedModels:
-    """The models of a spec's inputs.
-
-    They fit every spec with the same inputs, ``matte_choices``, ``corrected_outlines``, ``segmenter``, ``size_factor``
-    and ``place_strictness``.
-    """
+    """The models of a spec's inputs. They serve every spec that differs only in parameters that no fit reads."""
 
     learned: LearnedByLabel
     layouts: LayoutModel
@@ -169,16 +164,21 @@ def fit_models(spec: Spec, pictures: Pictures, progress: Progress) -> FittedMode
 class FittedComposite(FittedEngine):
     """A fitted spec; renders any of its samples, in any order, on any machine."""
 
-    def __init__(self, spec: Spec, composer: Composer, backgrounds: Backgrounds, report: FitReport) -> None:
+    def __init__(self, spec: Spec, models: FittedModels) -> None:
         self._spec = spec
-        self._composer = composer
-        self._backgrounds = backgrounds
-        self._fit = report
+        self._models = models
+        self._composer = models.composer(spec)
+        self._backgrounds = models.backgrounds
+        self._fit = models.report
         self._rejected: Counter[str] = Counter()
         self._passed_over: dict[str, str] = {}
         self._turns: Counter[str] = Counter()
         self._replaced_counts: Counter[str] = Counter()
         self._rendered = 0
+
+    def refitted(self, spec: Spec) -> FittedComposite | None:
+        """Return the spec's engine with the same models, if a fit of the spec would learn the same; else None."""
+        return FittedComposite(spec, self._models) if _fit_of(spec) == _fit_of(self._spec) else None
 
     @property
     def report(self) -> FitReport:
@@ -245,6 +245,12 @@ class FittedComposite(FittedEngine):
                     trace=composed.trace,
                 ),
             )
+
+
+def _fit_of(spec: Spec) -> Spec:
+    """Return the part of a spec that its fit reads: no seed, no critic, and no parameters that only drawing reads."""
+    parameters = CompositeParameters.from_json(spec.parameters).model_dump(mode="json", exclude=set(DRAWING_PARAMETERS))
+    return replace(spec, parameters=parameters, seed=0, critic=None)
 
 
 def _exemplars(

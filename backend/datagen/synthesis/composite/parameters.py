@@ -118,5 +118,10 @@ class CompositeParameters(EngineParameters):
 
 #: Smallest and largest value of every numeric parameter, inclusive.
 RANGES: dict[str, tuple[float, float]] = ranges_of(CompositeParameters)
+#: Names of the parameters that only the drawing of samples reads. The fit may read all others.
+DRAWING_PARAMETERS = (
+    *("size_spread", "direction_spread", "contrast", "edge_softness", "context_strictness", "min_contrast", "variety"),
+    *("concept_weights", "blend_weights", "shape_weights", "preference"),
+)
 #: The names of all parameters.
 NAMES = tuple(CompositeParameters.model_fields)

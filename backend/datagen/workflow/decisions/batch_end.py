@@ -114,7 +114,8 @@ def resume(unit: UnitOfWork, run: BatchRow, shard_size: int) -> None:
     unit.session.refresh(run, with_for_update=LOCK)
     run.state, run.problem = WorkState.RUNNING, ""
     resume_shards(unit, run)
-    add_shards(unit, run, shard_size, shard_job_kind(str(unit.session.get_one(SpecRow, run.spec_id).body["engine"])))
+    engine = str(unit.session.get_one(SpecRow, run.spec_id).body["engine"])
+    add_shards(unit, run, shard_size, shard_job_kind(engine, run.kind))
     unit.session.flush()
     if not finish(unit, run):
         decision_points.republish_decisions(unit, run)

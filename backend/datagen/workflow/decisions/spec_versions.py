@@ -131,7 +131,7 @@ def add_batch(unit: UnitOfWork, study: StudyRow, spec: SpecRow, request: BatchRe
     )
     session.add(batch)
     session.flush()
-    add_shards(unit, batch, shard_size, shard_job_kind(str(spec.body["engine"])))
+    add_shards(unit, batch, shard_size, shard_job_kind(str(spec.body["engine"]), batch.kind))
     return batch
 
 
@@ -170,7 +170,7 @@ def resume_shards(unit: UnitOfWork, batch: BatchRow) -> None:
         .values(**pending_values, attempts=0, waits=0, waiting_since=None)
         .execution_options(synchronize_session=False)
     )
-    job_kind = shard_job_kind(str(session.get_one(SpecRow, batch.spec_id).body["engine"]))
+    job_kind = shard_job_kind(str(session.get_one(SpecRow, batch.spec_id).body["engine"]), batch.kind)
     for shard_id in shard_ids[:MAX_QUEUED]:
         unit.enqueue_after_commit(job_kind, shard_id)
 
@@ -181,9 +181,11 @@ def sharded_until(session: Session, batch: BatchRow) -> int:
     return session.scalar(last) or batch.first
 
 
-def shard_job_kind(engine: str) -> JobKind:
-    """Return the kind of the jobs that render shards with that engine."""
-    return JobKind.GPU_SHARD if needs_gpu(engine) else JobKind.SHARD
+def shard_job_kind(engine: str, batch_kind: BatchKind) -> JobKind:
+    """Return the kind of the jobs that render shards of such a batch with that engine."""
+    if needs_gpu(engine):
+        return JobKind.GPU_SHARD
+    return JobKind.PREVIEW_SHARD if batch_kind.is_reviewed else JobKind.SHARD
 
 
 def lock_batch(unit: UnitOfWork, batch_id: int) -> BatchRow:

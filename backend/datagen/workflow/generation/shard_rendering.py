@@ -50,7 +50,11 @@ _WORKERS_DIED = (
 
 
 class FittedEngineCache:
-    """Cache of the most recently used fitted engines of a process, so that shards of one spec share a fit."""
+    """Cache of the most recently used fitted engines of a process.
+
+    Shards of one spec share a fit. So do specs that differ only in what the fit does not read, as the versions of a
+    study usually do.
+    """
 
     def __init__(self, services: Services) -> None:
         self.pictures = StoredPictures(services.images, services.decoder)
@@ -65,12 +69,19 @@ class FittedEngineCache:
         """
         fitted = self._fitted.get(spec.digest)
         if fitted is None:
-            engine = load_engine(spec.engine, self._settings)
-            try:
-                fitted = self._fitted[spec.digest] = engine.fit(spec, self.pictures, progress)
-            except CannotRender as problem:
-                raise EngineError(" ".join([str(problem), *remedy(spec.engine)])) from problem
+            fitted = self._fitted[spec.digest] = self._refitted(spec) or self._newly_fitted(spec, progress)
         return fitted
+
+    def _refitted(self, spec: Spec) -> FittedEngine | None:
+        others = list(self._fitted.values())
+        return next((fitted for other in others if (fitted := other.refitted(spec)) is not None), None)
+
+    def _newly_fitted(self, spec: Spec, progress: Progress) -> FittedEngine:
+        engine = load_engine(spec.engine, self._settings)
+        try:
+            return engine.fit(spec, self.pictures, progress)
+        except CannotRender as problem:
+            raise EngineError(" ".join([str(problem), *remedy(spec.engine)])) from problem
 
 
 def render_shard(services: Services, fitted_engines: FittedEngineCache, shard_id: int) -> None:
@@ -128,7 +139,7 @@ class RenderJob(LeasedJob[ShardRow]):
             sheet=sheet,
             seconds=time.monotonic() - began,
             # before the batch is locked, because it searches the installed engines
-            job_kind=spec_versions.shard_job_kind(str(spec.body["engine"])),
+            job_kind=spec_versions.shard_job_kind(str(spec.body["engine"]), batch.kind),
         )
         return partial(self.write, rendered)
 

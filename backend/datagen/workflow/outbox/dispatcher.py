@@ -39,7 +39,7 @@ from datagen.workflow.reviews import review_tasks
 from datagen.workflow.reviews.verdict_sync import batch_name
 from datagen.workflow.sample_labels import labels_of
 from datagen.workflow.sample_mapping import lateness_of, sample_of, shown_number
-from datagen.workflow.services import JobKind, Services, UnitOfWork
+from datagen.workflow.services import Services, UnitOfWork, outbox_job_kind
 from datagen.workflow.study_options import options_of
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ class _Publication(LeasedJob[OutboxRow]):
         row.published_at = now()
         if row.revision != published.revision:  # it changed during the publication
             leases.repeat(row, now())
-            unit.enqueue_after_commit(JobKind.OUTBOX, row.id)
+            unit.enqueue_after_commit(outbox_job_kind(row.kind), row.id)
         elif published.attempts > 1:  # a request of an earlier attempt may still create tasks: check once more
             seconds = LEASES_TO_LAST_LOOK * self._services.lease_seconds
             leases.repeat(row, now() + timedelta(seconds=seconds))
@@ -127,9 +127,15 @@ def _publish_samples(services: Services, shard_id: int) -> None:
 
 
 def _ensure_tasks(
-    services: Services, project_id: int, name: str, drafts: Sequence[TaskDraft], *, replace_incomplete: bool = False
+    services: Services,
+    project_id: int,
+    name: str,
+    drafts: Sequence[TaskDraft],
+    *,
+    replace_incomplete: bool = False,
+    with_data: bool = False,
 ) -> dict[str, int]:
-    """Create a task for each draft that has none, and return task ids by key.
+    """Create a task for each draft that has none, and return task ids by key; see ``ensure_tasks``.
 
     Existing tasks that Label Studio cannot send are recorded, and do not prevent the publication of the others.
     """
@@ -141,6 +147,7 @@ def _ensure_tasks(
         drafts,
         unreadable=unreadable,
         replace_incomplete=replace_incomplete,
+        with_data=with_data,
         importing=services.import_turn,
     )
     unreadable_tasks.note(services, project_id, unreadable)
@@ -201,9 +208,7 @@ def _publish_decision(services: Services, decision_id: int) -> None:
         sheet = decision_sheet.sheet_to_store(decision)
         key = decision_points.key_of(decision)
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(decision_page.SUGGESTED_COUNT)])
-    task_id = _ensure_tasks(services, project_id, key, [draft])[key]
-    if decision.task_id is not None:
-        task_publisher.ensure_task_data(services.label_studio, project_id, task_id, key, draft)
+    task_id = _ensure_tasks(services, project_id, key, [draft], with_data=True)[key]
     if decision.task_id != task_id:  # the task is new, or a person deleted the old one
         with services.unit() as unit:
             row = unit.session.get_one(DecisionRow, decision_id)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState
 from datagen.label_studio.api.models import Task
+from datagen.label_studio.api.port import LabelStudioPort
 from datagen.label_studio.mapping.form_answers import is_closing, verdict
 from datagen.store.tables.base import REVIEWED_KINDS, BatchKind, OutboxKind
 from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
@@ -86,13 +87,18 @@ def update(services: Services, batch_id: int) -> None:
         columns = round_state.columns.get(str(task.data.get("datagen_key")))
         if columns is None:
             continue  # a copy of a review task whose key a person changed
+        finished = _close_or_open(client, task, closed=round_state.closed_because is not None)
         if any(task.data.get(name) != value for name, value in columns.items()):
-            client.update_task_data(task.id, {**task.data, **columns})
-        _close_or_open(services, task, closed=round_state.closed_because is not None)
+            client.update_task_data(task.id, {**task.data, **columns}, finished=finished)
+        elif finished is not None:
+            client.set_finished(task.id, finished)
 
 
-def _close_or_open(services: Services, task: Task, *, closed: bool) -> None:
-    """Close or open a task. The annotations by which an earlier version closed it are deleted."""
+def _close_or_open(client: LabelStudioPort, task: Task, *, closed: bool) -> bool | None:
+    """Return whether a task is to be finished, so that it is closed or open; None if it is so already.
+
+    The annotations by which an earlier version closed it are deleted.
+    """
     closing_ids = {
         annotation.id
         for annotation in task.annotations
@@ -100,11 +106,10 @@ def _close_or_open(services: Services, task: Task, *, closed: bool) -> None:
     }
     submitted = {annotation.id for annotation in task.annotations if not annotation.was_cancelled} - closing_ids
     for annotation_id in sorted(closing_ids):
-        services.label_studio.delete_annotation(annotation_id)
+        client.delete_annotation(annotation_id)
     # the deletion of its last annotation opens a task
     is_finished = bool(submitted) if closing_ids else task.is_finished
-    if is_finished != closed and not (submitted and not closed):
-        services.label_studio.set_finished(task.id, closed)
+    return closed if is_finished != closed and not (submitted and not closed) else None
 
 
 def _read(session: Session, batch: BatchRow) -> _Round | None:

@@ -25,7 +25,7 @@ from datagen.workflow.decision_points import project_of
 from datagen.workflow.decisions import spec_versions, transitions
 from datagen.workflow.decisions.spec_versions import running_batch
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
-from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study
+from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study, outbox_job_kind
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ def retry(services: Services, name: str, who: str) -> Retried:
         events = unit.session.scalars(
             select(InboxRow).where(InboxRow.project_id.in_(projects), InboxRow.state == WorkState.FAILED)
         ).all()
-        failed_rows: list[tuple[JobKind, LeasedRow]] = [(JobKind.OUTBOX, row) for row in outbox]
+        failed_rows: list[tuple[JobKind, LeasedRow]] = [(outbox_job_kind(row.kind), row) for row in outbox]
         failed_rows += [(JobKind.EVENT, row) for row in events]
         failed_rows += _failed_input_work(unit.session, study.id)
         revived = left = ""

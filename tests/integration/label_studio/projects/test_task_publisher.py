@@ -11,7 +11,7 @@ import pytest
 from datagen.errors import LabelStudioMissing, LabelStudioUnavailable
 from datagen.label_studio.api.client import LabelStudio
 from datagen.label_studio.api.models import Project
-from datagen.label_studio.projects.task_publisher import TaskDraft, ensure_task_data, ensure_tasks
+from datagen.label_studio.projects.task_publisher import TaskDraft, ensure_tasks
 from stage.label_studio_server import LabelStudio as Server
 
 pytestmark = pytest.mark.integration
@@ -187,19 +187,12 @@ def test_annotations_of_a_draft_come_with_it(client: LabelStudio, project: Proje
 
 def test_data_is_replaced_but_the_key_stays(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(1))
-    ensure_task_data(client, project.id, made["b-0"], "b", TaskDraft(key="b-0", data={"image": "/new.png"}))
+    ensure_tasks(client, project.id, "b", [TaskDraft(key="b-0", data={"image": "/new.png"})], with_data=True)
     assert client.task(made["b-0"], project.id).data == {"image": "/new.png", "datagen_key": "b-0", "batch": "b"}
 
 
 def test_unchanged_values_are_not_written_again(client: LabelStudio, project: Project) -> None:
     made = ensure_tasks(client, project.id, "b", drafts(1))
     before = client.task(made["b-0"], project.id)
-    ensure_task_data(client, project.id, made["b-0"], "b", *drafts(1))
+    ensure_tasks(client, project.id, "b", drafts(1), with_data=True)
     assert client.task(made["b-0"], project.id) == before  # its time of update too
-
-
-def test_deleted_task_is_missing(client: LabelStudio, project: Project) -> None:
-    made = ensure_tasks(client, project.id, "b", drafts(2))
-    client.delete_tasks(project.id, [made["b-0"]])
-    with pytest.raises(LabelStudioMissing):
-        ensure_task_data(client, project.id, made["b-0"], "b", *drafts(1))

@@ -11,7 +11,7 @@ import pytest
 
 from datagen.errors import LabelStudioUnavailable
 from datagen.label_studio.api.in_memory import InMemoryLabelStudio
-from datagen.label_studio.projects.task_publisher import TaskDraft, ensure_task_data, ensure_tasks
+from datagen.label_studio.projects.task_publisher import TaskDraft, ensure_tasks
 
 BOX = {"id": "b", "from_name": "label", "to_name": "image", "type": "polygonlabels", "value": {"points": []}}
 LABELLED = [
@@ -24,6 +24,8 @@ LABELLED = [
     for n in range(50)
 ]
 DRAFT = TaskDraft(key="decision-1-1", data={"html": "new"})
+#: The data of the draft's task before an update.
+OLD = {"html": "old", "datagen_key": DRAFT.key, "batch": DRAFT.key}
 
 
 @pytest.fixture
@@ -34,16 +36,35 @@ def studio() -> InMemoryLabelStudio:
 def test_data_is_replaced_in_one_call_though_an_annotation_cannot_be_sent(studio: InMemoryLabelStudio) -> None:
     """Label Studio stores the data, and answers 500 because its answer would hold the annotation."""
     project = studio.create_project("one", {})
-    task = {"data": {"html": "old"}, "annotations": [{"result": [{"value": {"text": ["\ud800"]}}]}]}
+    task = {"data": OLD, "annotations": [{"result": [{"value": {"text": ["\ud800"]}}]}]}
     [task_id] = studio.import_json(project.id, json.dumps([task]))
-    ensure_task_data(studio, project.id, task_id, "decision-1-1", DRAFT)
+    assert ensure_tasks(studio, project.id, DRAFT.key, [DRAFT], with_data=True) == {DRAFT.key: task_id}
     [stored] = studio.tasks(project.id, annotations=False)
     assert stored.data["html"] == "new"
 
 
+def test_changed_data_is_written_with_one_listing_and_equal_data_is_not_written_again(
+    studio: InMemoryLabelStudio,
+) -> None:
+    project = studio.create_project("one", {})
+    studio.import_tasks(project.id, [{"data": OLD}])
+    for writes in (1, 0):
+        studio.requests.clear()
+        ensure_tasks(studio, project.id, DRAFT.key, [DRAFT], with_data=True)
+        assert Counter(name for name, _ in studio.requests) == Counter(page=1, update_task_data=writes)
+
+
+def test_data_that_cannot_be_sent_is_replaced(studio: InMemoryLabelStudio) -> None:
+    project = studio.create_project("one", {})
+    [task_id] = studio.import_json(project.id, json.dumps([{"data": {**OLD, "html": "\ud800"}}]))
+    assert ensure_tasks(studio, project.id, DRAFT.key, [DRAFT], with_data=True) == {DRAFT.key: task_id}
+    [stored] = studio.tasks(project.id)
+    assert stored.data == {**OLD, "html": "new"}
+
+
 def test_outage_during_an_update_is_raised(studio: InMemoryLabelStudio) -> None:
     project = studio.create_project("one", {})
-    [task_id] = studio.import_tasks(project.id, [{"data": {"html": "old"}}])
+    studio.import_tasks(project.id, [{"data": OLD}])
 
     def end_after_the_reading(name: str) -> bool:
         studio.switch_off()
@@ -51,7 +72,7 @@ def test_outage_during_an_update_is_raised(studio: InMemoryLabelStudio) -> None:
 
     studio.after_request = end_after_the_reading
     with pytest.raises(LabelStudioUnavailable, match="cannot be reached"):
-        ensure_task_data(studio, project.id, task_id, "decision-1-1", DRAFT)
+        ensure_tasks(studio, project.id, DRAFT.key, [DRAFT], with_data=True)
 
 
 class LossyLabelStudio(InMemoryLabelStudio):

@@ -13,6 +13,7 @@ from datagen.domain.inputs import CanvasArea, ConceptImage, ConceptRegion
 from datagen.domain.spec import sample_seed
 from datagen.errors import EngineError
 from datagen.synthesis.composite.engine import COMPARED_BACKGROUNDS
+from datagen.synthesis.composite.parameters import DRAWING_PARAMETERS, NAMES
 from datagen.synthesis.engine import load_engine
 from synthesis_studies import make_study
 
@@ -89,6 +90,63 @@ def test_a_variety_or_seed_changes_every_sample(fitted_study):
     for child in (replace(spec, seed=1), replace(spec, parameters={"variety": 1})):
         others = list(fit(child, shelf).render(range(4)))
         assert not any(np.array_equal(a.image, b.image) for a, b in zip(first, others, strict=True))
+
+
+#: Other than the default values, of the parameters that only the drawing of samples reads.
+DRAWING = {
+    "size_spread": 2.0,
+    "direction_spread": 2.0,
+    "contrast": 1.5,
+    "edge_softness": 2.0,
+    "context_strictness": 0.2,
+    "min_contrast": 1.0,
+    "variety": 3,
+    "blend_weights": {"hard": 0.0},
+    "shape_weights": {"bent": 2.0},
+}
+#: Other than the default values, of the parameters that the fit reads.
+FITTING = {
+    "size_factor": 0.9,
+    "place_strictness": 0.4,
+    "counts_as_photographed": False,
+    "instances_min": 2,
+    "instances_max": 9,
+    "matte_choices": {"x": 1},
+    "corrected_outlines": {"x": [[[1.0, 1.0], [2.0, 1.0], [1.0, 2.0]]]},
+}
+
+
+def test_a_version_with_other_draws_needs_no_fit_and_gets_the_same_samples(fitted_study):
+    spec, shelf, fitted = fitted_study()
+    list(fitted.render(range(2)))  # what it counted is not the other version's
+    concept = next(fitted.render([0])).provenance.trace.instances[0].concept.key
+    changed = replace(
+        spec, seed=spec.seed + 1, critic={"any": 1}, parameters={**DRAWING, "concept_weights": {concept: 0.0}}
+    )
+    refitted, anew = fitted.refitted(changed), fit(changed, shelf)
+    pairs = list(zip(refitted.render(range(8)), anew.render(range(8)), strict=True))
+    assert all(same(one, other) for one, other in pairs)
+    assert all(sample.provenance.spec_digest == changed.digest for sample, _ in pairs)
+    assert refitted.report == anew.report
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_a_version_with_another_value_that_the_fit_reads_is_fitted(fitted_study, name):
+    spec, _, fitted = fitted_study()
+    assert fitted.refitted(replace(spec, parameters={name: FITTING[name]})) is None
+
+
+def test_a_version_with_other_inputs_is_fitted(fitted_study):
+    spec, _, fitted = fitted_study()
+    for role in ("concepts", "canvases", "backgrounds"):
+        assert fitted.refitted(replace(spec, **{role: getattr(spec, role)[:-1]})) is None
+    assert fitted.refitted(replace(spec, engine="another")) is None
+
+
+def test_every_parameter_is_read_by_the_fit_or_by_the_drawing_alone():
+    of_models = {"concept_weights", "preference", "segmenter"}
+    assert DRAWING.keys() | {"concept_weights", "preference"} == set(DRAWING_PARAMETERS)
+    assert DRAWING.keys() | FITTING.keys() | of_models == set(NAMES)
 
 
 def test_samples_lie_where_the_canvases_say(fitted_study):

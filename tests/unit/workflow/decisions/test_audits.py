@@ -10,7 +10,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import SpecState, StudyEvent, StudyState
 from datagen.errors import EngineError, NotConfirmed, Refused
 from datagen.label_studio.api.models import Task
-from datagen.queue.jobs import SYNTHESIS
+from datagen.queue.jobs import PREVIEWS
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow
 from datagen.workflow.generation import shard_rendering
@@ -214,7 +214,7 @@ def test_samples_of_an_audit_that_is_cancelled_before_they_are_posted_are_closed
     studio: FakeStudio, study: Study
 ) -> None:
     study.act(StudyEvent.AUDIT, audit_count=2)
-    studio.work(SYNTHESIS)
+    studio.work(PREVIEWS)
     study.act(StudyEvent.CANCEL)
     studio.settle()
     batch = study.batches(BatchKind.AUDIT)[0]

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
-from datagen.queue.jobs import EVENTS, SYNTHESIS
+from datagen.queue.jobs import EVENTS, PREVIEWS, SYNTHESIS
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.messages import OutboxRow
@@ -97,7 +97,7 @@ def test_unchanged_task_is_not_written_again(studio: FakeStudio, study: Study) -
 def test_publisher_killed_after_an_import_creates_no_duplicates(studio: FakeStudio, study: Study) -> None:
     studio.settle()
     study.act(StudyEvent.BUILD_PREVIEW)
-    studio.work(EVENTS, SYNTHESIS)
+    studio.work(EVENTS, PREVIEWS)
     [outbox_id] = [row.id for row in study.outbox() if row.kind == OutboxKind.SAMPLES and str(row.state) == "pending"]
 
     def die() -> None:
@@ -140,7 +140,7 @@ def test_repeated_refusal_is_given_up_and_its_reason_is_shown(studio: FakeStudio
     doomed = studio.open_study()
     studio.settle()
     doomed.decide("build preview", settle=False)
-    studio.work(EVENTS, SYNTHESIS)
+    studio.work(EVENTS, PREVIEWS)
     studio.client.delete_project(doomed.projects[ProjectKind.PREVIEWS])
     [outbox_id] = [row.id for row in doomed.outbox() if row.kind == OutboxKind.SAMPLES]
     for _ in range(MAX_REFUSALS):
@@ -158,7 +158,7 @@ def test_repeated_refusal_is_given_up_and_its_reason_is_shown(studio: FakeStudio
 def publishing(studio: FakeStudio, study: Study) -> OutboxRow:
     """Have a round rendered, so that its review tasks wait for their publication; its outbox row."""
     study.act(StudyEvent.BUILD_PREVIEW)
-    studio.work(EVENTS, SYNTHESIS)
+    studio.work(EVENTS, PREVIEWS)
     [row] = [row for row in study.outbox() if row.kind == OutboxKind.SAMPLES and row.state == WorkState.PENDING]
     return row
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
@@ -85,6 +87,17 @@ def test_tasks_that_count_from_0_are_numbered_anew(studio: FakeStudio, study: St
     review_tasks.update(studio.services, study.batches(BatchKind.ROUND)[-1].id)
     [task] = again(study, [first])
     assert (task.data["index"], task.data["round_size"]) == ("1", str(ROUND))
+
+
+def test_task_is_closed_and_its_columns_are_written_in_one_request(studio: FakeStudio, study: Study) -> None:
+    tasks = study.round_tasks()
+    study.judge(verdict_result("good"))
+    studio.settle()
+    study.act(StudyEvent.REFINE)
+    studio.client.requests.clear()
+    review_tasks.update(studio.services, study.batches(BatchKind.ROUND)[0].id)
+    assert Counter(name for name, _ in studio.client.requests) == Counter(page=1, update_task_data=ROUND)
+    assert not any(is_open(task) for task in again(study, tasks))
 
 
 def test_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: FakeStudio, study: Study) -> None:
