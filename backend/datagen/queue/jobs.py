@@ -14,11 +14,17 @@ from datagen.store.tables.base import LeasedRow
 from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.notifications import DeliveryRow
 from datagen.workflow.services import JobKind
 
 #: Names of the queues, the most urgent first. A worker that serves all of them takes an event before a shard.
-EVENTS, PUBLISHING, SYNTHESIS = "datagen-events", "datagen-publishing", "datagen-synthesis"
-ALL_QUEUES = (EVENTS, PUBLISHING, SYNTHESIS)
+EVENTS, PUBLISHING, NOTIFICATIONS, SYNTHESIS = (
+    "datagen-events",
+    "datagen-publishing",
+    "datagen-notifications",
+    "datagen-synthesis",
+)
+ALL_QUEUES = (EVENTS, PUBLISHING, NOTIFICATIONS, SYNTHESIS)
 #: Name of the queue that only workers with a GPU serve. They serve no other queue, so that their loaded model is
 #: always ready.
 GPU = "datagen-gpu"
@@ -84,6 +90,13 @@ ROW_JOBS: Mapping[JobKind, RowJob] = {
         timeout_seconds=900,
         due=due_rows.leased(OutboxRow),
         table=OutboxRow,
+    ),
+    JobKind.NOTIFICATION: RowJob(
+        function="deliver_notification",
+        queue=NOTIFICATIONS,  # after publications, which must not wait for a slow receiver
+        timeout_seconds=300,
+        due=due_rows.leased(DeliveryRow),
+        table=DeliveryRow,
     ),
     JobKind.SHARD: RowJob(
         function="render",

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datagen.channels.channels import Channels
 from datagen.domain.decision import MAX_IMAGES
 from datagen.domain.foreign_text import plain
 from datagen.domain.spec import Json
@@ -48,6 +49,7 @@ class JobKind(StrEnum):
     SHARD = "shard"  #: a shard is pending
     GPU_SHARD = "gpu_shard"  #: a shard is pending whose engine needs a GPU
     OUTBOX = "outbox"  #: an outbox row is pending
+    NOTIFICATION = "notification"  #: a delivery of a notification is pending
 
 
 class JobRequest(NamedTuple):
@@ -77,6 +79,10 @@ class Services:
     links: SignedUrls
     limits: Limits
     enqueue: Callable[[Sequence[JobRequest]], None]
+    #: the channels that notifications are sent through
+    channels: Channels = field(default_factory=Channels)
+    #: address at which browsers reach the web process, for links in notifications, without a trailing slash
+    own_url: str = ""
     #: number of samples that one job renders
     shard_size: int
     #: number of samples of an audit for which no number is given
