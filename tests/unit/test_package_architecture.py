@@ -256,6 +256,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "generation",
             "inputs.input_sync",
             "inputs.parsed_results",
+            "notifications",
             "rejection",
             "reviews",
             "sample_mapping",
