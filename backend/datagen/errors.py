@@ -20,6 +20,8 @@
     │   ├── LabelStudioUnavailable   Label Studio did not answer, or asked for a later retry: a retry may succeed
     │   ├── LabelStudioFault         Label Studio is up and fails at this one request: other requests may succeed
     │   └── LabelStudioMissing       the requested object does not exist (any more)
+    ├── DeliveryFailed               a notification was not accepted; a later attempt may succeed
+    │   └── DeliveryRefused          it will never be accepted
     └── StoreError                   an object of the image store, a backup or an export cannot be used
         ├── StoreMissing             the object is not in the store
         └── StoreUnavailable         the store did not answer, refused or is full: a retry may succeed
@@ -99,6 +101,14 @@ class LabelStudioFault(LabelStudioError):
 
 class LabelStudioMissing(LabelStudioError):
     """The requested object is not in Label Studio (any more)."""
+
+
+class DeliveryFailed(DatagenError):
+    """A notification was not accepted by its receiver. A later attempt may succeed."""
+
+
+class DeliveryRefused(DeliveryFailed):
+    """The receiver will never accept the notification."""
 
 
 class StoreError(DatagenError):

@@ -12,7 +12,7 @@ import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasGenerator, Field, JsonValue, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -231,6 +231,24 @@ class Settings(BaseSettings):
         "as long.",
     )
 
+    smtp_url: SecretStr = Field(
+        SecretStr(""),
+        description="Mail server of notifications: smtp://USER:PASSWORD@HOST:PORT (STARTTLS), or smtps://…. Empty: "
+        "none are sent by e-mail.",
+    )
+    mail_from: str = Field("", description="Sender of notifications by e-mail: an e-mail address.")
+    notification_hosts: str = Field(
+        "",
+        description="Hosts that webhooks of notifications, and services of your own, may be at, separated by spaces; "
+        "*.example.org is every name below example.org. Empty: webhooks may go to every host on the internet, and to "
+        "none of the local network.",
+    )
+    notification_services: str = Field(
+        "discord gchat pover slack tgram workflow workflows wxteams",
+        description="Services that notifications may be sent through, by the beginnings of their apprise addresses, "
+        "separated by spaces.",
+    )
+
     @field_validator("label_studio_url", "public_url", "label_studio_public_url")
     @classmethod
     def _is_http(cls, value: str) -> str:
@@ -393,7 +411,9 @@ class Settings(BaseSettings):
         )
         found = {one.get_secret_value() for one in configured}
         found |= set(self.signing_keys_given.get_secret_value().split())
-        found |= {part for url in (self.database_url, self.redis_url) if (part := urlsplit(url).password)}
+        urls = (self.database_url, self.redis_url, self.smtp_url.get_secret_value())
+        for password in filter(None, (urlsplit(url).password for url in urls)):
+            found |= {password, unquote(password)}
         for file in self._secrets_folder.glob("[!.]*"):
             found |= set(file.read_text().split())
         found.add(os.environ.get("HF_TOKEN", ""))  # the Hugging Face Hub's client reads it from the environment

@@ -38,6 +38,7 @@ from datagen.web.inbox import record
 from datagen.workflow.events import webhook_events
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.inputs import input_jobs
+from datagen.workflow.notifications import deliveries
 from datagen.workflow.outbox import dispatcher
 from datagen.workflow.services import JobKind, JobRequest, Limits, Services
 from datagen.workflow.studies.open import open_study
@@ -209,6 +210,8 @@ class FakeStudio:
                 input_jobs.make_proposals(services, self.fitted_engines.pictures, row_id)
             case JobKind.OUTBOX | JobKind.UPKEEP:
                 dispatcher.dispatch(services, row_id)
+            case JobKind.NOTIFICATION:
+                deliveries.deliver(services, row_id)
             case _:
                 raise AssertionError(request)
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from dotenv import dotenv_values
 
 from datagen import __version__
-from datagen.cli import admin, deciding, engines, pushing, running, studies
-from datagen.cli.console import err, out, report_errors, safe
+from datagen.cli import admin, deciding, engines, notifying, pushing, running, studies
+from datagen.cli.console import err, needs_data, out, report_errors, safe
 from datagen.cli.usage import Command, Group
 from datagen.entrypoints.bootstrap import settings
 from datagen.operations.logging import configure_logging
@@ -64,18 +62,6 @@ def main(
         )
 
 
-def _needs_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command that needs a database. Without one, the command prints an error and creates no data folder."""
-
-    @wraps(command)
-    def checked(**arguments: Any) -> None:
-        with report_errors():
-            settings().check_database_exists()
-        command(**arguments)
-
-    return checked
-
-
 for command in (
     running.up,
     running.web,
@@ -84,28 +70,29 @@ for command in (
     admin.migrate,
     admin.secrets,
     studies.provision,
-    _needs_data(studies.add),
-    _needs_data(studies.status),
-    _needs_data(deciding.preview),
-    _needs_data(deciding.refine),
-    _needs_data(deciding.audit_samples),
-    _needs_data(deciding.approve),
-    _needs_data(deciding.resume),
-    _needs_data(deciding.cancel),
-    _needs_data(deciding.stop),
-    _needs_data(studies.audit),
-    _needs_data(studies.export),
-    _needs_data(pushing.push),
-    _needs_data(studies.view),
+    needs_data(studies.add),
+    needs_data(studies.status),
+    needs_data(deciding.preview),
+    needs_data(deciding.refine),
+    needs_data(deciding.audit_samples),
+    needs_data(deciding.approve),
+    needs_data(deciding.resume),
+    needs_data(deciding.cancel),
+    needs_data(deciding.stop),
+    needs_data(studies.audit),
+    needs_data(studies.export),
+    needs_data(pushing.push),
+    needs_data(studies.view),
     studies.reproduce,
-    _needs_data(studies.card),
-    _needs_data(studies.retry),
-    _needs_data(studies.discard),
-    _needs_data(studies.mend_links),
-    _needs_data(studies.delete),
-    _needs_data(admin.backup),
+    needs_data(studies.card),
+    needs_data(studies.retry),
+    needs_data(studies.discard),
+    needs_data(studies.mend_links),
+    needs_data(studies.delete),
+    needs_data(admin.backup),
     admin.restore,
     engines.engines,
     admin.doctor,
 ):
     app.command(cls=Command)(command)
+app.add_typer(notifying.app)

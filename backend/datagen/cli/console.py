@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -20,6 +21,7 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.cli.usage import sentence_of
+from datagen.entrypoints.bootstrap import settings
 from datagen.errors import DatagenError
 
 out, err = Console(), Console(stderr=True)
@@ -80,6 +82,18 @@ def report_errors() -> Iterator[None]:
         from datagen.queue.queues import explain_redis
 
         print_error(f"{explain_redis(error)} See: datagen doctor")
+
+
+def needs_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command that needs a database. Without one, the command prints an error and creates no data folder."""
+
+    @wraps(command)
+    def checked(**arguments: Any) -> None:
+        with report_errors():
+            settings().check_database_exists()
+        command(**arguments)
+
+    return checked
 
 
 @contextmanager

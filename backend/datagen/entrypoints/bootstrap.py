@@ -6,6 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache, partial
 
+from datagen.channels.channels import Channels
+from datagen.channels.chat_services import ChatServices
+from datagen.channels.mail import MailServer
+from datagen.channels.target_policy import AllowedHosts
 from datagen.entrypoints.installation import ProcessRole, join, join_when_answered
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.label_studio.api.client import LabelStudio
@@ -37,6 +41,8 @@ def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], N
         links=SignedUrls(chosen.own_url, chosen.signing_keys, chosen.image_link_days),
         limits=Limits(image_bytes=chosen.max_image_bytes, image_pixels=chosen.max_image_pixels),
         enqueue=enqueue,
+        channels=channels_of(chosen),
+        own_url=chosen.own_url,
         shard_size=chosen.shard_size,
         audit_size=chosen.audit_size,
         spot_checks=chosen.spot_checks,
@@ -46,6 +52,20 @@ def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], N
         engine_parameters=chosen.engine_parameters,
         engine_settings=engine_settings_of(chosen),
         engine_problems=partial(engine_problems, chosen.redis_url, engine_settings_of(chosen)),
+    )
+
+
+def channels_of(chosen: Settings) -> Channels:
+    """Return the channels that notifications are sent through.
+
+    Raises:
+        SettingsProblem: the mail server's setting is wrong.
+    """
+    smtp_url, hosts = chosen.smtp_url.get_secret_value(), AllowedHosts(chosen.notification_hosts.split())
+    return Channels(
+        mail=MailServer.of(smtp_url, chosen.mail_from) if smtp_url else None,
+        hosts=hosts,
+        services=ChatServices(chosen.notification_services.split(), hosts),
     )
 
 

@@ -10,6 +10,7 @@ from datagen.queue import recovery
 from datagen.workflow.events import reconciler, webhook_events
 from datagen.workflow.generation import shard_rendering
 from datagen.workflow.inputs import input_jobs
+from datagen.workflow.notifications import deliveries
 from datagen.workflow.outbox import dispatcher
 
 log = structlog.get_logger()
@@ -40,6 +41,11 @@ def publish_outbox_row(outbox_id: int) -> None:
     dispatcher.dispatch(services(), outbox_id)
 
 
+def deliver_notification(delivery_id: int) -> None:
+    """Send a notification to its recipient."""
+    deliveries.deliver(services(), delivery_id)
+
+
 def reconcile() -> None:
     """Find changes in Label Studio for which no webhook arrived."""
     try:
@@ -49,9 +55,10 @@ def reconcile() -> None:
 
 
 def sweep() -> None:
-    """Enqueue rows that are due but not queued. Delete old events, and drafts that killed writers left in the store."""
+    """Enqueue rows that are due but not queued. Delete old events and deliveries, and drafts of killed writers."""
     recovery.sweep(services().database, queues())
     recovery.prune_inbox(services().database, settings().inbox_days)
+    deliveries.prune(services().database)
     try:
         services().images.remove_drafts()
     except StoreUnavailable as error:

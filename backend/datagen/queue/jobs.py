@@ -14,16 +14,18 @@ from datagen.store.tables.base import LeasedRow
 from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
+from datagen.store.tables.notifications import DeliveryRow
 from datagen.workflow.services import JobKind
 
 #: Names of the queues, the most urgent first. A worker that serves all of them takes an event before a shard.
 #:
 #: People wait for the jobs of the first three: an event, the publication of a decision or of samples, and the shard of
-#: a preview round or an audit. The reading of inputs, and changes of existing tasks, take many requests to Label
-#: Studio, and come after them. Runs and proposals may take hours, and come last.
+#: a preview round or an audit. Notifications, which may wait for a slow receiver, come after them, and so do the
+#: reading of inputs and changes of existing tasks, which take many requests to Label Studio. Runs and proposals may
+#: take hours, and come last.
 EVENTS, PUBLISHING, PREVIEWS = "datagen-events", "datagen-publishing", "datagen-previews"
-UPKEEP, SYNTHESIS = "datagen-upkeep", "datagen-synthesis"
-ALL_QUEUES = (EVENTS, PUBLISHING, PREVIEWS, UPKEEP, SYNTHESIS)
+NOTIFICATIONS, UPKEEP, SYNTHESIS = "datagen-notifications", "datagen-upkeep", "datagen-synthesis"
+ALL_QUEUES = (EVENTS, PUBLISHING, PREVIEWS, NOTIFICATIONS, UPKEEP, SYNTHESIS)
 #: Name of the queue that only workers with a GPU serve. They serve no other queue, so that their loaded model is
 #: always ready.
 GPU = "datagen-gpu"
@@ -96,6 +98,13 @@ ROW_JOBS: Mapping[JobKind, RowJob] = {
         timeout_seconds=900,
         due=due_rows.outbox(JobKind.UPKEEP),
         table=OutboxRow,
+    ),
+    JobKind.NOTIFICATION: RowJob(
+        function="deliver_notification",
+        queue=NOTIFICATIONS,  # after publications, which must not wait for a slow receiver
+        timeout_seconds=300,
+        due=due_rows.leased(DeliveryRow),
+        table=DeliveryRow,
     ),
     JobKind.SHARD: RowJob(
         function="render",

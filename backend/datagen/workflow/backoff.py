@@ -61,7 +61,7 @@ def patiently(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
     return waiting_read
 
 
-def wait_after(attempt: int) -> float:
-    """Return the seconds to wait after attempt number ``attempt``, counted from 1."""
-    full = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))  # the bound avoids an overflow
+def wait_after(attempt: int, longest: float = LONGEST_WAIT) -> float:
+    """Return the seconds to wait after attempt number ``attempt``, counted from 1; at most ``longest``."""
+    full = min(longest, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))  # the bound avoids an overflow
     return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, not for security

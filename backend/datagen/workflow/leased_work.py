@@ -23,7 +23,7 @@ from datagen.store import leases
 from datagen.store.counters import count
 from datagen.store.leases import R
 from datagen.store.tables.base import now
-from datagen.workflow.backoff import persist, wait_after
+from datagen.workflow.backoff import LONGEST_WAIT, persist, wait_after
 from datagen.workflow.outages import Outage, outage_of, shown
 from datagen.workflow.services import Services, UnitOfWork
 
@@ -45,6 +45,8 @@ class LeasedJob(ABC, Generic[R]):
     #: number of failed attempts after which the row is given up. Attempts that killed their worker count, outages do
     #: not
     max_failures: ClassVar[int]
+    #: longest wait between two attempts after failures, seconds
+    longest_wait: ClassVar[float] = LONGEST_WAIT
     #: faults that any further attempt would meet, too. After such a fault the row is given up at once
     permanent_faults: ClassVar[tuple[type[Exception], ...]] = ()
     #: longest wait for outages, after which the row is given up; None: it waits without limit
@@ -149,7 +151,8 @@ class Lease(Generic[R]):
     def retry(self, fault: Exception) -> None:
         """Postpone the row after a failure. Each wait is longer than the last; after a device fault there is none."""
         # a device fault concerns this process alone: another worker may claim the row at once
-        seconds = 0.0 if isinstance(fault, DeviceFault) else wait_after(leases.failures(self.row))
+        wait = wait_after(leases.failures(self.row), self.job.longest_wait)
+        seconds = 0.0 if isinstance(fault, DeviceFault) else wait
 
         def end(unit: UnitOfWork, row: R) -> None:
             leases.postpone(row, shown(fault), now() + timedelta(seconds=seconds))

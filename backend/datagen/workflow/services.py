@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datagen.channels.channels import Channels
 from datagen.domain.decision import MAX_IMAGES
 from datagen.domain.foreign_text import plain
 from datagen.domain.spec import Json
@@ -50,6 +51,7 @@ class JobKind(StrEnum):
     GPU_SHARD = "gpu_shard"  #: a shard is pending whose engine needs a GPU
     OUTBOX = "outbox"  #: an outbox row is pending for which people wait
     UPKEEP = "upkeep"  #: an outbox row is pending that changes existing tasks, for which nobody waits
+    NOTIFICATION = "notification"  #: a delivery of a notification is pending
 
 
 #: The kinds of outbox rows whose jobs are of the kind ``JobKind.UPKEEP``. Each may take many requests.
@@ -88,6 +90,10 @@ class Services:
     links: SignedUrls
     limits: Limits
     enqueue: Callable[[Sequence[JobRequest]], None]
+    #: the channels that notifications are sent through
+    channels: Channels = field(default_factory=Channels)
+    #: address at which browsers reach the web process, for links in notifications, without a trailing slash
+    own_url: str = ""
     #: number of samples that one job renders
     shard_size: int
     #: number of samples of an audit for which no number is given

@@ -39,6 +39,7 @@ def test_every_leased_table_has_a_job() -> None:
         "inputs",
         "proposals",
         "outbox",
+        "notification",
         "shard",
     }  # labels of metrics: alerts depend on them
 

@@ -3,4 +3,4 @@
 A relationship names a class of another module. Importing one module therefore imports all of them.
 """
 
-from datagen.store.tables import batches, inputs, installation, messages, reviews, studies  # noqa: F401
+from datagen.store.tables import batches, inputs, installation, messages, notifications, reviews, studies  # noqa: F401

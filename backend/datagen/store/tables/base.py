@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import SpecState, StudyState
+from datagen.domain.notification import Channel, NotificationEvent
 from datagen.domain.verdict import Opinion, VerdictRule
 
 
@@ -91,6 +92,8 @@ _ENUMERATIONS: tuple[type[StrEnum], ...] = (
     WorkState,
     BatchKind,
     OutboxKind,
+    Channel,
+    NotificationEvent,
 )
 _COLUMN_TYPES: dict[Any, Any] = {
     datetime: Instant(),

@@ -50,6 +50,22 @@ class Addresses:
         """Return the address that decisions about a study are sent to."""
         return f"{ROOT}/studies/{study_id}/decide"
 
+    def notifications(self, study_id: int, before: int | None = None) -> str:
+        """Return the address of the page of a study's notifications."""
+        return _with_query(f"{ROOT}/studies/{study_id}/notifications", {"before": before})
+
+    def notification_add(self, study_id: int) -> str:
+        """Return the address that new recipients of notifications are sent to."""
+        return f"{self.notifications(study_id)}/add"
+
+    def notification_action(self, study_id: int, recipient_id: int, action: str) -> str:
+        """Return the address of an action with a recipient of notifications: ``test`` or ``remove``."""
+        return f"{self.notifications(study_id)}/{recipient_id}/{action}"
+
+    def notification_redeliver(self, study_id: int, delivery_id: int) -> str:
+        """Return the address that asks for a notification to be sent again."""
+        return f"{self.notifications(study_id)}/deliveries/{delivery_id}/redeliver"
+
     def inputs(self, study_id: int, role: Role = Role.CONCEPT, after: int | None = None) -> str:
         """Return the address of a page of a study's inputs of one role."""
         return _with_query(f"{ROOT}/studies/{study_id}/inputs/{role}", {"after": after})

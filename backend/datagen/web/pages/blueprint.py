@@ -25,6 +25,7 @@ from datagen.web.pages.addresses import PICTURES, Addresses
 from datagen.web.pages.decision_views import add_decisions
 from datagen.web.pages.forms import ROOT, safe_target
 from datagen.web.pages.log_in_views import add_log_in
+from datagen.web.pages.notification_views import add_notifications
 from datagen.web.pages.page_writer import PageWriter, answer_faults
 from datagen.web.pages.picture_views import add_pictures
 from datagen.web.pages.pictures import Pictures
@@ -34,6 +35,7 @@ from datagen.workflow.services import Services
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
 from datagen.workflow.study_pages.home_view import home_of
 from datagen.workflow.study_pages.inputs_page_view import inputs_page_of
+from datagen.workflow.study_pages.notifications_view import notifications_of
 from datagen.workflow.study_pages.run_view import RunFigures, figures_of, rendered_count, run_of
 from datagen.workflow.study_pages.sample_view import sample_row_of, sample_view_of
 from datagen.workflow.study_pages.study_view import study_of
@@ -84,6 +86,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     add_log_in(blueprint, studio.database, writer, to)
     actions = Actions(blueprint, writer, studio.services)
     add_decisions(actions, to)
+    add_notifications(actions, to)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
 
     # -- around the pages
@@ -125,6 +128,12 @@ def pages_blueprint(studio: Studio) -> Blueprint:
         with studio.database.read() as session:
             view = inputs_page_of(session, study_id, visible_projects(), Role(role), number("after"))
         return writer.page("inputs", f"Inputs · {view.study}", view=view)
+
+    @blueprint.get("/studies/<int:study_id>/notifications")
+    def notifications(study_id: int) -> ResponseReturnValue:
+        with studio.database.read() as session:
+            view = notifications_of(session, study_id, visible_projects(), number("before"))
+        return writer.page("notifications", f"Notifications · {view.study}", view=view)
 
     @blueprint.get(f"/studies/<int:study_id>/<any({_KINDS}):kind>/<int:batch_number>")
     def batch(study_id: int, kind: str, batch_number: int) -> ResponseReturnValue:

@@ -13,6 +13,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.lifecycle import StudyEvent, next_transition
+from datagen.domain.notification import NotificationEvent
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.studies import StudyRow
@@ -25,6 +26,7 @@ from datagen.workflow.decisions.spec_versions import (
     sharded_until,
 )
 from datagen.workflow.decisions.transitions import go_back
+from datagen.workflow.notifications.events import notify
 from datagen.workflow.services import LOCK, UnitOfWork
 
 _EVENTS = {
@@ -34,6 +36,15 @@ _EVENTS = {
     (BatchKind.AUDIT, WorkState.FAILED): StudyEvent.AUDIT_FAILED,
     (BatchKind.RUN, WorkState.DONE): StudyEvent.RUN_FINISHED,
     (BatchKind.RUN, WorkState.FAILED): StudyEvent.RUN_FAILED,
+}
+
+_NOTIFICATIONS = {
+    (BatchKind.ROUND, WorkState.DONE): NotificationEvent.ROUND_READY,
+    (BatchKind.ROUND, WorkState.FAILED): NotificationEvent.ROUND_FAILED,
+    (BatchKind.AUDIT, WorkState.DONE): NotificationEvent.AUDIT_READY,
+    (BatchKind.AUDIT, WorkState.FAILED): NotificationEvent.AUDIT_FAILED,
+    (BatchKind.RUN, WorkState.DONE): NotificationEvent.RUN_DONE,
+    (BatchKind.RUN, WorkState.FAILED): NotificationEvent.RUN_FAILED,
 }
 
 
@@ -93,10 +104,11 @@ def cancel(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
         unit.add_to_outbox(batch.study_id, OutboxKind.REVIEW_TASKS, checks.id)
 
 
-def pause(unit: UnitOfWork, run: BatchRow, reason: str) -> None:
+def pause(unit: UnitOfWork, run: BatchRow, reason: str, alarm: str = "") -> None:
     """Pause a running run whose study is locked, and create the decision point at which it is resumed or ended.
 
-    A shard that a worker renders at this moment is finished, and kept.
+    A shard that a worker renders at this moment is finished, and kept. ``alarm`` is the finding that it is paused for,
+    as a sentence; notifications of the pause contain it.
     """
     unit.session.refresh(run, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
     if run.state != WorkState.RUNNING:
@@ -107,6 +119,7 @@ def pause(unit: UnitOfWork, run: BatchRow, reason: str) -> None:
     _cancel_shards(unit, run, [WorkState.PENDING])
     decision_points.republish_decisions(unit, run)
     decision_points.create_decision_point(unit, study, run)
+    notify(unit, study, NotificationEvent.RUN_PAUSED, run, alarm)
 
 
 def resume(unit: UnitOfWork, run: BatchRow, shard_size: int) -> None:
@@ -134,6 +147,7 @@ def _conclude(unit: UnitOfWork, batch: BatchRow, state: WorkState) -> None:
     study = unit.lock_study(batch.study_id)
     step = next_transition(study.state, _EVENTS[batch.kind, state])
     study.state = step.study
+    notify(unit, study, _NOTIFICATIONS[batch.kind, state], batch, batch.problem)
     if step.spec is not None:
         unit.session.get_one(SpecRow, batch.spec_id).state = step.spec
     decision_points.republish_decisions(unit, batch)

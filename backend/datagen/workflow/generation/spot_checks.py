@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datagen.domain.notification import NotificationEvent
 from datagen.domain.verdict import Opinion
 from datagen.domain.wording import counted
 from datagen.learning.acceptance import ALARM_CONFIDENCE, evidence_below, percent, upper_bound_at_any_look
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decisions import batch_end
 from datagen.workflow.generation import run_warnings
 from datagen.workflow.generation.companion_batches import add_companion, companion_of
+from datagen.workflow.notifications.events import notify
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import key_of
 from datagen.workflow.services import Services, UnitOfWork
@@ -141,6 +144,7 @@ def _watch(unit: UnitOfWork, run: BatchRow, checks: BatchRow) -> None:
     checks.problem = alarm[:1000]
     run_warnings.add_first(run, alarm)
     if run.state == WorkState.RUNNING and not batch_end.is_rendered(unit.session, run):
-        batch_end.pause(unit, run, _PAUSED)
+        batch_end.pause(unit, run, _PAUSED, alarm)
         return
     decision_points.republish_decisions(unit, run)
+    notify(unit, unit.session.get_one(StudyRow, run.study_id), NotificationEvent.RUN_ALARM, run, alarm)

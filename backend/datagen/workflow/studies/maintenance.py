@@ -25,6 +25,7 @@ from datagen.workflow.decision_points import project_of
 from datagen.workflow.decisions import spec_versions, transitions
 from datagen.workflow.decisions.spec_versions import running_batch
 from datagen.workflow.inputs.unreadable_tasks import read_tasks
+from datagen.workflow.notifications.recipients import delete_notifications
 from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study, outbox_job_kind
 
 log = structlog.get_logger()
@@ -302,6 +303,7 @@ def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
     batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(batches))
     # referring rows are deleted before the rows they refer to
+    delete_notifications(session, study_id)
     session.execute(update(SpecRow).where(SpecRow.study_id == study_id).values(parent_id=None))
     for statement in (
         delete(VerdictRow).where(VerdictRow.sample_id.in_(samples)),

@@ -1,0 +1,1 @@
+"""Channels of notifications: addresses, e-mail, signed webhooks, and the services that apprise speaks to."""

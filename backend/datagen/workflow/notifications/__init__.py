@@ -1,0 +1,1 @@
+"""Notifications of a study's events: their recipients, and their deliveries."""

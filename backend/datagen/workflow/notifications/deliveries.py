@@ -1,0 +1,235 @@
+"""Deliveries of notifications: sending them, the log, redelivery and tests.
+
+A notification is sent at least once: a worker that dies between the receiver's answer and its own commit sends it
+again, with the same id. Once a delivery is committed as accepted, it is sent again only if a person asks for it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session, joinedload
+
+from datagen.domain.foreign_text import plain
+from datagen.domain.notification import Facts, NotificationEvent
+from datagen.errors import DeliveryFailed, DeliveryRefused, Refused
+from datagen.store import leases
+from datagen.store.database import Database
+from datagen.store.tables.base import WorkState, now
+from datagen.store.tables.notifications import DeliveryAttemptRow, DeliveryRow, RecipientRow
+from datagen.store.tables.studies import StudyRow
+from datagen.workflow.leased_work import LeasedJob, LeaseLost, Write, leased_work
+from datagen.workflow.notifications.events import add_delivery
+from datagen.workflow.notifications.messages import message_of
+from datagen.workflow.notifications.recipients import get_recipient
+from datagen.workflow.services import JobKind, Services, UnitOfWork
+
+#: Attempts before a notification is given up, and the longest wait between two: 12 hours and a half, or half of it.
+MAX_ATTEMPTS, LONGEST_WAIT_SECONDS = 22, 3600.0
+#: Days for which ended deliveries are kept, and number of them that one call deletes.
+KEPT_DAYS, PRUNED_AT_ONCE = 90, 500
+#: Number of attempts of a delivery that the log shows, the newest.
+ATTEMPTS_SHOWN = 5
+
+
+def deliver(services: Services, delivery_id: int) -> None:
+    """Send one notification, if it is due and no other worker owns it."""
+    leased_work(services, _DeliveryJob(services), delivery_id)
+
+
+class _DeliveryJob(LeasedJob[DeliveryRow]):
+    """The delivery of a notification to its recipient."""
+
+    table = DeliveryRow
+    max_failures = MAX_ATTEMPTS
+    longest_wait = LONGEST_WAIT_SECONDS
+    permanent_faults = (DeliveryRefused,)
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._began_at, self._began = now(), time.monotonic()
+
+    def claim(self, unit: UnitOfWork, row_id: int, seconds: float) -> DeliveryRow | None:
+        """Claim the delivery, unless its recipient was removed."""
+        row = super().claim(unit, row_id, seconds)
+        if row is not None and row.recipient.removed_at is not None:
+            row.state, row.token = WorkState.CANCELLED, None
+            return None
+        return row
+
+    def work(self, row: DeliveryRow, lost: threading.Event) -> Write[DeliveryRow]:
+        """Send the notification, and return a function that writes the attempt."""
+        recipient, message = row.recipient, message_of(row, self._services.own_url)
+        if lost.is_set():
+            raise LeaseLost
+        self._began_at, self._began = now(), time.monotonic()
+        try:
+            outcome = self._services.channels.send(recipient.channel, recipient.address, recipient.secret, message)
+        except DeliveryFailed as failure:
+            if row.event is NotificationEvent.TEST:  # a person waits for the answer
+                raise DeliveryRefused(str(failure)) from failure
+            raise
+        return partial(self._accepted, outcome)
+
+    def failed(self, unit: UnitOfWork, row: DeliveryRow) -> None:
+        """Write the attempt that failed."""
+        self._note(unit, row, row.error, accepted=False)
+
+    def gave_up(self, unit: UnitOfWork, row: DeliveryRow) -> None:
+        """Write the last attempt."""
+        self._note(unit, row, row.error, accepted=False)
+
+    def _accepted(self, outcome: str, unit: UnitOfWork, row: DeliveryRow) -> None:
+        row.delivered_at = now()
+        self._note(unit, row, outcome, accepted=True)
+
+    def _note(self, unit: UnitOfWork, row: DeliveryRow, outcome: str, *, accepted: bool) -> None:
+        seconds = time.monotonic() - self._began
+        attempt = DeliveryAttemptRow(
+            delivery_id=row.id, at=self._began_at, seconds=seconds, accepted=accepted, outcome=plain(outcome)[:1000]
+        )
+        unit.session.add(attempt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedAttempt:
+    """One attempt, for people."""
+
+    at: datetime
+    seconds: float
+    accepted: bool
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedDelivery:
+    """A delivery with its newest attempts, for people."""
+
+    id: int
+    message_id: str
+    event: NotificationEvent
+    happened_at: datetime
+    #: its recipient: the person, and the address without its secret parts
+    person: str
+    shown: str
+    state: WorkState
+    attempts: int
+    delivered_at: datetime | None
+    #: the time of the next attempt; None if there is none
+    next_at: datetime | None
+    #: the newest first
+    latest: tuple[LoggedAttempt, ...]
+    #: whether it can be sent again: its recipient was not removed, and it is not being sent
+    can_redeliver: bool
+
+
+def log_of(session: Session, study_id: int, limit: int, before: int | None = None) -> list[LoggedDelivery]:
+    """Return the newest deliveries of a study, the newest first; those before the id ``before``, if it is given."""
+    query = select(DeliveryRow).where(DeliveryRow.study_id == study_id).options(joinedload(DeliveryRow.recipient))
+    if before is not None:
+        query = query.where(DeliveryRow.id < before)
+    rows = list(session.scalars(query.order_by(DeliveryRow.id.desc()).limit(limit)))
+    attempts = _attempts(session, [row.id for row in rows])
+    return [_logged(row, attempts.get(row.id, [])) for row in rows]
+
+
+def redeliver(services: Services, delivery_id: int, *, who: str, study_id: int | None = None) -> None:
+    """Send a notification again, with the same id. One that waits for its next attempt is sent at once.
+
+    Args:
+        services: the services.
+        delivery_id: the delivery.
+        who: who asks for it, for the audit log.
+        study_id: the study that it must belong to; None: any.
+
+    Raises:
+        Refused: there is no such delivery, its recipient was removed, or it is being sent at this moment.
+    """
+    with services.unit() as unit:
+        row = unit.session.get(DeliveryRow, delivery_id, with_for_update=True)
+        if row is None or study_id not in (None, row.study_id):
+            raise Refused(f"there is no delivery {delivery_id}; the log of deliveries shows those there are")
+        if row.recipient.removed_at is not None:
+            raise Refused(f"delivery {delivery_id} is not sent again: its recipient was removed")
+        if row.state == WorkState.RUNNING:
+            raise Refused(f"delivery {delivery_id} is being sent at this moment; look at the log again in a minute")
+        leases.request(row)
+        row.error = ""
+        unit.enqueue_after_commit(JobKind.NOTIFICATION, row.id)
+        study = unit.session.get_one(StudyRow, row.study_id)
+        unit.note(study, who, f"notifications: redelivery {row.id} ({row.event}) to {row.recipient.shown}")
+
+
+def send_test(services: Services, study_id: int, recipient_id: int, *, who: str) -> int:
+    """Queue a test notification for one recipient, and return the id of its delivery.
+
+    A worker sends it within seconds, in one attempt; the log shows the outcome. ``deliver`` sends it at once.
+
+    Raises:
+        Refused: the study has no such recipient (any more), or a test of it is under way.
+    """
+    with services.unit() as unit:
+        study = unit.lock_study(study_id)
+        recipient = get_recipient(unit.session, study_id, recipient_id)
+        if _is_under_way(unit.session, recipient):
+            raise Refused(f"a test of {recipient.shown} is under way; its outcome will be in the log of deliveries")
+        facts = Facts(study_id=study.id, study=study.name, reason=who)
+        row = add_delivery(unit, recipient, NotificationEvent.TEST, facts)
+        unit.note(study, who, f"notifications: test of recipient {recipient.id} ({recipient.shown})")
+        return row.id
+
+
+def prune(database: Database) -> int:
+    """Delete deliveries that ended long ago, and return their number."""
+    ended = DeliveryRow.state.in_((WorkState.DONE, WorkState.FAILED, WorkState.CANCELLED))
+    old = DeliveryRow.due_at < now() - timedelta(days=KEPT_DAYS)
+    with database.read() as session:
+        query = select(DeliveryRow.id).where(ended, old).order_by(DeliveryRow.id).limit(PRUNED_AT_ONCE)
+        ids = session.scalars(query).all()
+    if ids:
+        with database.write() as session:
+            session.execute(delete(DeliveryAttemptRow).where(DeliveryAttemptRow.delivery_id.in_(ids)))
+            session.execute(delete(DeliveryRow).where(DeliveryRow.id.in_(ids)))
+    return len(ids)
+
+
+def _is_under_way(session: Session, recipient: RecipientRow) -> bool:
+    query = select(DeliveryRow.id).where(
+        DeliveryRow.recipient_id == recipient.id,
+        DeliveryRow.event == NotificationEvent.TEST,
+        DeliveryRow.state.in_((WorkState.PENDING, WorkState.RUNNING)),
+    )
+    return session.scalars(query.limit(1)).first() is not None
+
+
+def _attempts(session: Session, delivery_ids: Sequence[int]) -> dict[int, list[LoggedAttempt]]:
+    """Return delivery → its attempts, the newest first."""
+    query = select(DeliveryAttemptRow).where(DeliveryAttemptRow.delivery_id.in_(delivery_ids))
+    attempts: dict[int, list[LoggedAttempt]] = {}
+    for row in session.scalars(query.order_by(DeliveryAttemptRow.id.desc())):
+        attempt = LoggedAttempt(at=row.at, seconds=row.seconds, accepted=row.accepted, outcome=row.outcome)
+        attempts.setdefault(row.delivery_id, []).append(attempt)
+    return attempts
+
+
+def _logged(row: DeliveryRow, attempts: Sequence[LoggedAttempt]) -> LoggedDelivery:
+    return LoggedDelivery(
+        id=row.id,
+        message_id=row.message_id,
+        event=row.event,
+        happened_at=row.happened_at,
+        person=row.recipient.person,
+        shown=row.recipient.shown,
+        state=row.state,
+        attempts=len(attempts),
+        delivered_at=row.delivered_at,
+        next_at=row.due_at if row.state == WorkState.PENDING else None,
+        latest=tuple(attempts[:ATTEMPTS_SHOWN]),
+        can_redeliver=row.recipient.removed_at is None and row.state != WorkState.RUNNING,
+    )
