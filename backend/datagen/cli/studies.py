@@ -238,6 +238,8 @@ def status(
         heads = ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset images")
         show_table(heads, [[str(study[key]) for key in keys] for study in studies])
         for study in studies:
+            for sentence in study["acceptance"]:
+                show(f"{study['study']}, version {study['version']}: {sentence}")
             for problem in study["problems"]:
                 err.print(f"[yellow]{safe(study['study'])}:[/] {safe(problem)}", highlight=False, soft_wrap=True)
 
