@@ -12,6 +12,10 @@ composite engine draws concept and size. *Verdicts*: the reviewer says what is t
 promise is about what reviewers say; with flips it is counted against the share of good verdicts that this reviewer
 would give on all samples, and against the true share too.
 
+*Threshold*: a critic whose predictions are too high, right or too low, or say nothing, sees a round of 20; its
+predictions choose a threshold, and an audit of 52 states what share of the samples above it is acceptable. The promise
+is counted against the true share above that threshold.
+
 ``worst`` is not simulated: it is the probability with which the promise of one audit of up to 200 samples is broken
 at the worst true share. Spot checks are simulated on runs that are as good as promised, and on worse ones.
 """
@@ -20,7 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -29,10 +33,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 from scipy.stats import binom
 
 from datagen.learning import acceptance
-from datagen.learning.acceptance import AuditedAcceptance
+from datagen.learning.acceptance import AuditedAcceptance, ThresholdAcceptance
+from datagen.learning.critic import threshold_of
 from datagen.synthesis.composite.compositor import evenly
 
 #: Share of flipped verdicts of a reviewer who errs.
@@ -43,11 +49,20 @@ LOWEST, HIGHEST = 0.5, 1.0
 ONCE, PLANNED, UNTIL = (22,), (52,), (22, 24, 30, 40)
 #: Verdicts on the spot checks of a run.
 LOOKS = 100
+#: Samples of a round and of an audit of a version whose critic has a threshold.
+ROUND, AUDIT = 20, 52
+#: The true log-odds of a good verdict are those of the critic's prediction, plus one of these; None: they are the same
+#: for all samples.
+CRITIC_ERRORS = {"too high": -1.0, "right": 0.0, "too low": 1.0, "says nothing": None}
+#: Samples of which the true share above a threshold is computed.
+_POPULATION = 20_000
 #: True shares of runs that were promised 90 %.
 RUNS = (0.9, 0.8, 0.6)
 
 Flags = npt.NDArray[np.bool_]
 Shares = npt.NDArray[np.float64]
+#: Returns a threshold of the critic; None if none is stated.
+Choose = Callable[[Shares, Shares, Flags], float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +106,54 @@ def simulate(studies: int = 1000, seed: int = 7) -> dict[str, Any]:
             tally = _tally(chance, np.full(studies, target - 1e-9), sizes, target, is_even=False, flipped=0.0)
             figures[f"{lead}, worst share"] = {**tally.to_json(), "allowed": allowed}
     return figures
+
+
+def chosen_before(of_round: Shares, _audit: Shares, _good: Flags) -> float | None:
+    """Return the threshold that the product states."""
+    return threshold_of(of_round.tolist(), 0.0)
+
+
+def thresholds(studies: int = 1000, seed: int = 7, choose: Choose = chosen_before) -> dict[str, Any]:
+    """Return the shares of broken promises of what a threshold of the critic leaves, by the critic's error.
+
+    Args:
+        studies: number of simulated studies of each kind.
+        seed: seed of the simulation.
+        choose: returns the threshold, from the predictions on the round, those on the audit, and the audit's verdicts.
+    """
+    figures: dict[str, Any] = {}
+    for name, error in CRITIC_ERRORS.items():
+        chance = np.random.default_rng([seed, len(figures)])
+        stated: list[float] = []
+        broken = 0
+        for _ in range(studies):
+            predicted = expit(chance.normal(chance.uniform(-1, 4), chance.uniform(0.5, 3), _POPULATION))
+            if error is None:
+                likely = np.full(_POPULATION, chance.uniform(LOWEST, HIGHEST))
+            else:
+                likely = expit(logit(predicted) + error)
+            of_round, audit = (chance.integers(_POPULATION, size=count) for count in (ROUND, AUDIT))
+            good = chance.random(AUDIT) < likely[audit]
+            threshold = choose(predicted[of_round], predicted[audit], good)
+            if threshold is None:
+                continue
+            left = predicted[audit] >= threshold
+            promise = _of_threshold(threshold, int(left.sum()), int((left & good).sum())).lower
+            stated.append(promise)
+            broken += promise > float(likely[predicted >= threshold].mean())
+        tally = Tally(
+            studies=studies,
+            stated=len(stated),
+            broken=broken,
+            broken_in_truth=broken,
+            promised=float(np.mean(stated)) if stated else 0.0,
+        )
+        figures[f"threshold, critic {name}"] = {**tally.to_json(), "allowed": 1 - acceptance.CONFIDENCE}
+    return figures
+
+
+def _of_threshold(threshold: float, kept: int, good: int) -> ThresholdAcceptance:
+    return ThresholdAcceptance(threshold=threshold, audits=1, samples=AUDIT, kept=kept, good=good)
 
 
 def worst_case(most: int = 200) -> float:
@@ -190,7 +253,10 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.studies < 1:
         parser.error("--studies: give at least 1")
     figures = {
-        "broken_promises": simulate(chosen.studies, chosen.seed),
+        "broken_promises": {
+            **simulate(chosen.studies, chosen.seed),
+            **thresholds(chosen.studies, chosen.seed),
+        },
         "worst": worst_case(),
         "spot_checks": spot_checks(chosen.studies, chosen.seed),
     }

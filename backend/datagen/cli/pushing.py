@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -59,3 +60,8 @@ def push(
         else:
             address = f"{settings().label_studio_url}/projects/{pushed.project_id}/data"
             show(f"{address}: {counted(pushed.samples, 'image')}, {pushed.new} new")
+            if not images_at:
+                show(
+                    f"Its image links expire after {counted(settings().image_link_days, 'day')}; to renew them, "
+                    f"run: datagen mend-links {shlex.quote(name)} --project {pushed.project_id}"
+                )

@@ -238,6 +238,8 @@ def status(
         heads = ("study", "engine", "state", "version", "inputs", "verdicts", "under way", "dataset images")
         show_table(heads, [[str(study[key]) for key in keys] for study in studies])
         for study in studies:
+            for sentence in study["acceptance"]:
+                show(f"{study['study']}, version {study['version']}: {sentence}")
             for problem in study["problems"]:
                 err.print(f"[yellow]{safe(study['study'])}:[/] {safe(problem)}", highlight=False, soft_wrap=True)
 
@@ -448,23 +450,13 @@ def view(
 @contextmanager
 def _note_of_interruption(to: str) -> Iterator[None]:
     """Context manager that says, when the command is interrupted, how its export goes on."""
-    from datagen.export.local_sink import draft_of
-    from datagen.workflow.studies.destinations import local_path
+    from datagen.workflow.studies.destinations import after_interruption
 
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        path = local_path(to)
-        left = draft_of(path) if path is not None else None
-        if left is None:
-            err.print(f"[yellow]Interrupted:[/] run it again, and it goes on if {safe(to)} is a folder", soft_wrap=True)
-        elif left.exists():
-            err.print(
-                f"[yellow]Interrupted:[/] the next export to {safe(to)} goes on with {safe(str(left))}, "
-                "which may also be deleted",
-                highlight=False,
-                soft_wrap=True,
-            )
+        if sentence := after_interruption(to):
+            err.print(f"[yellow]Interrupted:[/] {safe(sentence)}", highlight=False, soft_wrap=True)
         raise
 
 
@@ -610,12 +602,18 @@ def retry(name: Study) -> None:
             err.print(f"[yellow]Not done:[/] {safe(tried.left)}", highlight=False, soft_wrap=True)
 
 
-def mend_links(name: Study) -> None:
+def mend_links(
+    name: Study,
+    project: Annotated[
+        list[int] | None,
+        typer.Option(help="Also a project that datagen push filled, by its number; may be repeated."),
+    ] = None,
+) -> None:
     """Renew the image links in a study's tasks that are no longer valid."""
-    from datagen.workflow.studies.maintenance import mend_links as sign_again
+    from datagen.workflow.studies.image_links import mend_links as sign_again
 
     with report_errors():
-        signed = sign_again(services(), name)
+        signed = sign_again(services(), name, project or ())
         show(f"{name}: {signed.mended} of {counted(signed.looked_at, 'link')} signed anew")
         show(f"  {counted(signed.decisions, 'decision task')} will be written anew by a worker")
 

@@ -2,7 +2,8 @@
 
 A folder is written file by file, several at a time, and goes on after an interruption: what is there and equal is not
 written again. While it is not complete, it holds the file ``UNFINISHED``. A zip is one object, which becomes visible
-when it is complete, and is begun anew after an interruption.
+when it is complete, and is begun anew after an interruption: an object store cannot append to an object, and fsspec has
+no interface to continue the upload of an earlier process.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO, Protocol
 
-from datagen.errors import InputProblem, StoreError
+from datagen.errors import InputProblem, StoreError, StoreUnavailable
 from datagen.export.sinks import DeferringSink, Sink, cannot_write
 from datagen.export.zip_sink import ZipSink
 
@@ -133,10 +134,29 @@ def remote_zip_sink(folder: RemoteFolder, name: str, *, overwrite: bool = False)
 
     Raises:
         InputProblem: there is one already, and ``overwrite`` is false.
-        StoreError: the store cannot be used.
+        StoreUnavailable: the store cannot be used. If it stops answering in the middle, the sentence names a folder, to
+            which an export goes on after an interruption.
+        StoreError: a temporary file cannot be written.
     """
     if not overwrite and name in folder.names():
         raise InputProblem(f"{folder}/{name} exists already; name another file, or replace it with --overwrite")
+    try:
+        with _zip_stream(folder, name) as sink:
+            yield sink
+    except StoreUnavailable as refusal:
+        raise StoreUnavailable(f"{refusal}; {begins_anew(f'{folder}/{name}')}", refusal.reason) from refusal
+
+
+def begins_anew(zip_url: str) -> str:
+    """Return a sentence on an interrupted zip in an object store, and on what goes on in its place."""
+    return (
+        f"nothing is left of {zip_url}, and the next export to it begins anew. An export to the folder "
+        f"{zip_url[: -len('.zip')]} goes on after an interruption, and so does a zip on this machine"
+    )
+
+
+@contextmanager
+def _zip_stream(folder: RemoteFolder, name: str) -> Iterator[Sink]:
     with folder.stream(name) as stream:
         sink = ZipSink(stream)
         try:

@@ -10,6 +10,12 @@ ratios over the shares of bad samples (Robbins, "Statistical methods related to 
 1970; Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", 2024), which exceeds ``1 / e``
 with a probability of at most ``e`` at any time, by Ville's inequality.
 
+A threshold of the critic is chosen by ``critic.threshold_of`` from predictions alone, before any sample of the version
+is judged. Given how many audit samples it keeps, the number of bad ones among them is binomial, so that the same bound
+holds for the samples that it keeps. Several thresholds, or one that the verdicts chose, would need a correction
+(Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test: calibrating predictive algorithms to achieve risk
+control", 2021).
+
 All of it is about what reviewers say: a reviewer who errs in a tenth of the verdicts makes every bound one of "good
 verdicts", not of good samples.
 """
@@ -162,6 +168,50 @@ class AuditedAcceptance:
     def to_json(self) -> dict[str, Any]:
         """Return the counts and the promise as JSON values, to be stored with an approval."""
         return {**asdict(self), "lower": self.lower, "confidence": self.confidence, "sentence": self.sentence}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdAcceptance:
+    """What the audits of a version promise of the samples that a threshold of its critic keeps.
+
+    The threshold does not depend on a verdict on a sample of the version.
+    """
+
+    #: samples with a lower predicted probability are left out
+    threshold: float
+    #: number of audits, and of all their samples
+    audits: int
+    samples: int
+    #: number of samples that the threshold keeps, and of those that are judged good by everyone who judged them
+    kept: int
+    good: int
+
+    @property
+    def confidence(self) -> float:
+        """The confidence of the promise."""
+        return confidence_after(self.audits)
+
+    @property
+    def lower(self) -> float:
+        """The promised share of acceptable samples among those that are kept, 0 to 1."""
+        if not self.kept:
+            return 0.0
+        return lower_bound(self.kept, self.kept - self.good, 1 - error_of_audit(self.audits))
+
+    @property
+    def sentence(self) -> str:
+        """The promise as a sentence."""
+        of_audits = f" of {self.audits} audits" if self.audits > 1 else ""
+        drawn = counted(self.samples, "audit sample")
+        if not self.kept:
+            return (
+                f"With the critic's threshold at {percent(self.threshold)}, none of {drawn}{of_audits} would be left."
+            )
+        return (
+            f"With the critic's threshold at {percent(self.threshold)}, at least {percent(self.lower)} of what is left "
+            f"would be acceptable, at {percent(self.confidence)} confidence: {self.kept} of {drawn}{of_audits} are "
+            f"left, {self.kept - self.good} of them bad or without a verdict that counts."
+        )
 
 
 def offer(good: int, verdicts: int) -> str:

@@ -39,6 +39,10 @@ LEAST_SAMPLES, LEAST_OF_EACH = 20, 4
 #: The critic rejects only if it was learned from so many verdicts, and its Brier score is so much below that of always
 #: predicting the share of good verdicts.
 LEAST_FOR_REJECTION, LEAST_SKILL = 40, 0.2
+#: Thresholds of which an audit may state what one of them would give.
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+#: The threshold is the lowest that is expected to leave this share of good samples, if it leaves that share of all.
+EXPECTED_GOOD, LEAST_LEFT = 0.95, 0.25
 #: Most verdicts that are used, the newest, and number of parts for cross-fitting.
 MAX_VERDICTS, _FOLDS = 400, 5
 #: Bins of the calibration error.
@@ -212,6 +216,25 @@ def foretold(pairs: Sequence[tuple[float, bool]], reject_below: float) -> str:
         f"{sentence}. Rejecting below {100 * reject_below:.0f} %, as audits and runs of this version do, leaves "
         f"{int(kept.sum())} of them, {int((kept & truth).sum())} good."
     )
+
+
+def threshold_of(predicted: Sequence[float], reject_below: float) -> float | None:
+    """Return the threshold of which the audits of a version say what it would give; None if none promises more.
+
+    It depends on predictions alone, so that no verdict on the version has a part in the choice.
+
+    Args:
+        predicted: the predicted probabilities of the samples of the version's rounds, which leave nothing out.
+        reject_below: the probability below which the version's audits and runs reject; 0 for never.
+    """
+    values = np.array(predicted, float)
+    for threshold in (reject_below, *(t for t in THRESHOLDS if t > reject_below)):
+        left = values[values >= threshold]
+        if len(left) < max(LEAST_LEFT * len(values), 1):
+            return None
+        if left.mean() >= EXPECTED_GOOD:
+            return threshold if threshold > reject_below else None
+    return None
 
 
 def critic_draws(learnable: Sequence[LearnableDraw]) -> tuple[LearnableDraw, ...]:

@@ -31,6 +31,12 @@ class _DaySigner(TimestampSigner):
         return super().get_timestamp() // _DAY_S * _DAY_S
 
 
+def is_link_to(text: str, digest: str) -> bool:
+    """Return whether ``text`` is a link to this picture, of whichever address, and whether its key is valid or not."""
+    address, has_key, _ = text.partition("?key=")
+    return bool(has_key) and address.endswith(f"/{PREFIX}/{digest}.png")
+
+
 class SignedUrls:
     """Creates and verifies links; a link is valid until the end of the day ``days`` after its creation.
 

@@ -17,7 +17,9 @@ from datagen.workflow.studies import push
 @pytest.fixture(autouse=True)
 def _no_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pushing, "services", lambda: None)
-    monkeypatch.setattr(pushing, "settings", lambda: SimpleNamespace(label_studio_url="http://ls.test"))
+    monkeypatch.setattr(
+        pushing, "settings", lambda: SimpleNamespace(label_studio_url="http://ls.test", image_link_days=30)
+    )
 
 
 @pytest.mark.parametrize("targets", [{}, {"project": 1, "new": "mine"}, {"new": "mine", "storage": "s3://tasks"}])
@@ -35,8 +37,19 @@ def pushed(samples: int, new: int) -> Callable[..., push.Pushed]:
 def test_project_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(push, "create_target", lambda *_: 12)
     monkeypatch.setattr(push, "push_to_project", pushed(1_500, 3))
-    pushing.push("a study", new="mine")
+    pushing.push("a study", new="mine", images_at="s3://b/set")
     assert capsys.readouterr().out == "http://ls.test/projects/12/data: 1,500 images, 3 new\n"
+
+
+def test_links_that_expire_are_named_with_the_command_that_renews_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(push, "push_to_project", pushed(1_500, 3))
+    pushing.push("a study", project=12)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == (
+        "Its image links expire after 30 days; to renew them, run: datagen mend-links 'a study' --project 12"
+    )
 
 
 def test_storage_is_named_with_its_new_files(

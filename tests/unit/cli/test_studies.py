@@ -92,6 +92,26 @@ def test_ended_export_leaves_its_draft_and_says_so(
     assert signal.getsignal(signal.SIGTERM) == former
 
 
+@pytest.mark.usefixtures("exports")
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ("memory://b/set", "the next export to memory://b/set with the same options goes on"),
+        ("memory://b/set.zip", "the next export to it begins anew. An export to the folder memory://b/set goes on"),
+    ],
+)
+def test_interrupted_export_to_a_store_says_whether_the_next_one_goes_on(
+    place: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **_options: object) -> Summary:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study_export, "export_study", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        studies.export("a study", place)
+    assert sentence in " ".join(capsys.readouterr().err.split())
+
+
 def test_card_for_which_the_disk_has_no_room_leaves_the_former_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,20 @@ def test_interrupted_zip_leaves_nothing(write: Any, samples: list[Sample], place
     assert content(place) == {}
 
 
+def test_zip_whose_store_fails_names_the_folder_that_would_go_on(
+    write: Any, samples: list[Sample], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any, **_options: Any) -> Any:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "mv", failing)
+    sentence = f"begins anew. An export to the folder {place}/a goes on after an interruption"
+    with pytest.raises(StoreUnavailable, match=sentence) as refusal:
+        write(f"{place}/a.zip", samples)
+    assert refusal.value.reason == "it closed the connection (Connection reset by peer)"
+    assert content(place) == {}
+
+
 def test_failed_zip_leaves_the_former_one(write: Any, samples: list[Sample], shelf: Any, place: str) -> None:
     write(f"{place}/a.zip", samples[:2])
     with pytest.raises(InputProblem, match=r"a\.zip exists already; name another file, or replace it with --overwrite"):

@@ -13,6 +13,7 @@ from scipy.stats import binom
 from datagen.learning.acceptance import (
     CONFIDENCE,
     AuditedAcceptance,
+    ThresholdAcceptance,
     confidence_after,
     error_of_audit,
     evidence_below,
@@ -147,3 +148,30 @@ def test_evidence_at_the_ends_of_the_scale() -> None:
     assert evidence_below(0.9, 0, 0) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="not within 0 to 1"):
         evidence_below(1.5, 9, 1)
+
+
+@given(st.floats(0.3, 0.999), st.floats(0.05, 1.0))
+def test_promise_of_what_a_threshold_leaves_is_broken_at_most_as_often_as_the_confidence_allows(
+    share: float, left: float
+) -> None:
+    """How many samples are left is drawn, too; ``left`` is the probability of each."""
+    samples, broken = 22, 0.0
+    for kept in range(samples + 1):
+        for good in range(kept + 1):
+            promise = ThresholdAcceptance(threshold=0.5, audits=1, samples=samples, kept=kept, good=good).lower
+            if promise > share:
+                broken += binom.pmf(kept, samples, left) * binom.pmf(good, kept, share)
+    assert broken <= 1 - CONFIDENCE + 1e-9
+
+
+def test_sentence_of_a_threshold_names_what_is_left() -> None:
+    stated = ThresholdAcceptance(threshold=0.6, audits=1, samples=30, kept=22, good=22)
+    assert stated.sentence == (
+        "With the critic's threshold at 60 %, at least 90 % of what is left would be acceptable, at 90 % confidence: "
+        "22 of 30 audit samples are left, 0 of them bad or without a verdict that counts."
+    )
+    twice = ThresholdAcceptance(threshold=0.6, audits=2, samples=30, kept=22, good=22)
+    assert (twice.lower < stated.lower, twice.confidence) == (True, confidence_after(2))
+    nothing = ThresholdAcceptance(threshold=0.6, audits=1, samples=1, kept=0, good=0)
+    assert nothing.sentence == "With the critic's threshold at 60 %, none of 1 audit sample would be left."
+    assert nothing.lower == 0

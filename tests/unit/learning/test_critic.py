@@ -10,7 +10,15 @@ import pytest
 
 from datagen.domain.verdict import Opinion, Verdict
 from datagen.errors import EngineError
-from datagen.learning.critic import LEAST_FOR_REJECTION, Critic, auroc, calibration_error, foretold, learn_critic
+from datagen.learning.critic import (
+    LEAST_FOR_REJECTION,
+    Critic,
+    auroc,
+    calibration_error,
+    foretold,
+    learn_critic,
+    threshold_of,
+)
 from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.engine import ReviewedSample
 from judged_draws import drawn_samples, reviewed_by, small_enough
@@ -167,3 +175,19 @@ def test_prediction_of_a_round_is_compared_with_its_verdicts():
     assert "Rejecting below 20 %, as audits and runs of this version do, leaves 4 of them, 3 good." in said
     assert "Rejecting" not in foretold(pairs, 0)
     assert "AUROC" not in foretold([(0.9, True)], 0)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "reject_below", "expected"),
+    [
+        ([0.99] * 14 + [0.55] * 6, 0.0, 0.6),
+        ([0.99] * 14 + [0.55] * 6, 0.2, 0.6),
+        ([0.99] * 14 + [0.55] * 6, 0.65, None),  # what the version rejects suffices
+        ([0.99] * 20, 0.0, None),
+        ([0.99] * 2 + [0.3] * 18, 0.0, None),  # too few would be left
+        ([0.85] * 20, 0.0, None),  # none is expected to leave enough good ones
+        ([], 0.0, None),
+    ],
+)
+def test_threshold_is_the_lowest_that_is_expected_to_leave_good_samples(predicted, reject_below, expected):
+    assert threshold_of(predicted, reject_below) == expected

@@ -9,6 +9,7 @@ import pytest
 
 from benches import promises
 from datagen.learning import acceptance
+from datagen.learning.critic import THRESHOLDS
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,26 @@ def test_bound_that_is_too_large_is_found(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(acceptance.AuditedAcceptance, "lower", property(lambda self: self.good / self.samples))
     figures = promises.simulate(studies=300, seed=3)
     assert figures["once, independent samples, 0% flipped"]["broken"] > 0.3
+
+
+def test_promise_of_a_threshold_is_broken_in_at_most_a_tenth_of_1000_studies() -> None:
+    for name, row in promises.thresholds(studies=1000, seed=3).items():
+        assert row["broken"] <= row["allowed"] * row["stated"], name
+        assert row["stated"] > 0.3, name
+
+
+def test_threshold_that_the_verdicts_choose_is_found() -> None:
+    """The threshold with the largest bound, of all of them, is one that was lucky."""
+
+    def lucky(_round: promises.Shares, audit: promises.Shares, good: promises.Flags) -> float:
+        def bound(threshold: float) -> float:
+            left = audit >= threshold
+            return promises._of_threshold(threshold, int(left.sum()), int((left & good).sum())).lower
+
+        return max(THRESHOLDS, key=bound)
+
+    figures = promises.thresholds(studies=1000, seed=3, choose=lucky)
+    assert figures["threshold, critic says nothing"]["broken"] > 0.1
 
 
 def test_one_audit_uses_its_error_probability_and_no_more() -> None:

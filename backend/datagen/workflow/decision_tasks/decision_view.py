@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +15,7 @@ from datagen.domain.lifecycle import TABLE, SpecState, StudyEvent, StudyState
 from datagen.domain.spec import Spec
 from datagen.domain.wording import counted
 from datagen.learning import acceptance
+from datagen.learning.acceptance import ThresholdAcceptance
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
@@ -91,6 +93,8 @@ class Acceptance:
 
     #: empty if it was not audited, or no audit verdict is given yet
     promise: str
+    #: what a threshold of the critic would give; empty if there is nothing to state
+    threshold: str
     #: what would promise more, or a first promise; empty if nothing is to be advised
     next_step: str
 
@@ -253,11 +257,24 @@ def _acceptance(session: Session, study: StudyRow) -> Acceptance | None:
     can_audit = (study.state, StudyEvent.AUDIT) in TABLE
     audited = audits.acceptance_of(session, spec.id)
     if audited is not None:
-        return Acceptance(promise=audited.sentence, next_step=audited.next_step if can_audit else "")
+        threshold = audits.threshold_acceptance_of(session, spec)
+        return Acceptance(
+            promise=audited.sentence,
+            threshold=_threshold_in_words(threshold, study) if threshold is not None else "",
+            next_step=audited.next_step if can_audit else "",
+        )
     if not can_audit or audits.acceptance_of(session, spec.id, begun=False) is not None:
         return None
     offer = acceptance.offer(*audits.round_verdicts(session, spec.id))
-    return Acceptance(promise="", next_step=offer) if offer else None
+    return Acceptance(promise="", threshold="", next_step=offer) if offer else None
+
+
+def _threshold_in_words(threshold: ThresholdAcceptance, study: StudyRow) -> str:
+    return (
+        f"{threshold.sentence} The threshold was chosen from predictions, before a sample of the version was judged. "
+        "To reject below it in versions that are refined from now on, run: datagen provision "
+        f"{shlex.quote(study.name)} --reject-below {threshold.threshold:g}"
+    )
 
 
 def _input_changes(session: Session, study: StudyRow, inputs: Inputs) -> InputChanges | None:

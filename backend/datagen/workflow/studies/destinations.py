@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from datagen.errors import InputProblem
-from datagen.export.local_sink import local_sink
-from datagen.export.remote_sink import remote_folder_sink, remote_zip_sink
+from datagen.export.local_sink import draft_of, local_sink
+from datagen.export.remote_sink import begins_anew, remote_folder_sink, remote_zip_sink
 from datagen.export.sinks import Sink
 from datagen.store.object_folder import ObjectFolder
 from datagen.workflow.backoff import EXPORT_PATIENCE_SECONDS
@@ -53,7 +53,27 @@ def destination(
     if path is not None:
         return local_sink(path)
     url = str(place).rstrip("/")
-    if not url.lower().endswith(".zip"):
+    if not _is_zip(url):
         return remote_folder_sink(ObjectFolder(url, setting=OPTION, patience_s=patience_s), choice, overwrite=overwrite)
     parent, name = posixpath.split(url)
     return remote_zip_sink(ObjectFolder(parent, setting=OPTION, patience_s=patience_s), name, overwrite=overwrite)
+
+
+def after_interruption(place: str) -> str:
+    """Return a sentence on what is left of an interrupted export to ``place``, and whether the next one goes on.
+
+    It is empty if nothing is left on this machine.
+
+    Raises:
+        InputProblem: see ``local_path``.
+    """
+    path = local_path(place)
+    if path is not None:
+        draft = draft_of(path)
+        return f"the next export to {place} goes on with {draft}, which may also be deleted" if draft.exists() else ""
+    url = place.rstrip("/")
+    return begins_anew(url) if _is_zip(url) else f"the next export to {url} with the same options goes on"
+
+
+def _is_zip(url: str) -> bool:
+    return url.lower().endswith(".zip")

@@ -1,4 +1,4 @@
-"""Maintenance of a study: retrying failed work, renewing signed links, and deleting the study."""
+"""Maintenance of a study: retrying failed work, and deleting the study."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ import structlog
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from datagen.domain.inputs import ProjectKind
 from datagen.domain.wording import by_number, counted
-from datagen.errors import LabelStudioMissing, Refused
+from datagen.errors import Refused
 from datagen.store import leases
-from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind, LeasedRow, OutboxKind, WorkState
+from datagen.store.tables.base import PARTS_OF_RUNS, LeasedRow, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, ProposalRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
 from datagen.store.tables.reviews import DecisionRow, VerdictRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
-from datagen.workflow.decision_points import project_of
 from datagen.workflow.decisions import spec_versions, transitions
 from datagen.workflow.decisions.spec_versions import running_batch
-from datagen.workflow.inputs.unreadable_tasks import read_tasks
 from datagen.workflow.notifications.recipients import delete_notifications
 from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study, outbox_job_kind
 
@@ -34,18 +31,6 @@ log = structlog.get_logger()
 SAMPLES_AT_A_TIME = 2_000
 #: Columns: the digest of a sample's image, and that of its mask.
 _DIGESTS = (SampleRow.body["image"]["digest"].as_string(), SampleRow.body["mask"]["digest"].as_string())
-#: Number of tasks that are read from Label Studio in one request, to check their links.
-LINKS_AT_ONCE = 100
-
-
-@dataclass(kw_only=True)
-class MendedLinks:
-    """Result of the renewal of a study's links: how many were checked, and how many were renewed."""
-
-    looked_at: int = 0
-    mended: int = 0
-    #: number of decision tasks that are published again through the outbox
-    decisions: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,65 +123,6 @@ def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
     )
     unit.note(study, who, f"retry ({sentence})")
     return sentence
-
-
-def mend_links(services: Services, name: str) -> MendedLinks:
-    """Renew those signed links in a study's review, dataset and decision tasks that are no longer valid.
-
-    A link is invalid if its signing key is not accepted, if it has expired, or if its address is not this server's.
-    The operation is idempotent; after an interruption, the next call completes it.
-
-    Raises:
-        Refused: there is no such study.
-        LabelStudioError: Label Studio refuses an update; the links of earlier tasks are renewed.
-    """
-    done = MendedLinks()
-    with services.unit() as unit:
-        study_id = find_study(unit.session, name).id
-        decisions = unit.session.scalars(select(DecisionRow.id).where(DecisionRow.study_id == study_id)).all()
-        for decision_id in decisions:
-            unit.add_to_outbox(study_id, OutboxKind.DECISION, decision_id)
-        done.decisions = len(decisions)
-        previews = project_of(unit.session, study_id, ProjectKind.PREVIEWS)
-        projects = {
-            BatchKind.ROUND: previews,
-            BatchKind.AUDIT: previews,
-            BatchKind.SPOT: previews,
-            BatchKind.RUN: project_of(unit.session, study_id, ProjectKind.DATASET),
-        }
-    for kind, project_id in projects.items():
-        if project_id is not None:
-            _mend_samples(services, study_id, kind, project_id, done)
-    return done
-
-
-def _mend_samples(services: Services, study_id: int, kind: BatchKind, project_id: int, done: MendedLinks) -> None:
-    digest, last = SampleRow.body["image"]["digest"].as_string(), 0
-    page = (
-        select(SampleRow.id, SampleRow.task_id, digest)
-        .join(BatchRow, BatchRow.id == SampleRow.batch_id)
-        .where(BatchRow.study_id == study_id, BatchRow.kind == kind, SampleRow.task_id.is_not(None))
-        .order_by(SampleRow.id)
-        .limit(LINKS_AT_ONCE)
-    )
-    while True:
-        with services.database.read() as session:
-            rows = session.execute(page.where(SampleRow.id > last)).all()
-        if not rows:
-            return
-        last = rows[-1].id
-        digests = {task_id: image_digest for _, task_id, image_digest in rows}
-        tasks, _ = read_tasks(services, project_id, ids=list(digests), annotations=False)
-        for task in tasks:
-            done.looked_at += 1
-            if not services.links.opens(str(task.data.get("image", "")), digests[task.id]):
-                try:
-                    link = services.links.make(digests[task.id])
-                    services.label_studio.update_task_data(task.id, {**task.data, "image": link})
-                except LabelStudioMissing:
-                    continue  # the task was deleted meanwhile
-                done.mended += 1
-        log.info("links.mended", study=study_id, looked_at=done.looked_at, mended=done.mended)
 
 
 def delete_study(services: Services, name: str, who: str, *, with_projects: bool) -> int:

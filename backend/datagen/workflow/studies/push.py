@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from datagen.domain.geometry import Polygon
 from datagen.domain.outline_joining import joined
@@ -106,13 +107,7 @@ def push_to_project(
     """
     with services.database.read() as session:
         study = find_study(session, name)
-        owner = session.scalar(
-            select(StudyRow.name)
-            .join(ProjectRow, ProjectRow.study_id == StudyRow.id)
-            .where(ProjectRow.project_id == project_id)
-        )
-        if owner is not None:
-            raise InputProblem(f"project {project_id} belongs to the study {owner!r}; name a project of your own")
+        check_foreign(session, project_id)
     config = str(services.label_studio.project(project_id).options.get("label_config") or "")
     control = target_control(config, study.labels, f"project {project_id}")
     new = done = 0
@@ -174,6 +169,21 @@ def push_to_storage(
         done += len(rows)
         progress(done, total)
     return Pushed(samples=done, new=new)
+
+
+def check_foreign(session: Session, project_id: int) -> None:
+    """Check that a project belongs to no study.
+
+    Raises:
+        InputProblem: it does.
+    """
+    owner = session.scalar(
+        select(StudyRow.name)
+        .join(ProjectRow, ProjectRow.study_id == StudyRow.id)
+        .where(ProjectRow.project_id == project_id)
+    )
+    if owner is not None:
+        raise InputProblem(f"project {project_id} belongs to the study {owner!r}; name a project of your own")
 
 
 def _chunks(services: Services, name: str, options: PushOptions) -> Iterator[tuple[BatchRow, Sequence[SampleRow], int]]:

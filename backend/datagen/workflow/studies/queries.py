@@ -12,7 +12,7 @@ from datagen.domain.inputs import Role
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind, WorkState
-from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
+from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import StudyRow
@@ -21,7 +21,7 @@ from datagen.workflow.generation import batch_status
 from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.inputs.input_requests import reading_problem
 from datagen.workflow.inputs.input_sync import collect
-from datagen.workflow.reviews import verdict_sync
+from datagen.workflow.reviews import audits, verdict_sync
 from datagen.workflow.services import find_study
 
 
@@ -65,6 +65,8 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
         "verdicts_text": _verdicts_text(spec.version if spec else None, version_verdicts, verdicts)
         + _further_text("audit samples", audit_verdicts)
         + _further_text("spot checks", spot_check_verdicts),
+        # what the audits of the current version promise, as sentences
+        "acceptance": _acceptance(session, spec) if spec else [],
         "under_way": ": ".join(
             filter(None, (f"{running.kind} {running.number}", batch_status.status_of(session, running)))
         )
@@ -85,6 +87,11 @@ def _describe(session: Session, study: StudyRow) -> dict[str, Any]:
             *outbox_errors,
         ],
     }
+
+
+def _acceptance(session: Session, spec: SpecRow) -> list[str]:
+    stated = (audits.acceptance_of(session, spec.id), audits.threshold_acceptance_of(session, spec))
+    return [each.sentence for each in stated if each is not None]
 
 
 def _count_verdicts(session: Session, of_batches: ColumnElement[bool]) -> dict[str, int]:

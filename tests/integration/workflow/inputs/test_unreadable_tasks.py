@@ -32,7 +32,7 @@ from datagen.workflow.inputs.input_requests import request_reading
 from datagen.workflow.inputs.input_sync import collect, refresh
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.services import UnitOfWork
-from datagen.workflow.studies.maintenance import mend_links
+from datagen.workflow.studies.image_links import mend_links
 from datagen.workflow.studies.queries import describe
 from studio import ANYWHERE, Studio, Study, plate, polygon, verdict_result
 

@@ -6,7 +6,6 @@ import itertools
 import socket
 from dataclasses import replace
 
-import httpx
 import pytest
 from sqlalchemy import select
 
@@ -16,7 +15,6 @@ from datagen.domain.spec import Spec
 from datagen.errors import Refused, StoreUnavailable
 from datagen.imaging.png_encoder import encode_png
 from datagen.store.blob_store import BlobStore
-from datagen.store.signed_urls import SignedUrls
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import InputRow
@@ -24,7 +22,7 @@ from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.studies import maintenance
-from datagen.workflow.studies.maintenance import delete_study, mend_links, retry
+from datagen.workflow.studies.maintenance import delete_study, retry
 from s3 import CREDENTIALS
 from studio import SHARD, Studio, Study, plate, verdict_result
 
@@ -199,51 +197,3 @@ def test_a_deletion_that_was_interrupted_is_ended_by_the_next(studio: Studio, mo
         assert session.scalar(select(StudyRow.id).where(StudyRow.name == gone.name)) is None
     assert [digest for digest in pictures if studio.services.images.exists(digest)] == []
     assert studio.client.find_projects(gone.name) == []
-
-
-def test_links_that_were_signed_with_a_lost_key_are_signed_anew_and_the_others_left_alone(
-    studio: Studio, study: Study
-) -> None:
-    study.review()
-    study.act(StudyEvent.APPROVE, count=3)
-    studio.settle()
-    stranger = SignedUrls(studio.settings.own_url, b"a key that the web process does not have", 365)
-    wrong = [*study.round_tasks()[:2], *study.tasks(ProjectKind.DATASET)[-1:]]
-    for task in wrong:
-        digest = str(task.data["image"]).partition(".png")[0].rpartition("/")[2]
-        studio.client.update_task_data(task.id, {**task.data, "image": stranger.make(digest)})
-    decision = study.decision_tasks()[-1]
-    studio.client.update_task_data(decision.id, {**decision.data, "sheet": "http://127.0.0.1:1/images/x.png?key=y"})
-    before = {task.id: task for kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET) for task in study.tasks(kind)}
-    assert httpx.get(str(before[wrong[0].id].data["image"])).status_code == 403
-
-    found = mend_links(studio.services, study.name)
-
-    assert (found.looked_at, found.mended) == (len(before), len(wrong))
-    studio.settle()
-    for kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET):
-        for task in study.tasks(kind):
-            assert httpx.get(str(task.data["image"])).status_code == 200
-            if task.id not in [one.id for one in wrong]:
-                assert task == before[task.id]
-            else:
-                assert {**task.data, "image": ""} == {**before[task.id].data, "image": ""}
-    for task in study.decision_tasks():
-        assert httpx.get(str(task.data["sheet"])).status_code == 200
-    assert mend_links(studio.services, study.name).mended == 0
-
-
-def test_links_are_looked_at_a_page_at_a_time(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    study.review()
-    monkeypatch.setattr(maintenance, "LINKS_AT_ONCE", 2)
-    count = len(study.tasks(ProjectKind.PREVIEWS)) + len(study.tasks(ProjectKind.DATASET))
-    assert mend_links(studio.services, study.name).looked_at == count
-
-
-def test_a_task_that_was_deleted_does_not_keep_the_others_from_being_mended(studio: Studio, study: Study) -> None:
-    study.review()
-    gone, wrong, *_ = study.round_tasks()
-    studio.client.update_task_data(wrong.id, {**wrong.data, "image": "http://127.0.0.1:1/x"})
-    studio.client.delete_tasks(study.projects[ProjectKind.PREVIEWS], [gone.id])
-    assert mend_links(studio.services, study.name).mended == 1
-    studio.settle()

@@ -12,8 +12,11 @@ from datagen.errors import EngineError, NotConfirmed, Refused
 from datagen.label_studio.api.models import Task
 from datagen.queue.jobs import PREVIEWS
 from datagen.store.tables.base import BatchKind, WorkState
-from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.generation import shard_rendering
+from datagen.workflow.reviews.audits import threshold_acceptance_of
+from datagen.workflow.sample_mapping import trace_of
 from datagen.workflow.studies.audit import audit_lines
 from datagen.workflow.studies.maintenance import retry
 from datagen.workflow.studies.queries import describe
@@ -30,6 +33,10 @@ def audit(study: Study, count: int = 4) -> BatchRow:
     study.act(StudyEvent.AUDIT, audit_count=count)
     study.studio.settle()
     return study.batches(BatchKind.AUDIT)[-1]
+
+
+def size_of(row: SampleRow) -> float:
+    return float(trace_of(row).instances[0].draws["size"])
 
 
 def tasks_of(study: Study, batch: BatchRow) -> list[Task]:
@@ -293,3 +300,52 @@ def test_outline_that_is_corrected_in_an_audit_is_not_promised_to_refine(studio:
     page = text_of(study.page())
     assert "1 outline was corrected (image 1). An audit changes nothing, so it is not used" in page
     assert "refine cuts out" not in page
+
+
+class TestThreshold:
+    """What a threshold of the version's critic would give, by its audits."""
+
+    @pytest.fixture
+    def study(self, studio: FakeStudio) -> Study:
+        """A study whose second version has a critic and rejects nothing: of the sizes 1.0 to 1.4, two were bad."""
+        study = studio.open_study(preview_size=45)
+        with studio.services.database.write() as session:
+            session.get_one(StudyRow, study.id).reject_below = 0.0
+        studio.settle()
+        study.act(StudyEvent.BUILD_PREVIEW)
+        studio.settle()
+        sizes = {row.key: size_of(row) for row in study.samples_of(study.batches()[-1])}
+        for task in study.round_tasks():
+            opinion = GOOD if sizes[str(task.data["datagen_key"])] < 1.25 else BAD
+            studio.client.annotate(task.id, opinion)
+        studio.settle()
+        study.act(StudyEvent.REFINE)
+        studio.settle()
+        return study
+
+    def test_page_and_status_state_what_a_threshold_would_give(self, studio: FakeStudio, study: Study) -> None:
+        batch = audit(study, 30)
+        assert "critic's threshold" not in text_of(study.page()), "no audit verdict is given yet"
+        sizes = {row.task_id: size_of(row) for row in study.samples_of(batch)}
+        judge(study, batch, *(GOOD if sizes[task.id] < 1.25 else BAD for task in tasks_of(study, batch)))
+        page = text_of(study.page())
+        assert "at least 87 % of what is left would be acceptable, at 90 % confidence: 18 of 30 audit" in page
+        assert "run: datagen provision" in page
+        [status] = describe(studio.services.database, study.name)
+        promise, threshold = status["acceptance"]
+        assert promise.startswith("At least 46 % acceptable")
+        assert "18 of 30 audit samples are left, 0 of them bad" in threshold
+
+    def test_threshold_does_not_depend_on_verdicts_on_the_version(self, studio: FakeStudio, study: Study) -> None:
+        stated = []
+        for opinion in (GOOD, BAD):
+            judge(study, audit(study, 30), *[opinion] * 30)
+            with studio.services.database.read() as session:
+                found = threshold_acceptance_of(session, session.get_one(SpecRow, study.specs()[-1].id))
+            assert found is not None
+            stated.append(found.threshold)
+        assert stated[0] == stated[1]
+
+    def test_unjudged_sample_counts_as_bad(self, study: Study) -> None:
+        judge(study, audit(study, 10), GOOD)
+        assert "6 of 10 audit samples are left, 5 of them bad or without a verdict" in text_of(study.page())
