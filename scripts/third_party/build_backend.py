@@ -38,9 +38,7 @@ def get_requires_for_build_wheel(config_settings: Config = None) -> list[str]:
     return [*required, fetch.node_requirement()]
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: Config = None, metadata_directory: str | None = None
-) -> str:
+def build_wheel(wheel_directory: str, config_settings: Config = None, metadata_directory: str | None = None) -> str:
     """Fetch the files, then build the wheel; return its file name."""
     fetch.ensure()
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)

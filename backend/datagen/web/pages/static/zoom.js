@@ -3,6 +3,8 @@
 const { viewer: program, sheet } = document.querySelector("script[data-viewer]").dataset;
 /** Size of a pixel of the picture on the screen, from which on pixels are drawn as squares, in pixels of the page. */
 const SQUARES_FROM = 3;
+/** Largest factor by which a small picture is enlarged to fill the window. */
+const MOST_AT_FIRST = 4;
 let loading;
 
 function load() {
@@ -23,6 +25,10 @@ function slideOf(link) {
   return { src: link.href, msrc: preview, alt, width: Number(width), height: Number(height) };
 }
 
+function filling({ elementSize: picture, panAreaSize: room }) {
+  return Math.min(room.x / picture.x, room.y / picture.y, MOST_AT_FIRST);
+}
+
 function open(PhotoSwipe, links, first) {
   const viewer = new PhotoSwipe({
     dataSource: links.map(slideOf),
@@ -30,7 +36,8 @@ function open(PhotoSwipe, links, first) {
     bgOpacity: 1,
     loop: false,
     wheelToZoom: true,
-    secondaryZoomLevel: (level) => Math.max(1, 2 * level.fit),
+    initialZoomLevel: filling,
+    secondaryZoomLevel: (level) => Math.max(1, 3 * filling(level)),
     maxZoomLevel: 16,
     paddingFn: () => ({ top: 44, bottom: 44, left: 0, right: 0 }),
     errorMsg: "The picture cannot be loaded: it is gone, or you are logged out.",
@@ -64,6 +71,7 @@ function open(PhotoSwipe, links, first) {
   for (const event of ["change", "contentLoadImage", "loadComplete"]) viewer.on(event, say);
   viewer.on("destroy", () => first.focus());
   viewer.init();
+  viewer.element.setAttribute("aria-label", "Every pixel");
   say();
 }
 
