@@ -1,8 +1,9 @@
 """Puts the files of others that the studio's pages use beside the pages' own, from the npm registry.
 
-``python scripts/third_party/fetch.py`` fetches those of the pages (into the package, so that a wheel contains them), with
-``--tests`` those of the tests, too. ``files.json`` lists each file with its SHA-256: if all are there, nothing is fetched.
-``npm ci`` checks the packages by the integrity hashes of ``package-lock.json``, which records no address.
+``python scripts/third_party/fetch.py`` fetches those of the pages (into the package, so that a wheel contains them);
+with ``--tests`` it fetches those of the tests, too. ``files.json`` lists each file with its SHA-256: if all are there,
+nothing is fetched. ``npm ci`` checks the packages by the integrity hashes of ``package-lock.json``, which records no
+address.
 
 Needs Python alone: without a working npm, the Node of ``scripts/locks/node.txt`` is used, and removed afterwards.
 """

@@ -25,8 +25,8 @@ _MARK = f"""() => {{
     const groups = new Set();
     let number = 0;
     for (const control of document.querySelectorAll("{_CONTROLS}")) {{
-        if (!control.checkVisibility({{visibilityProperty: true}}) || control.disabled || control.tabIndex < 0) continue;
-        if (control.closest("[inert]")) continue;
+        if (!control.checkVisibility({{visibilityProperty: true}}) || control.closest("[inert]")) continue;
+        if (control.disabled || control.tabIndex < 0) continue;
         if (control.type === "radio") {{  // the arrows go through a group
             if (groups.has(control.name)) continue;
             groups.add(control.name);
