@@ -120,6 +120,13 @@ install_redis() {
         mv "$SETUP/valkey.draft" "$SETUP/valkey"
 }
 
+# ensure_third_party EXTRA: the files of others that the pages use, and with an extra those of the tests. Nothing is
+# fetched if they are there. Without them the pages link to whole pictures in place of the viewer.
+ensure_third_party() {
+    "$VENV/bin/python" "$ROOT/scripts/third_party/fetch.py" ${1:+--tests} </dev/null 2>"$SETUP/third-party.log" ||
+        say "The pages' picture viewer could not be fetched, so they link to whole pictures; see $SETUP/third-party.log."
+}
+
 # find_redis: prints the server that demo and tests run; says why if there is none that is new enough.
 find_redis() { PYTHONPATH="$ROOT/scripts" "$VENV/bin/python" -m stage.redis_server; }
 
@@ -231,6 +238,7 @@ set_up() {
         wait_for_setup "$expected"
         trap - INT TERM
     fi
+    ensure_third_party "$extra"
     ensure_redis
     export DATAGEN_LABEL_STUDIO_VENV="$LABEL_STUDIO_VENV"
 }

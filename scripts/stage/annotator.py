@@ -142,13 +142,18 @@ class Annotator:
 
         return self._wait(enough, within, f"{many} dataset tasks", decision)
 
+    def choose_standard(self, tasks: Sequence[Json]) -> None:
+        """Choose the standard by these review tasks, unless it is chosen already."""
+        if self._standard is None:
+            self._standard = standard_of(tasks)
+
     def review(self, tasks: Sequence[Json], report: Callable[[int, int], None]) -> int:
         """Judge every open task that has no verdict; return the number of submitted verdicts.
 
         The standard is chosen by the first tasks that are judged, and stays.
         """
-        if self._standard is None:
-            self._standard = standard_of(tasks)
+        self.choose_standard(tasks)
+        assert self._standard is not None
         waiting = [task for task in tasks if not task["is_labeled"]]
         for done, task in enumerate(waiting):
             opinion = self._standard.opinion_of(task)

@@ -165,10 +165,11 @@ def _invite(running: servers.Servers, annotator: Annotator) -> None:
         kind: f"{server.url}/projects/{annotator.project(kind)['id']}/data" for kind in ("Previews", "Decisions")
     }
     print_line(
-        f"\nReady. The studies are at http://127.0.0.1:{running.settings['PORT']}/studio/\n"
-        f"Label Studio runs at {server.url}\n"
+        f"\nhttp://127.0.0.1:{running.settings['PORT']}/studio/\n"
+        "  is ready: what each round looks like and taught, and where every image comes from\n"
         f"  log in with      {server.email}\n"
         f"  password         {server.password}\n"
+        f"Label Studio runs at {server.url}, with the same log-in\n"
         f"  1. review here   {address['Previews']}\n"
         f"  2. decide here   {address['Decisions']}\n"
         "                   refine until most previews are good, audit to state what share will be acceptable,\n"

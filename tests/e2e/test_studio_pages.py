@@ -1,20 +1,26 @@
 """The studio's pages in a real browser, on a real Label Studio: log-in, every page, both themes, phone and laptop.
 
+On every page axe-core finds nothing, and the keyboard reaches every control and shows where it is.
+
 The screenshots are kept in the folder that ``DATAGEN_TEST_PICTURES`` names, for whoever wants to look at the pages.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
 import e2e_study
+from accessibility import controls_out_of_reach, violations
 from datagen.domain.inputs import ProjectKind
 from datagen.store.tables.batches import SampleRow
 from datagen.store.tables.studies import StudyRow
@@ -32,6 +38,8 @@ WINDOWS = {
     "phone-dark": (360, 780, True),
     "wall": (2560, 1440, False),
 }
+#: Time zone of the person.
+ZONE = "Asia/Kolkata"
 #: Milliseconds after which a page that is not complete counts as broken, and seconds after which a round does.
 PATIENCE_MS, SLOW_S = 60_000, 300.0
 
@@ -75,7 +83,10 @@ def open_page(
     def open_page(window: str) -> tuple[Page, list[str]]:
         width, height, dark = WINDOWS[window]
         context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+            viewport={"width": width, "height": height},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",  # a page scrolls to a control at once
+            timezone_id=ZONE,
         )
         contexts.append(context)
         page = context.new_page()
@@ -112,6 +123,8 @@ def addresses(study: Study) -> dict[str, str]:
         "pairs": f"/studio/studies/{study_id}/round/2?show=background",
         "run": f"/studio/studies/{study_id}/run/1",
         "sample": f"/studio/studies/{study_id}/samples/{sample_id}",
+        "licences": "/studio/licences",
+        "nothing found": "/studio/?search=no+study+of+this+name",
     }
 
 
@@ -144,3 +157,96 @@ def test_every_page_is_complete_in_every_window(
             page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=f"{kept}/{name}-{window}.png", full_page=True)
     assert errors == []
+
+
+@pytest.mark.parametrize("window", ["laptop", "laptop-dark", "phone", "phone-dark"])
+def test_no_page_breaks_a_rule_of_accessibility(
+    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio, window: str
+) -> None:
+    page, _ = open_page(window)
+    page.goto(own_url(study) + "/studio/log-in")
+    broken = {"log-in": violations(page)}
+    log_in(page, label_studio)
+    page.wait_for_url("**/studio/")
+    for name, path in {**addresses(study), "no such page": "/studio/nothing/here"}.items():
+        page.goto(own_url(study) + path)
+        broken[name] = violations(page)
+    assert {name: found for name, found in broken.items() if found} == {}
+
+
+@pytest.mark.parametrize("window", ["laptop", "phone-dark"])
+def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(
+    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio, window: str
+) -> None:
+    page, _ = open_page(window)
+    page.goto(own_url(study) + "/studio/log-in")
+    wrong = {"log-in": controls_out_of_reach(page)}
+    log_in(page, label_studio)
+    page.wait_for_url("**/studio/")
+    for name, path in addresses(study).items():
+        page.goto(own_url(study) + path)
+        wrong[name] = controls_out_of_reach(page)
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+def test_a_picture_opens_in_a_viewer_that_zooms_to_single_pixels_by_keyboard(
+    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio
+) -> None:
+    page, errors = open_page("laptop")
+    page.goto(own_url(study) + addresses(study)["round"])
+    log_in(page, label_studio)
+    page.wait_for_url("**/round/1")
+    link = page.get_by_role("link", name="Every pixel of image 2")
+    link.focus()
+    page.keyboard.press("Enter")
+    viewer = page.get_by_role("dialog", name="Every pixel")
+    line = viewer.get_by_role("status")
+    expect(line).to_have_text(re.compile(r"Image 2 · 512 × 384 pixels · \d+ %"))
+    assert violations(page) == []
+    at_first = percent(line.inner_text())
+    page.keyboard.press("z")
+    expect(line).not_to_have_text(re.compile(f" {at_first} %"))
+    expect(viewer.locator("img.squares")).to_be_visible()
+    assert percent(line.inner_text()) >= 300
+    page.keyboard.press("ArrowRight")
+    expect(line).to_have_text(re.compile("Image 3 "))
+    page.keyboard.press("Escape")
+    expect(viewer).to_have_count(0)
+    expect(link).to_be_focused()
+    assert page.url.endswith("/round/1"), "the arrows belong to the viewer while it is open"
+    assert errors == []
+
+
+def percent(line: str) -> int:
+    found = re.search(r"(\d+) %", line)
+    assert found is not None, line
+    return int(found[1])
+
+
+def test_without_a_script_the_link_leads_to_the_whole_picture(
+    chromium: Browser, study: Study, label_studio: LabelStudio
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(own_url(study) + addresses(study)["sample"])
+    log_in(page, label_studio)
+    page.wait_for_url("**/samples/*")
+    with page.expect_response("**/full?*") as answer:
+        page.get_by_role("link", name="Every pixel").click()
+    assert answer.value.headers["content-type"] == "image/png"
+    context.close()
+
+
+def test_an_earlier_day_is_a_date_of_the_readers_calendar(
+    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio
+) -> None:
+    page, _ = open_page("laptop")
+    page.goto(own_url(study) + addresses(study)["round"])
+    log_in(page, label_studio)
+    page.wait_for_url("**/round/1")
+    recent = page.locator("time").first
+    assert re.search("ago|just now", recent.inner_text())
+    at = datetime.fromisoformat(recent.get_attribute("datetime") or "").astimezone(ZoneInfo(ZONE))
+    page.clock.set_fixed_time(datetime.now(UTC) + timedelta(days=3))
+    page.reload()
+    assert page.locator("time").first.inner_text() == f"{at:%-d %b %Y, %H:%M}"

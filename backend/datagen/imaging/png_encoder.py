@@ -18,7 +18,7 @@ from isal import isal_zlib
 _LEVEL = 1
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Colour types of PNG, by the number of channels.
-_COLOUR_TYPES = {1: 0, 3: 2}
+_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 #: Filter types of PNG. The bytes of a row are stored unchanged (none), or as differences from the row above (up).
 _NONE, _UP = 0, 2
 #: What precedes an XMP packet in its chunk: the keyword, not compressed, no language, no translated keyword.
@@ -36,6 +36,17 @@ def encode_png(image: npt.NDArray[Any], *, xmp: bytes = b"") -> bytes:
     if image.dtype not in (np.uint8, np.uint16) or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(f"no PNG of {image.dtype}{list(image.shape)}: give [h, w] or [h, w, 3], uint8 or uint16")
     return _png(image, _UP, xmp)
+
+
+def encode_translucent(image: npt.NDArray[np.uint8]) -> bytes:
+    """Return a lossless PNG of an image with opacity: [h, w, 4] uint8, RGB and 0 (transparent) to 255.
+
+    Raises:
+        ValueError: the array has another shape or type. This is an error of the caller.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 4:
+        raise ValueError(f"no translucent PNG of {image.dtype}{list(image.shape)}: give [h, w, 4] of uint8")
+    return _png(image, _UP)
 
 
 def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:

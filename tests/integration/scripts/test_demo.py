@@ -119,7 +119,8 @@ def test_demo_by_hand_says_where_to_log_in_and_that_an_audit_comes_before_approv
         monkeypatch.setattr(annotator, "project", {"Previews": {"id": 4}, "Decisions": {"id": 5}}.__getitem__)
         demo._invite(running, annotator)
     printed = " ".join(capsys.readouterr().err.split())
-    assert "The studies are at http://127.0.0.1:9090/studio/" in printed
+    assert printed.startswith("http://127.0.0.1:9090/studio/ is ready")
+    assert "Label Studio runs at http://127.0.0.1:1," in printed
     assert "log in with me@example.com password secret-1" in printed
     assert (
         "1. review here http://127.0.0.1:1/projects/4/data 2. decide here http://127.0.0.1:1/projects/5/data" in printed

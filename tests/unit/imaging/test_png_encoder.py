@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from datagen.imaging.codec import decode
-from datagen.imaging.png_encoder import encode_mask, encode_png
+from datagen.imaging.png_encoder import encode_mask, encode_png, encode_translucent
 
 RAMP = (np.arange(20 * 40 * 3) % 251).astype(np.uint8).reshape(20, 40, 3)
 
@@ -29,6 +29,13 @@ def test_not_a_bit_is_lost(shape: tuple[int, ...], dtype: type) -> None:
     back = decoded(data)
     assert back.dtype == dtype
     np.testing.assert_array_equal(back, pixels)
+
+
+def test_opacity_is_kept_for_each_pixel() -> None:
+    pixels = np.random.default_rng(4).integers(0, 255, (31, 17, 4), np.uint8, endpoint=True)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_translucent(pixels)))), pixels)
+    with pytest.raises(ValueError, match="no translucent PNG of"):
+        encode_translucent(pixels[..., :3])
 
 
 def test_the_same_pixels_give_the_same_bytes() -> None:

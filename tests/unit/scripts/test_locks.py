@@ -93,7 +93,9 @@ def test_all_constraints_are_locked_but_what_torch_brings() -> None:
 def test_the_setup_and_the_image_install_packages_from_the_locks_alone() -> None:
     setup = (ROOT / "scripts" / "setup.sh").read_text()
     image = (ROOT / "docker" / "Dockerfile").read_text()
+    third_party = (ROOT / "scripts" / "third_party" / "fetch.py").read_text()
     for name in FILES:
-        assert f"$LOCKS/{name}" in setup or name in ("run.txt", "develop.txt"), name
+        assert f"$LOCKS/{name}" in setup or name in ("run.txt", "develop.txt") or f'"{name}"' in third_party, name
+    assert "--require-hashes" in third_party
     for line in re.findall(r"^\s*(?:&& |RUN )?(?:/opt/datagen/bin/)?pip3? install.*(?:\\\n.*)*", image, re.M):
         assert "--require-hashes" in line or "--no-deps --no-build-isolation ." in line, line

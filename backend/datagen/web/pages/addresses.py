@@ -86,6 +86,10 @@ class Addresses:
         """Return the address of a picture of an input; see ``pictures`` for the variants."""
         return f"{ROOT}/{PICTURES}/{study_id}/input/{task_id}/{variant}?v={digest[:VERSION_DIGITS]}"
 
+    def licences(self) -> str:
+        """Return the address of the page with the licences of the files of others."""
+        return f"{ROOT}/licences"
+
     def static(self, name: str) -> str:
         """Return the address of one of the pages' files."""
         return f"{ROOT}/static/{name}?v={self.files.version(name)}"

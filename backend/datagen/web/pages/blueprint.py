@@ -43,7 +43,7 @@ from datagen.workflow.study_pages.study_view import study_of
 #: Name of the blueprint.
 NAME = "pages"
 #: Views that need no session.
-_OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "static_file")})
+_OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "licences", "static_file")})
 #: Largest form, bytes: an e-mail address, a password or a token.
 _LARGEST_FORM = 16 * 1024
 #: Largest number that an address may contain; every column of ids and indices can be compared with it.
@@ -158,6 +158,10 @@ def pages_blueprint(studio: Studio) -> Blueprint:
             view = sample_view_of(session, sample_row_of(session, study_id, sample_id, visible_projects()))
         shown = "plain" if request.args.get("show") == "plain" else "outline"
         return writer.page("sample", f"Image {view.number} · {view.study}", view=view, shown=shown)
+
+    @blueprint.get("/licences")
+    def licences() -> ResponseReturnValue:
+        return writer.page("licences", "Licences", packages=to.files.packages)
 
     @blueprint.get("", strict_slashes=False)
     def without_slash() -> ResponseReturnValue:

@@ -9,7 +9,7 @@ from datagen.workflow.study_pages.run_view import Histogram
 from datagen.workflow.study_pages.study_view import BatchCard
 
 #: Size of the chart of rounds, and the space left of and below its plot, in units of the drawing.
-WIDTH, HEIGHT, LEFT, BELOW = 640, 200, 44, 34
+WIDTH, HEIGHT, LEFT, BELOW = 480, 190, 58, 34
 _TOP = 12
 
 

@@ -1,13 +1,22 @@
-"""The files of the pages that are the same for everyone: style sheet, script and icon. They are read once."""
+"""The files of the pages that are the same for everyone: style sheet, scripts, icon, and those of others.
+
+``scripts/third_party/fetch.py`` puts the files of others into a folder of their own. Without them the pages work, and
+link to whole pictures in place of the viewer.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "static"
+#: Folder of the files of others, and the list of the packages that they are from.
+_THIRD_PARTY, _PACKAGES = "third_party", "packages.json"
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+#: The picture viewer: its program and its style sheet.
+VIEWER = ("photoswipe.js", "photoswipe.css")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +28,27 @@ class StaticFile:
     version: str
 
 
-class StaticFiles:
-    """The files by their names."""
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package of others whose files the pages use, and the text of its licence."""
 
-    def __init__(self) -> None:
+    name: str
+    version: str
+    #: identifier of the licence, as SPDX lists it
+    licence: str
+    text: str
+
+
+class StaticFiles:
+    """The files by their names. They are read once."""
+
+    def __init__(self, folder: Path = _FOLDER) -> None:
         self._files = {
             path.name: StaticFile(data, _TYPES[path.suffix], hashlib.sha256(data).hexdigest()[:12])
-            for path in sorted(_FOLDER.iterdir())
+            for path in sorted([*folder.glob("*.*"), *folder.glob(f"{_THIRD_PARTY}/*.*")])
             if path.suffix in _TYPES and (data := path.read_bytes())
         }
+        self.packages = tuple(_packages(folder / _THIRD_PARTY))
 
     def get(self, name: str) -> StaticFile | None:
         """Return a file; None if there is none of that name."""
@@ -36,3 +57,18 @@ class StaticFiles:
     def version(self, name: str) -> str:
         """Return what changes in a file's address when its content does."""
         return self._files[name].version
+
+    @property
+    def has_viewer(self) -> bool:
+        """Whether the picture viewer was fetched when the package was built or set up."""
+        return all(name in self._files for name in VIEWER)
+
+
+def _packages(folder: Path) -> list[Package]:
+    listed = folder / _PACKAGES
+    if not listed.is_file():
+        return []
+    return [
+        Package(entry["name"], entry["version"], entry["licence"], (folder / entry["text"]).read_text(encoding="utf-8"))
+        for entry in json.loads(listed.read_text(encoding="utf-8"))
+    ]

@@ -1,4 +1,6 @@
-"""Contact sheets: one picture with the samples of a round or run, and outlines round the synthesized instances."""
+"""Contact sheets: one picture with the samples of a round or run, and outlines round the synthesized instances.
+
+Between the samples a sheet is transparent, so that it suits Label Studio's light and dark theme."""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import cv2
 import numpy as np
 
 from datagen.domain.sample import Sample
-from datagen.imaging.png_encoder import encode_png
+from datagen.imaging.png_encoder import encode_translucent
 from datagen.store.blob_store import BlobStore
 from datagen.synthesis.engine import Picture, Pictures
 
@@ -20,6 +22,8 @@ CELL, COLUMNS, GAP = 240, 5, 6
 CAPTION = 18
 #: Colour of the outlines (RGB); neither metal nor tissue has it.
 OUTLINE = (255, 0, 160)
+#: Grey of the numbers; it is readable on light and on dark.
+_GREY = (125, 125, 125)
 #: Largest number of samples on a sheet. A round has 20 by default.
 MAX_CELLS = 60
 #: Number of images on the sheet of a generation run, which shows the run's first images.
@@ -35,23 +39,32 @@ def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sampl
     rows = math.ceil(len(cells) / COLUMNS)
     cell_height = max(cell.shape[0] for cell in cells)  # cells of wide pictures are not square
     row_height = cell_height + CAPTION + GAP
-    sheet = np.full((rows * row_height + GAP, COLUMNS * (CELL + GAP) + GAP, 3), 245, np.uint8)
+    sheet = np.zeros((rows * row_height + GAP, COLUMNS * (CELL + GAP) + GAP, 4), np.uint8)
     for position, cell in enumerate(cells):
         row, column = divmod(position, COLUMNS)
         corner = (GAP + column * (CELL + GAP), GAP + row * row_height + CAPTION - 5)
-        number = str(numbers[position])
-        cv2.putText(sheet, number, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (70, 70, 70), 1, cv2.LINE_AA)
+        _write(sheet, str(numbers[position]), corner, 0.45)
         top = GAP + row * row_height + CAPTION + (cell_height - cell.shape[0]) // 2
         left = GAP + column * (CELL + GAP) + (CELL - cell.shape[1]) // 2
-        sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
-    return images.put(encode_png(sheet))
+        sheet[top : top + cell.shape[0], left : left + cell.shape[1], :3] = cell
+        sheet[top : top + cell.shape[0], left : left + cell.shape[1], 3] = 255
+    return images.put(encode_translucent(sheet))
 
 
 def notice_sheet(text: str) -> bytes:
     """Return a PNG with ``text`` (ASCII), for a decision without samples."""
-    sheet = np.full((120, COLUMNS * (CELL + GAP) + GAP, 3), 245, np.uint8)
-    cv2.putText(sheet, text, (24, 68), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (90, 90, 90), 1, cv2.LINE_AA)
-    return encode_png(sheet)
+    sheet = np.zeros((120, COLUMNS * (CELL + GAP) + GAP, 4), np.uint8)
+    _write(sheet, text, (24, 68), 0.8)
+    return encode_translucent(sheet)
+
+
+def _write(sheet: Picture, text: str, corner: tuple[int, int], size: float) -> None:
+    """Write text (ASCII) on a transparent part of a sheet; ``corner`` is its lower left one."""
+    strokes = np.zeros(sheet.shape[:2], np.uint8)
+    cv2.putText(strokes, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, 255, 1, cv2.LINE_AA)
+    written = strokes > 0
+    sheet[written, :3] = _GREY
+    sheet[written, 3] = strokes[written]
 
 
 def _cell(picture: Picture, sample: Sample) -> Picture:

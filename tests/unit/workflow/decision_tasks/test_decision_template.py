@@ -158,9 +158,9 @@ def test_progress_is_a_sentence_and_a_bar() -> None:
     page = render(replace(empty_view(), progress=begun))
     words = "1,500 of 2,000 synthesized, running, about 7 min left, a view.progress.status_text"
     assert f"<p>Preview round 3: {words}</p>" in page
-    assert "background:#1a56b0;border-radius:4px;height:10px;width:75.0%" in page
+    assert "background:#b0006a;border-radius:4px;height:10px;width:75.0%" in page
     fitting = render(replace(empty_view(), progress=replace(progress, rendered=0, fit_progress=0.25)))
-    assert "background:#8ab4f8;border-radius:4px;height:10px;width:25.0%" in fitting
+    assert "background:#b0006a80;border-radius:4px;height:10px;width:25.0%" in fitting
     run = replace(begun.batch, kind=BatchKind.RUN, name="spring")
     unknown = replace(begun, batch=run, rendered=2001, time_left=None, status_text="")
     page = render(replace(empty_view(), progress=unknown))
@@ -208,3 +208,14 @@ def test_one_late_verdict_is_named_in_the_singular() -> None:
     assert "2 verdicts on round 2 came or changed after it was refined; they are kept, and do not count." in text_of(
         replace(empty_view(), late=(replace(late, count=2),))
     )
+
+
+def test_boxes_and_bars_have_the_colours_of_the_studios_pages() -> None:
+    """Except the yellow: on the pages it is the colour of a text, and darker."""
+    sheet = (files("datagen.web.pages") / "static" / "studio.css").read_text()
+    light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", sheet.partition("@media")[0]))
+    boxes = re.search(
+        r"BOXES = (\{.*?\})", (files("datagen.workflow.decision_tasks") / "templates" / "macros.html.j2").read_text()
+    )
+    assert boxes is not None
+    assert {light["bad"], light["accent"]} < set(re.findall("#[0-9a-f]{6}", boxes[1]))
