@@ -150,8 +150,8 @@ def remote_zip_sink(folder: RemoteFolder, name: str, *, overwrite: bool = False)
 def begins_anew(zip_url: str) -> str:
     """Return a sentence on an interrupted zip in an object store, and on what goes on in its place."""
     return (
-        f"nothing is left of {zip_url}, and the next export to it begins anew. An export to the folder "
-        f"{zip_url[: -len('.zip')]} goes on after an interruption, and so does a zip on this machine"
+        f"nothing is left of {zip_url}, and the next export to it begins anew. After an interruption an export "
+        f"goes on in the folder {zip_url[: -len('.zip')]}, and so does a zip on this machine"
     )
 
 

@@ -144,7 +144,7 @@ def test_zip_whose_store_fails_names_the_folder_that_would_go_on(
         raise ConnectionResetError(104, "Connection reset by peer")
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "mv", failing)
-    sentence = f"begins anew. An export to the folder {place}/a goes on after an interruption"
+    sentence = f"begins anew. After an interruption an export goes on in the folder {place}/a,"
     with pytest.raises(StoreUnavailable, match=sentence) as refusal:
         write(f"{place}/a.zip", samples)
     assert refusal.value.reason == "it closed the connection (Connection reset by peer)"
