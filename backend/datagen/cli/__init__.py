@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Before numpy is loaded. There is a worker for each core, and its matrices are small: further threads of the linear
+# algebra would spend more processor time on waiting for each other than it takes. Child processes inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from typing import Annotated
 
 import typer

@@ -69,7 +69,10 @@ def worker(
         services()
         if not gpu:
             os.nice(WORKER_NICENESS)
-            run_worker(settings().redis_url, queue or ALL_QUEUES)
+            chosen = settings()
+            if not needs_gpu(chosen.engine):  # it is imported now, so that the first preview does not wait for that
+                log_problems(engine_settings_of(chosen), chosen.engine, chosen.engine_parameters)
+            run_worker(chosen.redis_url, queue or ALL_QUEUES)
             return
         if device is None:
             supervise(gpu_commands(installed_gpus()), INNER_STOP_SECONDS)

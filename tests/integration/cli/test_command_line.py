@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,15 @@ def test_counts_of_one_are_in_the_singular(studio: Studio, tmp_path: Path) -> No
     )
     result = datagen(environment, tmp_path, "delete", "plates", "--yes")
     assert result.stdout == "'plates' is deleted, with 0 pictures that no other study has\n", result.stderr
+
+
+def test_linear_algebra_has_one_thread_because_each_core_has_a_worker() -> None:
+    code = (
+        "import datagen.cli, threadpoolctl; print(max(pool['num_threads'] for pool in threadpoolctl.threadpool_info()))"
+    )
+    given = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    counts = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+        for environment in (given, given | {"OPENBLAS_NUM_THREADS": "2"})  # who sets it decides
+    ]
+    assert counts == ["1\n", "2\n"]

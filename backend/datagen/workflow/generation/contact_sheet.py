@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from datagen.domain.sample import Sample
+from datagen.domain.sample import Instance
 from datagen.imaging.png_encoder import encode_translucent
 from datagen.store.blob_store import BlobStore
-from datagen.synthesis.engine import Picture, Pictures
+from datagen.synthesis.engine import Picture
 
 #: Side of the square cell of a sample in pixels, number of cells in a row, and gap between cells in pixels. A row is as
 #: wide as a laptop's screen.
@@ -30,12 +30,11 @@ MAX_CELLS = 60
 RUN_CELLS = 20
 
 
-def contact_sheet(images: BlobStore, pictures: Pictures, samples: Sequence[Sample], numbers: Sequence[int]) -> str:
-    """Draw the contact sheet of samples, store it in the image store, and return its digest.
+def contact_sheet(images: BlobStore, cells: Sequence[Picture], numbers: Sequence[int]) -> str:
+    """Draw a contact sheet of ``cells``, store it in the image store, and return its digest.
 
-    The samples are drawn in the given order, at most ``MAX_CELLS`` of them; each has one of the ``numbers``.
+    The cells are drawn in the given order; each has one of the ``numbers``.
     """
-    cells = [_cell(pictures.load(sample.image), sample) for sample in samples[:MAX_CELLS]]
     rows = math.ceil(len(cells) / COLUMNS)
     cell_height = max(cell.shape[0] for cell in cells)  # cells of wide pictures are not square
     row_height = cell_height + CAPTION + GAP
@@ -67,8 +66,8 @@ def _write(sheet: Picture, text: str, corner: tuple[int, int], size: float) -> N
     sheet[written, 3] = strokes[written]
 
 
-def _cell(picture: Picture, sample: Sample) -> Picture:
-    """Return one sample with its outlines, in colour and 8 bits, scaled to fit its cell: [h, w, 3]."""
+def cell_of(picture: Picture, instances: Sequence[Instance]) -> Picture:
+    """Return a sample's picture with the outlines of its instances, in colour and 8 bits, scaled to fit: [h, w, 3]."""
     if picture.dtype == np.uint16:
         picture = (picture >> 8).astype(np.uint8)
     if picture.ndim == 2:
@@ -77,7 +76,7 @@ def _cell(picture: Picture, sample: Sample) -> Picture:
     scale = CELL / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     cell = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    for instance in sample.instances:
+    for instance in instances:
         for outline in instance.outlines:
             corners = np.round(np.array(outline.points) * scale).astype(np.int32)
             cv2.polylines(cell, [corners.reshape(-1, 1, 2)], True, OUTLINE, 1, cv2.LINE_AA)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,12 +20,12 @@ from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, CannotRender, EngineError, StoreError
 from datagen.store import leases
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
-from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, load_engine
 from datagen.workflow import decision_points, sample_mapping
 from datagen.workflow.decisions import batch_end, spec_versions
 from datagen.workflow.generation import batch_status, rejected_samples, run_warnings, shard_samples, spot_checks
-from datagen.workflow.generation.contact_sheet import RUN_CELLS, contact_sheet
+from datagen.workflow.generation.contact_sheet import contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.progress import reporting_progress
 from datagen.workflow.generation.shard_samples import ShardSamples
@@ -132,7 +131,7 @@ class RenderJob(LeasedJob[ShardRow]):
             fitted = self._fitted_engines.fitted(parsed, reporter.fitting)
             began = time.monotonic()  # excludes the fit, which happens once: the duration predicts that of other shards
             drawn = shard_samples.draw_samples(self._services, row, batch, parsed, fitted, reporter)
-            sheet = self._sheet(row, batch, drawn.samples)
+            sheet = self._sheet(batch, drawn)
         rendered = RenderedShard(
             drawn=drawn,
             report=fitted.report,
@@ -143,20 +142,15 @@ class RenderJob(LeasedJob[ShardRow]):
         )
         return partial(self.write, rendered)
 
-    def _sheet(self, row: ShardRow, batch: BatchRow, samples: Sequence[SampleRow]) -> str | None:
+    def _sheet(self, batch: BatchRow, drawn: ShardSamples) -> str | None:
         """Store the contact sheet of a batch if this is its first shard, and return the sheet's digest; else None.
 
         The first shard of a round or an audit contains all of its samples. The sheet of a run shows its first images.
         """
-        if row.start != batch.first:
+        if not drawn.cells:
             return None
-        shown_samples = samples if batch.kind.is_reviewed else samples[:RUN_CELLS]
-        return contact_sheet(
-            self._services.images,
-            self._fitted_engines.pictures,
-            [sample_mapping.sample_of(sample) for sample in shown_samples],
-            [sample_mapping.shown_number(batch, sample.index) for sample in shown_samples],
-        )
+        numbers = [sample_mapping.shown_number(batch, sample.index) for sample in drawn.samples[: len(drawn.cells)]]
+        return contact_sheet(self._services.images, drawn.cells, numbers)
 
     def write(self, rendered: RenderedShard, unit: UnitOfWork, row: ShardRow) -> None:
         """Write the rows of the samples. If this is the last shard of the batch, mark the batch as rendered."""

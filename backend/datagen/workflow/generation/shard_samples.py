@@ -13,8 +13,9 @@ from datagen.learning.critic import Critic, critic_draws
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from datagen.synthesis.crop_features import crop_features
-from datagen.synthesis.engine import FittedEngine, Rendered, engine_class
+from datagen.synthesis.engine import FittedEngine, Picture, Rendered, engine_class
 from datagen.workflow import sample_mapping
+from datagen.workflow.generation.contact_sheet import MAX_CELLS, RUN_CELLS, cell_of
 from datagen.workflow.generation.progress import ProgressReporter
 from datagen.workflow.generation.sample_files import encode_sample
 from datagen.workflow.rejection import Rejections
@@ -32,6 +33,8 @@ class ShardSamples:
     #: rows of rejected candidates without a batch, of a run; not more of them than are kept
     rejected: list[SampleRow]
     counts: Rejections
+    #: the cells of the first samples on the batch's contact sheet; empty if the shard is not the first of its batch
+    cells: list[Picture]
 
 
 def draw_samples(
@@ -72,6 +75,9 @@ class _Drawing:
         self._words: dict[str, str] = {}
         if self._limit:
             self._words = {kind.name: kind.words for kind in critic_draws(engine_class(spec.engine).learnable)}
+        on_sheet = MAX_CELLS if batch.kind.is_reviewed else RUN_CELLS
+        self._shown = range(shard.start, shard.start + (on_sheet if shard.start == batch.first else 0))
+        self._cells: dict[int, Picture] = {}
         self._room = MOST_KEPT - Rejections.from_json(batch.rejections).rejected if batch.kind == BatchKind.RUN else 0
 
     def draw(self) -> ShardSamples:
@@ -95,12 +101,14 @@ class _Drawing:
                         kept.append(self._row(rendered, measured, probability))
                 else:
                     samples[place] = self._row(rendered, measured, probability)
+                    self._show(place, rendered)
                 if len(samples) < size:
                     self._reporter.rendering(len(samples))
         exhausted = [place for place in range(self._shard.start, self._shard.stop) if place not in samples]
         best = [max(rejected[place], key=lambda candidate: candidate.probability).index for place in exhausted]
         for place, rendered in zip(exhausted, self._rendered(best), strict=True):
             samples[place] = self._row(rendered, *self._judged(rendered))
+            self._show(place, rendered)
         return ShardSamples(
             samples=[samples[place] for place in sorted(samples)],
             rejected=[row for row in kept if row.index not in best],
@@ -110,7 +118,13 @@ class _Drawing:
                 exhausted=len(exhausted),
                 why=dict(why),
             ),
+            cells=[self._cells[place] for place in sorted(self._cells)],
         )
+
+    def _show(self, place: int, rendered: Rendered) -> None:
+        """Keep the cell of a sample if it is shown on the contact sheet."""
+        if place in self._shown:
+            self._cells[place] = cell_of(rendered.image, rendered.instances)
 
     def _rendered(self, indices: Sequence[int]) -> Iterator[Rendered]:
         return self._fitted.render(indices) if indices else iter(())
