@@ -56,7 +56,7 @@ def make_due(studio: FakeStudio) -> None:
 def ready(studio: FakeStudio, study: Study) -> DeliveryRow:
     """Build a round; its delivery waits to be sent."""
     study.act(StudyEvent.BUILD_PREVIEW)
-    studio.work("datagen-events", "datagen-synthesis", "datagen-publishing")
+    studio.work("datagen-events", "datagen-previews", "datagen-publishing")
     [row] = rows(studio)
     return row
 
@@ -288,7 +288,7 @@ def test_recipient_removed_meanwhile_gets_nothing_and_its_secrets_are_deleted(
     recipient_id = subscribe(study)
     subscribe(study, "bo@example.org")
     study.act(StudyEvent.BUILD_PREVIEW)
-    studio.work("datagen-events", "datagen-synthesis", "datagen-publishing")
+    studio.work("datagen-events", "datagen-previews", "datagen-publishing")
     remove_recipient(studio.services, study.id, recipient_id, who="ann")
     studio.settle()
     assert [sent.address for sent in channels.sent] == ["bo@example.org"]
