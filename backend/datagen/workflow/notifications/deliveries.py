@@ -30,7 +30,7 @@ from datagen.workflow.notifications.messages import message_of
 from datagen.workflow.notifications.recipients import get_recipient
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 
-#: Attempts before a notification is given up, and the longest wait between two: 12 hours and a half, or half of it.
+#: Attempts before a notification is given up, and the longest wait between two, seconds: 6 to 11 hours in all.
 MAX_ATTEMPTS, LONGEST_WAIT_SECONDS = 22, 3600.0
 #: Days for which ended deliveries are kept, and number of them that one call deletes.
 KEPT_DAYS, PRUNED_AT_ONCE = 90, 500
