@@ -13,6 +13,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.notification import NotificationEvent
 from datagen.errors import DeliveryFailed, DeliveryRefused, EngineError, Refused
+from datagen.queue.jobs import ALL_QUEUES, NOTIFICATIONS
 from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.notifications import DeliveryAttemptRow, DeliveryRow, RecipientRow
@@ -26,6 +27,9 @@ from datagen.workflow.studies.maintenance import delete_study
 from fake_studio import FakeStudio
 from recorded_channels import HOOK, RecordedChannels, Sent, record_notifications
 from studio import Study, verdict_result
+
+#: The queues of all other work.
+BUT_NOTIFICATIONS = [queue for queue in ALL_QUEUES if queue != NOTIFICATIONS]
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def make_due(studio: FakeStudio) -> None:
 def ready(studio: FakeStudio, study: Study) -> DeliveryRow:
     """Build a round; its delivery waits to be sent."""
     study.act(StudyEvent.BUILD_PREVIEW)
-    studio.work("datagen-events", "datagen-synthesis", "datagen-publishing")
+    studio.work(*BUT_NOTIFICATIONS)
     [row] = rows(studio)
     return row
 
@@ -288,7 +292,7 @@ def test_recipient_removed_meanwhile_gets_nothing_and_its_secrets_are_deleted(
     recipient_id = subscribe(study)
     subscribe(study, "bo@example.org")
     study.act(StudyEvent.BUILD_PREVIEW)
-    studio.work("datagen-events", "datagen-synthesis", "datagen-publishing")
+    studio.work(*BUT_NOTIFICATIONS)
     remove_recipient(studio.services, study.id, recipient_id, who="ann")
     studio.settle()
     assert [sent.address for sent in channels.sent] == ["bo@example.org"]
