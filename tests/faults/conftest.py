@@ -20,7 +20,8 @@ from studio import Study
 
 @pytest.fixture(scope="session")
 def _plant(label_studio: Server, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    with installation(label_studio, processes, tmp_path_factory.mktemp("plant")) as plant:
+    folder = tmp_path_factory.mktemp("plant")
+    with installation(label_studio, processes, folder, DATAGEN_NOTIFICATION_HOSTS="127.0.0.1") as plant:
         yield plant
 
 

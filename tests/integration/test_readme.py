@@ -60,9 +60,12 @@ def test_a_documented_command_of_datagen_is_accepted(words: list[str]) -> None:
     assert words[0].isupper() or words[0] in group.commands, f"datagen has no command {words[0]!r}"
     if words[0].isupper() or len(words) == 1:
         return  # a placeholder, or only the command's name
-    command = group.commands[words[0]]
+    command, rest = group.commands[words[0]], list(words[1:])
+    if hasattr(command, "commands"):
+        assert rest[0] in command.commands, f"datagen {words[0]} has no command {rest[0]!r}"
+        command, rest = command.commands[rest[0]], rest[1:]
     with suppress(typer.Exit):  # of an option that prints something and ends the command
-        command.make_context(f"datagen {words[0]}", list(words[1:]), resilient_parsing=False).close()
+        command.make_context(f"datagen {words[0]}", rest, resilient_parsing=False).close()
 
 
 def test_every_command_of_datagen_is_documented() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from datagen.domain.foreign_text import plain
@@ -30,10 +30,12 @@ from datagen.workflow.notifications.messages import message_of
 from datagen.workflow.notifications.recipients import get_recipient
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 
-#: Attempts before a notification is given up, and the longest wait between two: 12 hours and a half, or half of it.
+#: Attempts before a notification is given up, and the longest wait between two, seconds: 6 to 11 hours in all.
 MAX_ATTEMPTS, LONGEST_WAIT_SECONDS = 22, 3600.0
 #: Days for which ended deliveries are kept, and number of them that one call deletes.
 KEPT_DAYS, PRUNED_AT_ONCE = 90, 500
+#: Attempts to send to a recipient within an hour after which no test and no redelivery is accepted.
+MAX_ATTEMPTS_AN_HOUR = 60
 #: Number of attempts of a delivery that the log shows, the newest.
 ATTEMPTS_SHOWN = 5
 
@@ -149,7 +151,8 @@ def redeliver(services: Services, delivery_id: int, *, who: str, study_id: int |
         study_id: the study that it must belong to; None: any.
 
     Raises:
-        Refused: there is no such delivery, its recipient was removed, or it is being sent at this moment.
+        Refused: there is no such delivery, its recipient was removed or was sent too much, or it is being sent at this
+            moment.
     """
     with services.unit() as unit:
         row = unit.session.get(DeliveryRow, delivery_id, with_for_update=True)
@@ -159,6 +162,7 @@ def redeliver(services: Services, delivery_id: int, *, who: str, study_id: int |
             raise Refused(f"delivery {delivery_id} is not sent again: its recipient was removed")
         if row.state == WorkState.RUNNING:
             raise Refused(f"delivery {delivery_id} is being sent at this moment; look at the log again in a minute")
+        _check_rate(unit.session, row.recipient)
         leases.request(row)
         row.error = ""
         unit.enqueue_after_commit(JobKind.NOTIFICATION, row.id)
@@ -172,13 +176,14 @@ def send_test(services: Services, study_id: int, recipient_id: int, *, who: str)
     A worker sends it within seconds, in one attempt; the log shows the outcome. ``deliver`` sends it at once.
 
     Raises:
-        Refused: the study has no such recipient (any more), or a test of it is under way.
+        Refused: the study has no such recipient (any more), a test of it is under way, or it was sent too much.
     """
     with services.unit() as unit:
         study = unit.lock_study(study_id)
         recipient = get_recipient(unit.session, study_id, recipient_id)
         if _is_under_way(unit.session, recipient):
             raise Refused(f"a test of {recipient.shown} is under way; its outcome will be in the log of deliveries")
+        _check_rate(unit.session, recipient)
         facts = Facts(study_id=study.id, study=study.name, reason=who)
         row = add_delivery(unit, recipient, NotificationEvent.TEST, facts)
         unit.note(study, who, f"notifications: test of recipient {recipient.id} ({recipient.shown})")
@@ -206,6 +211,19 @@ def _is_under_way(session: Session, recipient: RecipientRow) -> bool:
         DeliveryRow.state.in_((WorkState.PENDING, WorkState.RUNNING)),
     )
     return session.scalars(query.limit(1)).first() is not None
+
+
+def _check_rate(session: Session, recipient: RecipientRow) -> None:
+    """Check that people do not ask for more than a recipient can bear.
+
+    Raises:
+        Refused: too much was sent to it within the hour.
+    """
+    query = select(func.count()).select_from(DeliveryAttemptRow).join(DeliveryRow)
+    of_recipient = DeliveryRow.recipient_id == recipient.id
+    number = session.scalar(query.where(of_recipient, DeliveryAttemptRow.at > now() - timedelta(hours=1)))
+    if number is not None and number >= MAX_ATTEMPTS_AN_HOUR:
+        raise Refused(f"{recipient.shown} was sent {number} notifications within an hour; try again later")
 
 
 def _attempts(session: Session, delivery_ids: Sequence[int]) -> dict[int, list[LoggedAttempt]]:

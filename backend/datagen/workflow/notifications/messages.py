@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
-from datagen.domain.foreign_text import is_showable
 from datagen.domain.notification import Facts, Message, NotificationEvent
 from datagen.domain.wording import counted, sentence_case
 from datagen.store.tables.notifications import DeliveryRow
@@ -35,6 +35,8 @@ _WORDS = {
         "Its images are all rendered, so it is not paused; look at them before you use them.",
     ),
 }
+#: Characters that set the direction of the text after them.
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _NOUNS = {"round": "preview round", "audit": "audit", "run": "run"}
 
 
@@ -88,12 +90,15 @@ def _path(facts: Facts) -> str:
 
 
 def _isolated(text: str) -> str:
-    """Return untrusted text as one line that does not change the direction of the text around it (Unicode isolates)."""
+    """Return untrusted text as one line that does not change the direction of the text around it (Unicode isolates).
+
+    Joiners are kept, because letters and emoji of several parts need them.
+    """
     return f"\u2068{' '.join(''.join(letter for letter in text if _is_harmless(letter)).split())}\u2069"
 
 
 def _is_harmless(letter: str) -> bool:
-    return letter.isspace() or is_showable(letter)
+    return letter.isspace() or (unicodedata.category(letter) not in ("Cc", "Cs") and letter not in _DIRECTIONS)
 
 
 def _sentence(text: str) -> str:

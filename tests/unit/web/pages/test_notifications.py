@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from datagen.errors import DeliveryFailed
+from datagen.queue.jobs import NOTIFICATIONS
 from datagen.store.tables.notifications import DeliveryRow, RecipientRow
 from datagen.store.tables.studies import StudyRow
 from recorded_channels import HOOK, RecordedChannels, Sent, record_notifications
@@ -128,7 +129,7 @@ def test_long_log_has_pages(browser: Any, channels: RecordedChannels) -> None:
     recipient = only(browser, RecipientRow)
     for _ in range(31):
         browser.act(f"{page_of(browser)}/{recipient.id}/test", page_of(browser))
-        browser.studio.work("datagen-notifications")
+        browser.studio.work(NOTIFICATIONS)
     page = browser.page(page_of(browser))
     assert page.count("/redeliver") == 30
     [older] = re.findall(r'rel="next" href="([^"]+)"', page)

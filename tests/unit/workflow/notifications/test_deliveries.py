@@ -13,6 +13,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.notification import NotificationEvent
 from datagen.errors import DeliveryFailed, DeliveryRefused, EngineError, Refused
+from datagen.queue.jobs import ALL_QUEUES, NOTIFICATIONS
 from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.notifications import DeliveryAttemptRow, DeliveryRow, RecipientRow
@@ -26,6 +27,9 @@ from datagen.workflow.studies.maintenance import delete_study
 from fake_studio import FakeStudio
 from recorded_channels import HOOK, RecordedChannels, Sent, record_notifications
 from studio import Study, verdict_result
+
+#: The queues of all other work.
+BUT_NOTIFICATIONS = [queue for queue in ALL_QUEUES if queue != NOTIFICATIONS]
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def make_due(studio: FakeStudio) -> None:
 def ready(studio: FakeStudio, study: Study) -> DeliveryRow:
     """Build a round; its delivery waits to be sent."""
     study.act(StudyEvent.BUILD_PREVIEW)
-    studio.work("datagen-events", "datagen-previews", "datagen-publishing")
+    studio.work(*BUT_NOTIFICATIONS)
     [row] = rows(studio)
     return row
 
@@ -288,7 +292,7 @@ def test_recipient_removed_meanwhile_gets_nothing_and_its_secrets_are_deleted(
     recipient_id = subscribe(study)
     subscribe(study, "bo@example.org")
     study.act(StudyEvent.BUILD_PREVIEW)
-    studio.work("datagen-events", "datagen-previews", "datagen-publishing")
+    studio.work(*BUT_NOTIFICATIONS)
     remove_recipient(studio.services, study.id, recipient_id, who="ann")
     studio.settle()
     assert [sent.address for sent in channels.sent] == ["bo@example.org"]
@@ -339,10 +343,30 @@ def test_test_is_one_attempt_and_its_outcome_is_in_the_log(
     assert "asked for by \u2068ann\u2069" in channels.sent[0].message.text
 
 
+def test_tests_and_redeliveries_of_a_recipient_are_bounded(
+    studio: FakeStudio, study: Study, channels: RecordedChannels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "MAX_ATTEMPTS_AN_HOUR", 2)
+    recipient_id = subscribe(study)
+    delivery_id = send_test(studio.services, study.id, recipient_id, who="ann")
+    studio.settle()
+    redeliver(studio.services, delivery_id, who="ann")
+    studio.settle()
+    with pytest.raises(Refused, match="was sent 2 notifications within an hour"):
+        redeliver(studio.services, delivery_id, who="ann")
+    with pytest.raises(Refused, match="within an hour"):
+        send_test(studio.services, study.id, recipient_id, who="ann")
+    with studio.services.database.write() as session:
+        session.execute(update(DeliveryAttemptRow).values(at=now() - timedelta(hours=2)))
+    send_test(studio.services, study.id, recipient_id, who="ann")
+    study.decide("build preview")
+    assert events_of(channels) == ["test", "test", "test", "round.ready"]
+
+
 def test_names_of_any_letters_are_sent_as_one_line_that_keeps_its_direction(
     studio: FakeStudio, study: Study, channels: RecordedChannels
 ) -> None:
-    name = "خدش 🦠🔬\u202e" + "🙂" * 50 + "\nBcc: eve@example.org"
+    name = "خدش 🦠👩\u200d🔬\u202e" + "🙂" * 50 + "\nBcc: eve@example.org"
     with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).name = name
     subscribe(study)
@@ -350,7 +374,7 @@ def test_names_of_any_letters_are_sent_as_one_line_that_keeps_its_direction(
     studio.settle()
     message = channels.sent[0].message
     assert "\n" not in message.title
-    assert message.title.startswith("\u2068خدش 🦠🔬🙂")
+    assert message.title.startswith("\u2068خدش 🦠👩\u200d🔬🙂")
     assert message.title.count("\u2068") == message.title.count("\u2069") == 1
     assert "\u202e" not in message.title + message.text
     assert json.loads(json.dumps(message.data))["study"]["name"] == name
