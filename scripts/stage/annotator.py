@@ -132,8 +132,15 @@ class Annotator:
             StageError: the decision was refused, the round failed, or the tasks did not appear within ``within``
                 seconds. The text contains that of the decision task.
         """
-        self._wait(lambda: self._count("Previews") >= many or None, within, f"{many} review tasks", decision)
-        return self.tasks("Previews")
+
+        def complete() -> list[Json] | None:
+            if self._count("Previews") < many:
+                return None
+            tasks = self.tasks("Previews")
+            # Label Studio lists an imported task before its outlines, by which the annotator judges
+            return tasks if len(tasks) >= many and all(task["predictions"] for task in tasks) else None
+
+        return self._wait(complete, within, f"{many} review tasks with outlines", decision)
 
     def await_dataset(self, many: int, decision: int, within: float, report: Callable[[int, int], None]) -> int:
         """Wait for ``many`` dataset tasks and return their number; raise as ``await_previews`` does."""

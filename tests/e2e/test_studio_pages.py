@@ -123,6 +123,7 @@ def addresses(study: Study) -> dict[str, str]:
         "pairs": f"/studio/studies/{study_id}/round/2?show=background",
         "run": f"/studio/studies/{study_id}/run/1",
         "sample": f"/studio/studies/{study_id}/samples/{sample_id}",
+        "notifications": f"/studio/studies/{study_id}/notifications",
         "licences": "/studio/licences",
         "nothing found": "/studio/?search=no+study+of+this+name",
     }

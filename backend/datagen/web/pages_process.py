@@ -118,7 +118,7 @@ def forwarding_blueprint(process: PagesProcess) -> Blueprint:
             answer = connection.getresponse()
             data = answer.read()
         except TimeoutError:
-            return "<!doctype html><title>Too slow</title><p>This page took too long. Try again in a moment.", 504
+            return _sentence("Too slow", "This page took too long. Try again in a moment."), 504
         except (OSError, HTTPException) as fault:
             log.info("pages.unavailable", reason=type(fault).__name__)
             return _starting()
@@ -142,5 +142,17 @@ def _target() -> str:
 
 def _starting() -> ResponseReturnValue:
     """Return the response while the process is not running."""
-    sentence = "The pages are starting. Load this one again in a few seconds."
-    return f"<!doctype html><title>Starting</title><p>{sentence}", 503, {"Retry-After": "3"}
+    if request.method != "GET":  # a form is not sent again by itself
+        sentence = "The pages are starting, and your form may not have arrived. Go back, and look in a few seconds."
+        return _sentence("Starting", sentence), 503, {"Retry-After": "3"}
+    page = _sentence("Starting", "The pages are starting. This one is loaded again in a few seconds.")
+    return page, 503, {"Retry-After": "3", "Refresh": "3"}
+
+
+def _sentence(title: str, sentence: str) -> str:
+    """Return a page that says why there is no other, without anything that the pages' process would serve."""
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+        f"<title>{title} · Datagen</title><main><h1>{title}</h1><p>{sentence}</p></main>"
+    )

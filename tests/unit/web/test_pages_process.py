@@ -1,4 +1,4 @@
-"""The process of the pages: where its socket is."""
+"""The process of the pages: where its socket is, and what is shown while it does not run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
-from datagen.web.pages_process import PagesProcess
+from datagen.web.pages_process import PagesProcess, forwarding_blueprint
 
 
 def test_a_socket_whose_path_would_be_too_long_is_put_into_a_short_folder(
@@ -25,3 +26,15 @@ def test_a_socket_whose_path_would_be_too_long_is_put_into_a_short_folder(
         listener.bind(str(process.socket))  # raises OSError for a path of more than 107 bytes
     assert process.socket.parent.stat().st_mode & 0o077 == 0
     assert list(long_folder.iterdir()) == []
+
+
+def test_a_page_that_is_not_served_yet_is_loaded_again_by_itself_and_a_form_is_not() -> None:
+    app = Flask(__name__)
+    app.register_blueprint(forwarding_blueprint(PagesProcess()))
+    page = app.test_client().get("/studio/")
+    assert (page.status_code, page.headers["Refresh"]) == (503, "3")
+    assert "The pages are starting." in page.text
+    form = app.test_client().post("/studio/log-in", data={"email": "ann@example.com"})
+    assert form.status_code == 503
+    assert "Refresh" not in form.headers
+    assert "may not have arrived" in form.text

@@ -9,7 +9,7 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   const local = at.toLocaleString("en-GB", FULL);
   time.title = `${local} ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
   // what happened a few hours ago reads best as it is, "3 hours ago"; an earlier day is a date of the reader's calendar
-  if (Date.now() - at >= DAY_MS) time.textContent = local;
+  if (time.classList.contains("exact") || Date.now() - at >= DAY_MS) time.textContent = local;
 }
 
 for (const select of document.querySelectorAll(".filters select")) {
