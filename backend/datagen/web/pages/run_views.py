@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.wording import sentence_case
 from datagen.errors import InputProblem
-from datagen.export.selection import Judged
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
@@ -124,7 +123,7 @@ def _csv_lines(database: Database, run_id: int, chosen: TableFilter, order: str)
             indices = [row.index for row in facts]
             of_run = (SampleRow.batch_id == run.id, SampleRow.index.in_(indices))
             rows = session.execute(select(SampleRow.index, SampleRow.task_id).where(*of_run))
-            tasks: dict[int, int | None] = dict(rows.tuples().all())
+            tasks: dict[int, int | None] = {row[0]: row[1] for row in rows}
             verdicts = verdicts_of(session, run, indices)
             beginning = run.spec.digest[:8]
         after = indices[-1]
@@ -138,7 +137,7 @@ def _csv_lines(database: Database, run_id: int, chosen: TableFilter, order: str)
                     row.size,
                     row.background,
                     "; ".join(words_of(row.concepts)),
-                    verdicts.get(row.index, Judged.UNJUDGED).value,
+                    verdicts[row.index].value,
                     tasks.get(row.index) or "",
                 )
                 for row in facts

@@ -165,19 +165,19 @@ def _is_judged(session: Session, run: BatchRow, judged: Judged) -> ColumnElement
 
 
 def verdicts_of(session: Session, run: BatchRow, indices: Sequence[int]) -> dict[int, Judged]:
-    """Return index → what people said of these samples in spot checks; those without a verdict are left out."""
+    """Return index → what people said of these samples in spot checks."""
     checks = companion_of(session, run, BatchKind.SPOT)
+    found = dict.fromkeys(indices, Judged.UNJUDGED)
     if checks is None or not indices:
-        return {}
+        return found
     check = aliased(SampleRow)
     rows = session.execute(
         select(check.index, VerdictRow.opinion)
         .join(VerdictRow, VerdictRow.sample_id == check.id)
         .where(check.batch_id == checks.id, check.index.in_(indices), verdict_sync.effective_verdicts())
     )
-    found: dict[int, Judged] = {}
     for index, opinion in rows:
-        if found.get(index) is not Judged.BAD:
+        if found[index] is not Judged.BAD:
             found[index] = Judged.BAD if opinion == Opinion.BAD else Judged.GOOD
     return found
 

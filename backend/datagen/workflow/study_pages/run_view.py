@@ -219,7 +219,7 @@ def _images(
                 instances=row.instances,
                 size=row.size,
                 background=row.background,
-                verdict=verdicts.get(row.index, Judged.UNJUDGED),
+                verdict=verdicts[row.index],
                 target=LabelStudioTarget(project_id=project_id, task_id=task_id) if has_task and project_id else None,
             )
         )

@@ -224,3 +224,21 @@ def test_a_run_under_way_says_how_far_its_shards_are(browser_in: Callable[[Study
     page = browser.page(run_page(browser))
     assert "0 shards of" in page
     assert "no worker renders one at this moment" in page
+
+
+@pytest.mark.parametrize(
+    ("state", "action", "end"),
+    [
+        (StudyState.GENERATING, "cancel", StudyState.ACCEPTED),
+        (StudyState.PAUSED, "go on", StudyState.GENERATING),
+    ],
+)
+def test_a_run_under_way_is_cancelled_and_a_paused_one_goes_on(
+    browser_in: Callable[[StudyState], Any], state: StudyState, action: str, end: StudyState
+) -> None:
+    browser = browser_in(state)
+    browser.log_in()
+    page = run_page(browser)
+    assert f'name="action" value="{action}"' in browser.page(page)
+    browser.act(f"/studio/studies/{browser.study.id}/decide", page, action=action)
+    assert browser.study.row().state is end
