@@ -135,7 +135,7 @@ def add_handovers(
             return *page, {"Retry-After": str(RETRY_AFTER_SECONDS)}
         response = _ranged(files, file, size)
         response.call_on_close(lambda: slots.release(study_id))
-        response.headers.set("Content-Disposition", "attachment", filename=_file_name(name))
+        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
         return response
 
 
@@ -194,7 +194,7 @@ def _is_same(etag: str) -> bool:
     return condition.etag is None or quote_etag(condition.etag) == etag
 
 
-def _file_name(name: str) -> str:
+def file_name(name: str) -> str:
     """Return a file's name without characters that file systems do not accept."""
     return "".join("_" if character in '\\/:*?"<>|' or not character.isprintable() else character for character in name)
 

@@ -22,6 +22,7 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.web.pages.addresses import DOWNLOADS
 from datagen.web.pages.forms import number_of
+from datagen.web.pages.handover_views import file_name
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.generation.sample_facts import words_of
@@ -104,7 +105,7 @@ def add_runs(blueprint: Blueprint, database: Database, writer: PageWriter) -> No
             name = f"{row.study.name} run {number}.csv"
             run_id = row.id
         response = Response(_csv_lines(database, run_id, chosen, order), mimetype="text/csv")
-        response.headers.set("Content-Disposition", "attachment", filename=name.replace("/", "_").replace('"', "_"))
+        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
         return response
 
 
