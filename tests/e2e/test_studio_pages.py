@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from pycocotools.coco import COCO
 from sqlalchemy import select
 
 import e2e_study
@@ -122,6 +124,9 @@ def addresses(study: Study) -> dict[str, str]:
         "round": f"/studio/studies/{study_id}/round/1",
         "pairs": f"/studio/studies/{study_id}/round/2?show=background",
         "run": f"/studio/studies/{study_id}/run/1",
+        "filtered run": f"/studio/studies/{study_id}/run/1?min_size=1&sort=-size",
+        "push": f"/studio/studies/{study_id}/run/1/push",
+        "runs": "/studio/runs",
         "sample": f"/studio/studies/{study_id}/samples/{sample_id}",
         "notifications": f"/studio/studies/{study_id}/notifications",
         "licences": "/studio/licences",
@@ -222,6 +227,36 @@ def percent(line: str) -> int:
     found = re.search(r"(\d+) %", line)
     assert found is not None, line
     return int(found[1])
+
+
+def test_a_download_is_chosen_waited_for_and_opened_with_its_tool(
+    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio, tmp_path: Path
+) -> None:
+    page, errors = open_page("laptop")
+    page.goto(own_url(study) + addresses(study)["run"])
+    log_in(page, label_studio)
+    page.wait_for_url("**/run/1")
+    page.get_by_text("Download images with their labels").click()
+    page.get_by_label("voc", exact=False).check()
+    page.get_by_label("Split, percent").fill("50,50")
+    page.get_by_label("Splits have nothing in common of").select_option("background")
+    page.get_by_label("Image files").select_option("jpeg")
+    page.get_by_role("button", name="Make the download").click()
+    page.wait_for_url("**/run/1#handovers")
+    link = page.get_by_role("link", name=re.compile("Download 8 images"))
+    expect(link).to_be_visible(timeout=SLOW_S * 1000)  # it appears by the stream of events
+    with page.expect_download() as started:
+        link.click()
+    saved = tmp_path / "set.zip"
+    started.value.save_as(saved)
+    with zipfile.ZipFile(saved) as archive:
+        archive.extractall(tmp_path / "set")
+    coco_files = [*(tmp_path / "set").rglob("*coco*.json")]
+    images = [image for file in coco_files for image in COCO(str(file)).dataset["images"]]
+    assert len({image["file_name"] for image in images}) == 8
+    assert all((tmp_path / "set" / image["file_name"]).suffix == ".jpg" for image in images)
+    assert [*(tmp_path / "set").rglob("*.xml")], "VOC was chosen, too"
+    assert errors == []
 
 
 def test_without_a_script_the_link_leads_to_the_whole_picture(

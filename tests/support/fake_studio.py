@@ -28,6 +28,7 @@ from datagen.queue.jobs import ALL_QUEUES, ROW_JOBS, leased_tables
 from datagen.queue.recovery import sweep
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
+from datagen.store.download_files import DownloadFiles
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.study_secrets import read_claim, study_secret
 from datagen.store.tables.base import WorkState, now
@@ -37,6 +38,7 @@ from datagen.store.tables.studies import StudyRow
 from datagen.web.inbox import record
 from datagen.workflow.events import webhook_events
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
+from datagen.workflow.handovers.handover_job import hand_over
 from datagen.workflow.inputs import input_jobs
 from datagen.workflow.notifications import deliveries
 from datagen.workflow.outbox import dispatcher
@@ -212,6 +214,8 @@ class FakeStudio:
                 dispatcher.dispatch(services, row_id)
             case JobKind.NOTIFICATION:
                 deliveries.deliver(services, row_id)
+            case JobKind.HANDOVER:
+                hand_over(services, row_id)
             case _:
                 raise AssertionError(request)
 
@@ -259,6 +263,7 @@ def build(folder: Path, client: InMemoryLabelStudio) -> FakeStudio:
     services = Services(
         database=_database(folder),
         images=BlobStore(IMAGES.format(name=_images_of(folder))),
+        download_files=DownloadFiles(IMAGES.format(name=_images_of(folder))),
         decoder=PlainDecoder(),  # type: ignore[arg-type]
         label_studio=client,
         links=SignedUrls(OWN_URL, b"a key of these tests", 30),

@@ -14,6 +14,7 @@ from datagen.domain.verdict import Opinion
 from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
+from datagen.workflow.generation.sample_facts import facts_of
 
 #: Size of the images in pixels, and number of backgrounds and of concept photos.
 WIDTH, HEIGHT, BACKGROUNDS, CONCEPTS = 640, 480, 50, 12
@@ -71,6 +72,8 @@ def add_batch(session: Session, spec: SpecRow, kind: BatchKind, number: int, cou
         samples = list(_samples(batch, shard.id, start, stop))
         for first in range(0, len(samples), _AT_A_TIME):
             session.execute(insert(SampleRow), samples[first : first + _AT_A_TIME])
+        if kind is BatchKind.RUN:
+            session.add_all(facts_of(SampleRow(**sample)) for sample in samples)
     return batch
 
 

@@ -20,6 +20,16 @@ def counted(count: int, singular: str) -> str:
     return f"{count:,} {by_number(count, singular, f'{singular}s')}"
 
 
+def file_size(number: int) -> str:
+    """Return a number of bytes in the largest unit that it reaches, such as “1.2 GB”."""
+    size = float(number)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit in ("bytes", "kB") else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
 def span(duration: timedelta) -> str:
     """Return a duration in seconds, minutes or hours, whichever fits: "12 s", "7 min", "2.5 h"."""
     seconds = int(duration.total_seconds())

@@ -19,6 +19,7 @@ from datagen.queue.queues import Queues, connect
 from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
+from datagen.store.download_files import DownloadFiles
 from datagen.store.signed_urls import SignedUrls
 from datagen.synthesis.engine import EngineSettings
 from datagen.workflow.generation.shard_rendering import FittedEngineCache
@@ -36,6 +37,7 @@ def build_services(chosen: Settings, enqueue: Callable[[Sequence[JobRequest]], N
     return Services(
         database=Database(chosen.resolved_database_url),
         images=BlobStore(chosen.resolved_store_url),
+        download_files=DownloadFiles(chosen.resolved_store_url),
         decoder=DecoderSandbox(max_bytes=chosen.max_image_bytes, max_pixels=chosen.max_image_pixels),
         label_studio=LabelStudio(chosen.label_studio_url, chosen.api_key),
         links=SignedUrls(chosen.own_url, chosen.signing_keys, chosen.image_link_days),

@@ -9,6 +9,7 @@ from datagen.errors import LabelStudioUnavailable, StoreUnavailable
 from datagen.queue import recovery
 from datagen.workflow.events import reconciler, webhook_events
 from datagen.workflow.generation import shard_rendering
+from datagen.workflow.handovers import expiry, handover_job
 from datagen.workflow.inputs import input_jobs
 from datagen.workflow.notifications import deliveries
 from datagen.workflow.outbox import dispatcher
@@ -46,6 +47,11 @@ def deliver_notification(delivery_id: int) -> None:
     deliveries.deliver(services(), delivery_id)
 
 
+def hand_over(handover_id: int) -> None:
+    """Make a download, or push images into a project."""
+    handover_job.hand_over(services(), handover_id)
+
+
 def reconcile() -> None:
     """Find changes in Label Studio for which no webhook arrived."""
     try:
@@ -55,11 +61,15 @@ def reconcile() -> None:
 
 
 def sweep() -> None:
-    """Enqueue rows that are due but not queued. Delete old events and deliveries, and drafts of killed writers."""
+    """Enqueue rows that are due but not queued. Delete old events and deliveries, and files that nobody needs any more.
+
+    Those are drafts that killed writers left in the image store, and the zips of downloads that have expired.
+    """
     recovery.sweep(services().database, queues())
     recovery.prune_inbox(services().database, settings().inbox_days)
     deliveries.prune(services().database)
     try:
         services().images.remove_drafts()
+        expiry.remove_expired(services())
     except StoreUnavailable as error:
-        log.warning("sweep.drafts_left", reason=error.reason)  # the next run removes them
+        log.warning("sweep.files_left", reason=error.reason)  # the next run removes them

@@ -123,6 +123,8 @@ class Selection:
     places: tuple[Place, ...] = ()
     min_instances: int | None = None
     max_instances: int | None = None
+    #: indices of images that a person picked out, of one run; None is no condition
+    indices: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         smallest, largest = self.min_size, self.max_size
@@ -144,6 +146,9 @@ class Selection:
 
     def conditions(self) -> Iterator[Condition]:
         """Yield the conditions on single images."""
+        if (indices := self.indices) is not None:
+            phrase = f"been picked out among {counted(len(indices), 'image')}"
+            yield Condition("--index", phrase, lambda s, _: s.provenance.index in indices)
         if self.verdicts:
             words = " or ".join(self.verdicts)
             yield Condition("--verdict", f"the verdict {words}", lambda _, judged: judged in self.verdicts)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datagen.queue import due_rows
 from datagen.store.tables.base import LeasedRow
 from datagen.store.tables.batches import ShardRow
+from datagen.store.tables.handovers import HandoverRow
 from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
 from datagen.store.tables.notifications import DeliveryRow
@@ -22,10 +23,11 @@ from datagen.workflow.services import JobKind
 #: People wait for the jobs of the first three: an event, the publication of a decision or of samples, and the shard of
 #: a preview round or an audit. Notifications, which may wait for a slow receiver, come after them, and so do the
 #: reading of inputs and changes of existing tasks, which take many requests to Label Studio. Runs and proposals may
-#: take hours, and come last.
+#: take hours, and so may downloads and pushes, which come last.
 EVENTS, PUBLISHING, PREVIEWS = "datagen-events", "datagen-publishing", "datagen-previews"
 NOTIFICATIONS, UPKEEP, SYNTHESIS = "datagen-notifications", "datagen-upkeep", "datagen-synthesis"
-ALL_QUEUES = (EVENTS, PUBLISHING, PREVIEWS, NOTIFICATIONS, UPKEEP, SYNTHESIS)
+HANDOVERS = "datagen-handovers"
+ALL_QUEUES = (EVENTS, PUBLISHING, PREVIEWS, NOTIFICATIONS, UPKEEP, SYNTHESIS, HANDOVERS)
 #: Name of the queue that only workers with a GPU serve. They serve no other queue, so that their loaded model is
 #: always ready.
 GPU = "datagen-gpu"
@@ -119,6 +121,14 @@ ROW_JOBS: Mapping[JobKind, RowJob] = {
         timeout_seconds=3600,
         due=due_rows.shards(JobKind.PREVIEW_SHARD),
         table=ShardRow,
+    ),
+    JobKind.HANDOVER: RowJob(
+        function="hand_over",
+        queue=HANDOVERS,
+        # 100,000 images of one megabyte take an hour
+        timeout_seconds=24 * 3600,
+        due=due_rows.leased(HandoverRow),
+        table=HandoverRow,
     ),
     JobKind.GPU_SHARD: RowJob(
         function="render",

@@ -145,9 +145,17 @@ class BlobStore:
         Raises:
             StoreUnavailable: the store cannot be read at the moment.
         """
+        return self.size(digest) is not None
+
+    def size(self, digest: str) -> int | None:
+        """Return an object's size in bytes; None if it does not exist.
+
+        Raises:
+            StoreUnavailable: the store cannot be read at the moment.
+        """
         filesystem, root = self._filesystem()
         path = _path(root, digest)
-        return self._run(lambda: _size(filesystem, path), f"image {digest} cannot be looked up") is not None
+        return self._run(lambda: _size(filesystem, path), f"image {digest} cannot be looked up")
 
     def delete(self, digest: str) -> None:
         """Remove an object; do nothing if it does not exist.

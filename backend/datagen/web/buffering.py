@@ -4,10 +4,14 @@ The main thread reads requests and writes responses, so a client that sends or r
 thread. Connections are limited in duration, number and buffered bytes. If there are too many, the oldest one is closed.
 If too many bytes are buffered, the connection with the most is closed. A connection is never closed while a view
 processes its request.
+
+A view may stream its response (``responses.STREAM``). Its thread then waits for the client, and the connection is
+closed if the client reads nothing for ``STALL_SECONDS``.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -21,7 +25,7 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, Task, WSGITask
 
 from datagen.web.request_head import LONGEST_HEAD, BoundedParser
-from datagen.web.responses import DELAY, QUIET_HEADERS
+from datagen.web.responses import DELAY, QUIET_HEADERS, STREAM
 from datagen.web.view_pools import Busy, ViewPools
 
 log = structlog.get_logger()
@@ -36,6 +40,9 @@ MAX_CONNECTIONS = 480
 #: Maximum bytes of requests and responses that are buffered for all connections together. One that is larger than 1 MiB
 #: is buffered in a file.
 MAX_BUFFERED = 256 * 2**20
+#: Bytes of a streamed response that are buffered before its thread waits for the client, and seconds for which a client
+#: of a streamed response may read nothing.
+STREAM_BUFFER, STALL_SECONDS = 2**20, 30.0
 #: Minimum time between two log lines about refused requests, seconds.
 LOG_EVERY_SECONDS = 10.0
 _BUFFER = 2**20
@@ -58,6 +65,7 @@ class _View(_Answer, WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         environ[DELAY] = self._delay
+        environ[STREAM] = self.channel.begin_stream
         return environ
 
     def _delay(self, seconds: float) -> None:
@@ -91,6 +99,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self.since = time.monotonic()
         #: the time before which the response is not sent, ``time.monotonic``
         self.held_until = 0.0
+        #: whether a view streams the response, and when the client last read some of it, ``time.monotonic``
+        self.streams, self.sent_at = False, 0.0
         super().__init__(*args, **kwargs)
 
     def buffered(self) -> int:
@@ -98,10 +108,15 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         receiving = self.request.body_bytes_received if self.request is not None else 0
         return int(receiving + self.total_outbufs_len)
 
+    def begin_stream(self) -> None:
+        """Make the thread that answers the request wait for the client, from now to the end of the response."""
+        self.streams, self.sent_at = True, time.monotonic()
+        self.adj = self.server.stream_adjustments
+
     def is_slow(self, now: float) -> bool:
         """Return whether the time limit of the current phase is exceeded."""
-        if self.requests:
-            return False  # a view is processing it, within its own time limits
+        if self.requests:  # a view is processing it, within its own time limits
+            return self.streams and self.total_outbufs_len > 0 and now > self.sent_at + STALL_SECONDS
         if self.total_outbufs_len:
             return now > max(self.since, self.held_until) + ANSWER_SECONDS
         return now > self.since + (IDLE_SECONDS if self.request is None else REQUEST_SECONDS)
@@ -128,6 +143,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def service(self) -> None:
         """Answer the request. A thread of a pool calls this."""
         super().service()
+        self.streams, self.adj = False, self.server.adj
         self.since = time.monotonic()
         if self.total_outbufs_len > _BUFFER:
             self.server.trigger.pull_trigger(self.server.make_room)
@@ -137,7 +153,11 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return bool(super().writable()) and (self.will_close or time.monotonic() >= self.held_until)
 
     def _flush_some(self, do_close: bool = True) -> bool:
-        return time.monotonic() >= self.held_until and bool(super()._flush_some(do_close=do_close))
+        now = time.monotonic()
+        if now < self.held_until or not super()._flush_some(do_close=do_close):
+            return False
+        self.sent_at = now
+        return True
 
 
 class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
@@ -160,6 +180,8 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
             recv_bytes=2**16,
             clear_untrusted_proxy_headers=False,  # ProxyFix reads them if there is a proxy; nothing else does
         )
+        self.stream_adjustments = copy.copy(adjustments)
+        self.stream_adjustments.outbuf_high_watermark = STREAM_BUFFER
         self.draining = False
         self._sockets: dict[int, Any] = {}
         self._refused, self._refusal_logged = 0, 0.0
@@ -218,7 +240,7 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
             self._refused, self._refusal_logged = 0, now
 
     def drain(self, seconds: float, linger: float, alive: Callable[[], None]) -> None:
-        """Stop accepting connections, and wait until every request that has begun is answered.
+        """Stop accepting connections, and wait until every request that has begun is answered; end streamed responses.
 
         Args:
             seconds: the longest wait.
@@ -232,7 +254,8 @@ class BufferingServer(TcpWSGIServer):  # type: ignore[misc]
         while self.active_channels and (passed := time.monotonic() - began) < seconds:
             alive()
             for channel in [*self.active_channels.values()]:
-                if passed > linger and not (channel.requests or channel.request or channel.total_outbufs_len):
+                is_idle = not (channel.requests or channel.request or channel.total_outbufs_len)
+                if passed > linger and (is_idle or channel.streams):
                     channel.handle_close()
             self.maintenance(0.0)
             self.turn(0.1)

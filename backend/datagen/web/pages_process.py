@@ -15,7 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 
 import structlog
@@ -24,6 +25,8 @@ from flask.typing import ResponseReturnValue
 
 from datagen.operations.parent_watch import ParentWatch
 from datagen.web.pages.forms import ROOT
+from datagen.web.responses import STREAM
+from datagen.web.view_pools import STREAMING, pool_of
 
 log = structlog.get_logger()
 
@@ -44,7 +47,9 @@ _SOCKET, _LONGEST_SOCKET, _SHORT_FOLDER = "socket", 107, "/tmp"  # noqa: S108 - 
 #: Headers that belong to one connection, and are not forwarded; the server in front sets its own.
 _OF_CONNECTION = frozenset({"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"})
 #: Headers of a request that pages use.
-_FORWARDED = ("Cookie", "Content-Type", "User-Agent", "Accept", "Authorization", "Idempotency-Key")
+_FORWARDED = ("Cookie", "Content-Type", "User-Agent", "Accept", "Authorization", "Idempotency-Key", "Range", "If-Range")
+#: Bytes of a streamed response that are passed on at a time.
+_PIECE = 2**16
 
 
 class PagesProcess:
@@ -116,22 +121,57 @@ def forwarding_blueprint(process: PagesProcess) -> Blueprint:
         try:
             connection.request(request.method, _target(), body=body or None, headers=headers)
             answer = connection.getresponse()
-            data = answer.read()
+            streamed = pool_of(request.path) in STREAMING
+            data = b"" if streamed else answer.read()
         except TimeoutError:
+            connection.close()
             return _sentence("Too slow", "This page took too long. Try again in a moment."), 504
         except (OSError, HTTPException) as fault:
+            connection.close()
             log.info("pages.unavailable", reason=type(fault).__name__)
             return _starting()
-        finally:
-            connection.close()
+        if streamed:
+            return _streamed(connection, answer)
+        connection.close()
         response = Response(data, answer.status)
-        response.headers.clear()
-        for name, value in answer.getheaders():
-            if name.lower() not in _OF_CONNECTION:
-                response.headers.add(name, value)
+        _copy_headers(answer, response)
         return response
 
     return blueprint
+
+
+def _streamed(connection: HTTPConnection, answer: HTTPResponse) -> Response:
+    """Return a response whose content is passed on in pieces; the connection is closed with it."""
+    begin_stream = request.environ.get(STREAM)
+    if begin_stream is not None:
+        begin_stream()
+    response = Response(_pieces(answer), answer.status)
+    _copy_headers(answer, response)
+    if (length := answer.getheader("Content-Length")) is not None:
+        response.headers["Content-Length"] = length
+    for close in (answer.close, connection.close):
+        response.call_on_close(close)
+    return response
+
+
+def _pieces(answer: HTTPResponse) -> Iterator[bytes]:
+    """Yield the content of a response as it comes.
+
+    Raises:
+        OSError: it ends too early; the server in front then closes the connection to the client.
+    """
+    try:
+        while piece := answer.read1(_PIECE):
+            yield piece
+    except HTTPException as fault:
+        raise ConnectionError("the pages' process ended before its response did") from fault
+
+
+def _copy_headers(answer: HTTPResponse, response: Response) -> None:
+    response.headers.clear()
+    for name, value in answer.getheaders():
+        if name.lower() not in _OF_CONNECTION:
+            response.headers.add(name, value)
 
 
 def _target() -> str:

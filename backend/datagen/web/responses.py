@@ -13,6 +13,9 @@ log = structlog.get_logger()
 
 #: Key in the WSGI environment. Its value is a function ``delay(seconds)``, which delays the response.
 DELAY = "datagen.delay_answer"
+#: Key in the WSGI environment. Its value is a function without arguments. After its call, the thread that makes the
+#: response waits for the client whenever much of it is not sent yet.
+STREAM = "datagen.stream_answer"
 
 #: Headers of every response. They forbid framing, scripts and content sniffing, because no response is a page. They
 #: suppress the referrer, because a URL may contain the key of a link.

@@ -1,8 +1,9 @@
 """Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
-object store, predictions for a slow database, log-ins for Label Studio, and pages for their own process. Each kind of
-view has its own threads and a limit on the number of waiting requests. A request over the limit is answered with 503.
+object store, predictions for a slow database, log-ins for Label Studio, and pages for their own process. A download or
+a stream of events occupies a thread until it ends. Each kind of view has its own threads and a limit on the number of
+waiting requests. A request over the limit is answered with 503.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ POOLS = {
     "pages": Pool(threads=4, waiting=40),
     "thumbnails": Pool(threads=4, waiting=80),
     "log-in": Pool(threads=2, waiting=16),
+    # an event stream that waited for a thread would show nothing; the page's script asks for the state instead
+    "streams": Pool(threads=24, waiting=0),
+    "downloads": Pool(threads=8, waiting=6),
 }
+#: The pools whose responses are passed on while they are made.
+STREAMING = frozenset({"streams", "downloads"})
 #: First segment of the path, or its first two → pool.
 POOL_OF = {
     "webhook": "webhook",
@@ -49,6 +55,8 @@ POOL_OF = {
     "studio": "pages",
     "studio/pictures": "thumbnails",
     "studio/log-in": "log-in",
+    "studio/streams": "streams",
+    "studio/downloads": "downloads",
 }
 
 
@@ -70,7 +78,8 @@ class ViewPools:
         """Queue the request of a channel in its pool. If the pool is full, queue the refusal of the request."""
         request = channel.requests[0]
         name = AT_ONCE if request.error else pool_of(request.path)
-        if len(self._dispatchers[name].queue) >= POOLS[name].waiting:
+        dispatcher = self._dispatchers[name]
+        if dispatcher.active_count + len(dispatcher.queue) >= POOLS[name].threads + POOLS[name].waiting:
             request.error = Busy("")
             name = AT_ONCE
         self._dispatchers[name].add_task(channel)

@@ -25,6 +25,7 @@ from datagen.label_studio.api.port import LabelStudioPort
 from datagen.store import leases
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
+from datagen.store.download_files import DownloadFiles
 from datagen.store.signed_urls import SignedUrls
 from datagen.store.tables.base import OutboxKind
 from datagen.store.tables.installation import AuditRow
@@ -52,6 +53,7 @@ class JobKind(StrEnum):
     OUTBOX = "outbox"  #: an outbox row is pending for which people wait
     UPKEEP = "upkeep"  #: an outbox row is pending that changes existing tasks, for which nobody waits
     NOTIFICATION = "notification"  #: a delivery of a notification is pending
+    HANDOVER = "handover"  #: a handover is pending
 
 
 #: The kinds of outbox rows whose jobs are of the kind ``JobKind.UPKEEP``. Each may take many requests.
@@ -84,6 +86,8 @@ class Services:
 
     database: Database
     images: BlobStore
+    #: the zips of downloads
+    download_files: DownloadFiles
     #: decodes pictures that come from outside: on import, and whenever their pixels are needed
     decoder: DecoderSandbox
     label_studio: LabelStudioPort

@@ -18,11 +18,12 @@ from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind, WorkState
-from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import StudyRow
+from datagen.workflow.generation.sample_facts import facts_of
 
 #: The value of a column of this type where a test needs no particular one.
 _ANYTHING: dict[type, Any] = {
@@ -319,4 +320,36 @@ def test_batches_get_their_indices_and_going_back_to_0018_deletes_rejected_candi
         assert sorted(connection.execute(select(schema.tables["sample"].c.id)).scalars()) == [1, 2]
         assert not {"stride", "reserved", "rejections"} & {*schema.tables["batch"].c.keys()}
         assert "reject_below" not in schema.tables["study"].c
+    database.upgrade()
+
+
+def test_samples_of_runs_get_what_they_are_searched_and_sorted_by(database: Database) -> None:
+    database.upgrade("0019")
+    schema = put_two_samples(database)
+    batch, sample = schema.tables["batch"], schema.tables["sample"]
+    body = {
+        "image": {"digest": "1" * 64, "width": 90, "height": 60, "name": "1.png"},
+        "instances": [
+            {"label": "scratch", "box": {"x": 0, "y": 0, "width": 20, "height": 5}, "outlines": []},
+            {"label": "dent", "box": {"x": 70, "y": 50, "width": 8, "height": 9}, "outlines": []},
+        ],
+        "provenance": {
+            "background": {"name": "plain.jpg"},
+            "steps": {"instances": [{"concept": f"{'a' * 12}:0"}, {"concept": f"{'b' * 12}:3"}]},
+        },
+    }
+    with database.engine.begin() as connection:
+        connection.execute(update(batch).values(kind="run"))
+        connection.execute(update(sample).where(sample.c.id == 1).values(body=body))
+
+    database.upgrade()
+
+    with database.read() as session:
+        facts, unreadable = session.scalars(select(SampleFactsRow).order_by(SampleFactsRow.index)).all()
+        expected = facts_of(SampleRow(batch_id=1, index=1, body=body))
+        for column in SampleFactsRow.__table__.columns:
+            assert getattr(facts, column.name) == getattr(expected, column.name), column
+        assert (facts.instances, facts.size, facts.places) == (2, 20, 0b100000001)
+        assert (unreadable.index, unreadable.instances, unreadable.labels) == (2, 0, "")
+    _downgrade(database, "0019")
     database.upgrade()

@@ -41,6 +41,7 @@ def test_every_leased_table_has_a_job() -> None:
         "outbox",
         "notification",
         "shard",
+        "handover",
     }  # labels of metrics: alerts depend on them
 
 

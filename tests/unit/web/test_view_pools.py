@@ -20,6 +20,8 @@ from datagen.web.view_pools import AT_ONCE, POOLS, pool_of
         ("/studio/studies/1/round/2", "pages"),
         ("/studio/pictures/1/sample/2/small", "thumbnails"),
         ("/studio/log-in", "log-in"),
+        ("/studio/streams/1/run/2", "streams"),
+        ("/studio/downloads/1/2", "downloads"),
         ("/studiox", AT_ONCE),
         ("/x/studio", AT_ONCE),
     ],

@@ -74,6 +74,13 @@ class OutboxKind(StrEnum):
     PROPOSAL = "proposal"  #: the proposal for an input task, in place of an older one that Label Studio stores
 
 
+class HandoverKind(StrEnum):
+    """How generated images are handed over."""
+
+    DOWNLOAD = "download"  #: as a zip to download
+    PUSH = "push"  #: as tasks of a Label Studio project of a person's own
+
+
 def _enumeration_column(kind: type[StrEnum]) -> Enum:
     """Return a column type that stores an enumeration's value as text, so that new values need no migration."""
     return Enum(
@@ -94,6 +101,7 @@ _ENUMERATIONS: tuple[type[StrEnum], ...] = (
     OutboxKind,
     Channel,
     NotificationEvent,
+    HandoverKind,
 )
 _COLUMN_TYPES: dict[Any, Any] = {
     datetime: Instant(),

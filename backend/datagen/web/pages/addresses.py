@@ -14,6 +14,8 @@ from datagen.workflow.study_pages.next_step import LabelStudioTarget
 
 #: First path segment below ``ROOT`` of all pictures, which have threads of their own.
 PICTURES = "pictures"
+#: First path segments below ``ROOT`` of responses that take long: files, and streams of events.
+DOWNLOADS, STREAMS = "downloads", "streams"
 #: Number of digits of a picture's digest in its address. They change with the picture, so that it may be kept for good.
 VERSION_DIGITS = 12
 
@@ -73,6 +75,30 @@ class Addresses:
     def batch(self, study_id: int, kind: BatchKind, number: int, **query: str | int | None) -> str:
         """Return the address of a gallery, or of a run's page; ``query`` has its filters."""
         return _with_query(f"{ROOT}/studies/{study_id}/{kind}/{number}", query)
+
+    def runs(self, **query: str | int | None) -> str:
+        """Return the address of the list of runs; ``query`` has its filters."""
+        return _with_query(f"{ROOT}/runs", query)
+
+    def run(self, study_id: int, number: int, below: str = "") -> str:
+        """Return the address of a run's page, or of what is ``below`` it, such as “/push”."""
+        return f"{ROOT}/studies/{study_id}/run/{number}{below}"
+
+    def handovers(self, study_id: int, number: int) -> str:
+        """Return the address of the handovers on a run's page."""
+        return self.run(study_id, number, "#handovers")
+
+    def download(self, study_id: int, handover_id: int) -> str:
+        """Return the address of a download's file."""
+        return f"{ROOT}/{DOWNLOADS}/{study_id}/{handover_id}"
+
+    def table(self, study_id: int, number: int, **query: str | int | None) -> str:
+        """Return the address of a run's table as CSV; ``query`` has its filters."""
+        return _with_query(f"{ROOT}/{DOWNLOADS}/{study_id}/run/{number}/images.csv", query)
+
+    def stream(self, study_id: int, number: int) -> str:
+        """Return the address of the stream of a run's live parts."""
+        return f"{ROOT}/{STREAMS}/{study_id}/run/{number}"
 
     def sample(self, study_id: int, sample_id: int, **query: str | None) -> str:
         """Return the address of a sample's page."""

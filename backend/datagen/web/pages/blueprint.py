@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 
-from cachetools import LRUCache
 from flask import Blueprint, Response, g, redirect, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy.orm import Session
 from werkzeug.exceptions import NotFound
 
 from datagen.domain.inputs import Role
 from datagen.domain.wording import sentence_case
 from datagen.operations.readiness import ReadinessCache
 from datagen.store.database import Database
+from datagen.store.download_files import DownloadFiles
 from datagen.store.tables.base import BatchKind
-from datagen.store.tables.batches import BatchRow
 from datagen.web.pages.actions import Actions
 from datagen.web.pages.addresses import PICTURES, Addresses
 from datagen.web.pages.decision_views import add_decisions
-from datagen.web.pages.forms import ROOT, safe_target
+from datagen.web.pages.forms import MOST, ROOT, number_of, safe_target
+from datagen.web.pages.handover_views import add_handovers
+from datagen.web.pages.live_views import add_live
 from datagen.web.pages.log_in_views import add_log_in
 from datagen.web.pages.notification_views import add_notifications
 from datagen.web.pages.page_writer import PageWriter, answer_faults
 from datagen.web.pages.picture_views import add_pictures
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.run_views import add_runs
 from datagen.web.pages.visitors import Visitors, visible_projects
 from datagen.workflow.services import Services
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
 from datagen.workflow.study_pages.home_view import home_of
 from datagen.workflow.study_pages.inputs_page_view import inputs_page_of
 from datagen.workflow.study_pages.notifications_view import notifications_of
-from datagen.workflow.study_pages.run_view import RunFigures, figures_of, rendered_count, run_of
 from datagen.workflow.study_pages.sample_view import sample_row_of, sample_view_of
 from datagen.workflow.study_pages.study_view import study_of
 
@@ -46,19 +44,16 @@ NAME = "pages"
 _OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "licences", "static_file")})
 #: Largest form, bytes: an e-mail address, a password or a token.
 _LARGEST_FORM = 16 * 1024
-#: Largest number that an address may contain; every column of ids and indices can be compared with it.
-_MOST = 2**53
-_KINDS = ", ".join(BatchKind)
+#: The kinds of batches that have a gallery; a run has a page of its own.
+_KINDS = ", ".join(kind for kind in BatchKind if kind is not BatchKind.RUN)
 _ROLES = ", ".join(Role)
 #: The policy of the pages: their own style sheet, script and pictures, and forms to themselves.
 POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 #: Ways to look at the pictures of a gallery, the first by default.
 SHOWN = ("outline", "plain", "background")
-#: Number of runs whose figures are kept.
-_KEPT_FIGURES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +66,7 @@ class Studio:
     addresses: Addresses
     readiness: ReadinessCache
     renderer: Renderer
+    download_files: DownloadFiles
     #: returns what actions are carried out with; it is called at the first action
     services: Callable[[], Services]
 
@@ -78,8 +74,6 @@ class Studio:
 def pages_blueprint(studio: Studio) -> Blueprint:
     """Return the blueprint of all pages."""
     blueprint = Blueprint(NAME, __name__, url_prefix=ROOT)
-    figures: LRUCache[tuple[int, datetime, int], RunFigures | None] = LRUCache(_KEPT_FIGURES)
-    figures_lock = threading.Lock()
     to = studio.addresses
     writer = PageWriter(studio.renderer, studio.visitors, studio.readiness)
     answer_faults(blueprint, writer)
@@ -87,6 +81,9 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     actions = Actions(blueprint, writer, studio.services)
     add_decisions(actions, to)
     add_notifications(actions, to)
+    add_handovers(blueprint, actions, writer, studio.database, studio.download_files, to)
+    add_live(blueprint, studio.database, writer)
+    add_runs(blueprint, studio.database, writer)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
 
     # -- around the pages
@@ -94,7 +91,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.before_request
     def admit() -> ResponseReturnValue | None:
         request.max_content_length = _LARGEST_FORM
-        if any(isinstance(value, int) and value > _MOST for value in (request.view_args or {}).values()):
+        if any(isinstance(value, int) and value > MOST for value in (request.view_args or {}).values()):
             raise NotFound
         g.session = studio.visitors.session_of(request) if request.endpoint != f"{NAME}.static_file" else None
         if g.session is not None or request.endpoint in _OPEN:
@@ -114,7 +111,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.get("/")
     def home() -> ResponseReturnValue:
         with studio.database.read() as session:
-            view = home_of(session, visible_projects(), request.args.get("search", ""), number("before"))
+            view = home_of(session, visible_projects(), request.args.get("search", ""), number_of("before"))
         return writer.page("home", "Studies", view=view)
 
     @blueprint.get("/studies/<int:study_id>")
@@ -126,26 +123,23 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.get(f"/studies/<int:study_id>/inputs/<any({_ROLES}):role>")
     def inputs(study_id: int, role: str) -> ResponseReturnValue:
         with studio.database.read() as session:
-            view = inputs_page_of(session, study_id, visible_projects(), Role(role), number("after"))
+            view = inputs_page_of(session, study_id, visible_projects(), Role(role), number_of("after"))
         return writer.page("inputs", f"Inputs · {view.study}", view=view)
 
     @blueprint.get("/studies/<int:study_id>/notifications")
     def notifications(study_id: int) -> ResponseReturnValue:
         with studio.database.read() as session:
-            view = notifications_of(session, study_id, visible_projects(), number("before"))
+            view = notifications_of(session, study_id, visible_projects(), number_of("before"))
         return writer.page("notifications", f"Notifications · {view.study}", view=view)
 
     @blueprint.get(f"/studies/<int:study_id>/<any({_KINDS}):kind>/<int:batch_number>")
     def batch(study_id: int, kind: str, batch_number: int) -> ResponseReturnValue:
-        after = number("after")
+        after = number_of("after")
         shown = request.args.get("show", "")
         shown = shown if shown in SHOWN else SHOWN[0]
         with studio.database.read() as session:
             row = batch_of(session, study_id, BatchKind(kind), batch_number, visible_projects())
             title = f"{sentence_case(kind)} {batch_number} · {row.study.name}"
-            if row.kind is BatchKind.RUN:
-                run = run_of(session, row, figures_once(session, row), after)
-                return writer.page("run", title, view=run, shown=shown)
             chosen = GalleryFilter(
                 **{name: request.args.get(name, "")[:500] for name in ("judgement", "reason", "concept", "background")}
             )
@@ -170,23 +164,5 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.get("/<path:_rest>")
     def nowhere(_rest: str) -> ResponseReturnValue:
         return writer.error(HTTPStatus.NOT_FOUND, "There is no page at this address.")
-
-    # -- parts of views
-
-    def number(name: str) -> int | None:
-        given = request.args.get(name, "")
-        value = int(given) if given.isascii() and given.isdigit() and len(given) <= 16 else None
-        return value if value is not None and value <= _MOST else None
-
-    def figures_once(session: Session, row: BatchRow) -> RunFigures | None:
-        # SQLite gives the id of a deleted run to the next one
-        key = (row.id, row.requested_at, rendered_count(session, row))
-        with figures_lock:
-            if key in figures:
-                return figures[key]
-        computed = figures_of(session, row)
-        with figures_lock:
-            figures[key] = computed
-        return computed
 
     return blueprint

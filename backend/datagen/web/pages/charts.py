@@ -93,11 +93,11 @@ BARS_WIDTH, BARS_HEIGHT = 360, 120
 MAX_BAR, MAX_LABELS = 44, 14
 
 
-def histogram_bars(histogram: Histogram, unit: str) -> tuple[Bar, ...]:
-    """Return the bars of a histogram."""
+def histogram_bars(histogram: Histogram, unit: str, digits: int = 0) -> tuple[Bar, ...]:
+    """Return the bars of a histogram; their limits are written with so many digits behind the point."""
     interval = (histogram.high - histogram.low) / len(histogram.counts)
     texts = [
-        f"{histogram.low + interval * number:.0f} to {histogram.low + interval * (number + 1):.0f} {unit}"
+        f"{histogram.low + interval * number:.{digits}f} to {histogram.low + interval * (number + 1):.{digits}f} {unit}"
         for number in range(len(histogram.counts))
     ]
     return _bars(list(zip(texts, histogram.counts, strict=True)), ())

@@ -7,9 +7,13 @@ import hmac
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from flask import request
+
 #: First path segment of all pages; also the path of their cookies, so that they are not sent to anything else of this
 #: host.
 ROOT = "/studio"
+#: Largest number that an address may contain; every column of ids and indices can be compared with it.
+MOST = 2**53
 #: Largest length of an address to return to, characters.
 _LONGEST_ADDRESS = 1_000
 
@@ -32,6 +36,13 @@ class FormTokens:
 
 def _digest(key: bytes, cookie: str) -> str:
     return hmac.new(key, b"datagen.form:" + cookie.encode(), hashlib.sha256).hexdigest()
+
+
+def number_of(name: str) -> int | None:
+    """Return the number of that name in the query of the current request; None if there is none."""
+    given = request.args.get(name, "")
+    value = int(given) if given.isascii() and given.isdigit() and len(given) <= 16 else None
+    return value if value is not None and value <= MOST else None
 
 
 def safe_target(address: str) -> str:

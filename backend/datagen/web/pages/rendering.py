@@ -51,6 +51,7 @@ class Renderer:
             "ago": self._ago,
             "by_number": wording.by_number,
             "counted": wording.counted,
+            "file_size": wording.file_size,
             "instant": instant,
             "percent": lambda share: f"{100 * share:.0f} %",
             "sentence_case": wording.sentence_case,
@@ -60,6 +61,10 @@ class Renderer:
     def render(self, template: str, frame: Frame, **values: Any) -> str:
         """Return a page as HTML; ``values`` are the names in its template."""
         return self._environment.get_template(f"{template}.html.j2").render(frame=frame, **values)
+
+    def part(self, template: str, **values: Any) -> str:
+        """Return a part of a page as HTML."""
+        return self._environment.get_template(f"{template}.html.j2").render(**values)
 
     def _ago(self, at: datetime) -> str:
         """Return how long ago a time was; for one of long ago, the date."""

@@ -27,6 +27,7 @@ from datagen.queue.queues import Queues, connect
 from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
+from datagen.store.download_files import DownloadFiles
 from datagen.web.pages.addresses import Addresses
 from datagen.web.pages.blueprint import Studio, pages_blueprint
 from datagen.web.pages.forms import FormTokens
@@ -60,7 +61,9 @@ LOG_INS_OF_NETWORK, LOG_INS_OF_EMAIL, LOG_INS_FROM_EVERYWHERE = (
     "300 per hour",
 )
 #: Number of threads: the web process forwards no more requests at a time.
-THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in"))
+THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in", "streams", "downloads"))
+#: Bytes of a response that are buffered before its thread waits for the web process to read them.
+STREAM_BUFFER = 2**20
 
 
 def create_pages_app(chosen: Settings) -> Flask:
@@ -102,6 +105,7 @@ def create_pages_app(chosen: Settings) -> Flask:
             addresses=addresses,
             readiness=readiness_cache,
             renderer=Renderer(addresses),
+            download_files=DownloadFiles(chosen.resolved_store_url),
             services=services,
         )
     )
@@ -142,6 +146,7 @@ def main(path: str) -> None:
         threads=THREADS,
         ident=None,
         max_request_body_size=2 * LARGEST_REQUEST,
+        outbuf_high_watermark=STREAM_BUFFER,
     )
 
 

@@ -28,6 +28,7 @@ from datagen.workflow.generation import batch_status, rejected_samples, run_warn
 from datagen.workflow.generation.contact_sheet import contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.progress import reporting_progress
+from datagen.workflow.generation.sample_facts import facts_of
 from datagen.workflow.generation.shard_samples import ShardSamples
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
 from datagen.workflow.outages import Outage, shown
@@ -158,6 +159,8 @@ class RenderJob(LeasedJob[ShardRow]):
         spec = unit.session.get_one(SpecRow, batch.spec_id)
         samples = rendered.drawn.samples
         unit.session.add_all(samples)
+        if batch.kind is BatchKind.RUN:
+            unit.session.add_all(map(facts_of, samples))
         rejected_samples.note(unit, batch, row, rendered.drawn)
         row.rendered_at, row.seconds = now(), rendered.seconds
         if not spec.findings:

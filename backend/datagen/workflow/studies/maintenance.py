@@ -15,7 +15,8 @@ from datagen.domain.wording import by_number, counted
 from datagen.errors import Refused
 from datagen.store import leases
 from datagen.store.tables.base import PARTS_OF_RUNS, LeasedRow, WorkState
-from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.handovers import HandoverRow
 from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, ProposalRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
 from datagen.store.tables.reviews import DecisionRow, VerdictRow
@@ -153,7 +154,10 @@ def delete_study(services: Services, name: str, who: str, *, with_projects: bool
         projects = list(session.scalars(select(ProjectRow.project_id).where(ProjectRow.study_id == study_id)))
         # another study may use one of the inputs by now
         own = _pictures(session, StudyRow.id == study_id) - _pictures(session, StudyRow.id != study_id)
+        files = list(session.scalars(select(HandoverRow.file).where(HandoverRow.study_id == study_id)))
     deleted |= _delete_pictures(services, own)
+    for file in filter(None, files):
+        services.download_files.remove(file)
     if with_projects:
         for project_id in projects:
             services.label_studio.delete_project(project_id)
@@ -234,10 +238,12 @@ def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
     for statement in (
         delete(VerdictRow).where(VerdictRow.sample_id.in_(samples)),
         delete(SampleRow).where(SampleRow.batch_id.in_(batches)),
+        delete(SampleFactsRow).where(SampleFactsRow.batch_id.in_(batches)),
         delete(ShardRow).where(ShardRow.batch_id.in_(batches)),
         delete(DecisionRow).where(DecisionRow.study_id == study_id),
         delete(BatchRow).where(BatchRow.study_id == study_id),
         delete(SpecRow).where(SpecRow.study_id == study_id),
+        delete(HandoverRow).where(HandoverRow.study_id == study_id),
         delete(OutboxRow).where(OutboxRow.study_id == study_id),
         delete(InboxRow).where(InboxRow.project_id.in_(projects)),
         delete(InputReadingRow).where(InputReadingRow.id == study_id),

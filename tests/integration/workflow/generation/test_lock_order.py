@@ -86,7 +86,12 @@ def is_waited_for(database: Database) -> bool:
 
 
 def finish(lease: Lease[ShardRow]) -> None:
-    made = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body={})]
+    body = {
+        "image": {"width": 8, "height": 8},
+        "instances": [],
+        "provenance": {"steps": {}, "background": {"name": "plain.jpg"}},
+    }
+    made = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body=body)]
     drawn = ShardSamples(samples=made, rejected=[], counts=Rejections(), cells=[])
     rendered = RenderedShard(drawn=drawn, report=FitReport(), sheet=None, seconds=1.0, job_kind=JobKind.SHARD)
     assert isinstance(lease.job, RenderJob)

@@ -93,6 +93,7 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
             addresses=addresses,
             readiness=ReadinessCache(lambda: {}),
             renderer=Renderer(addresses),
+            download_files=studio.services.download_files,
             services=lambda: studio.services,
         )
     )
