@@ -7,6 +7,7 @@ import structlog
 from datagen.entrypoints.bootstrap import fitted_engines, queues, services, settings
 from datagen.errors import LabelStudioUnavailable, StoreUnavailable
 from datagen.queue import recovery
+from datagen.store import api_requests
 from datagen.workflow.events import reconciler, webhook_events
 from datagen.workflow.generation import shard_rendering
 from datagen.workflow.inputs import input_jobs
@@ -55,10 +56,11 @@ def reconcile() -> None:
 
 
 def sweep() -> None:
-    """Enqueue rows that are due but not queued. Delete old events and deliveries, and drafts of killed writers."""
+    """Enqueue due rows that are not queued. Delete old events, deliveries and idempotency keys, and stale drafts."""
     recovery.sweep(services().database, queues())
     recovery.prune_inbox(services().database, settings().inbox_days)
     deliveries.prune(services().database)
+    api_requests.prune(services().database)
     try:
         services().images.remove_drafts()
     except StoreUnavailable as error:

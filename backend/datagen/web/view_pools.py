@@ -1,8 +1,9 @@
 """Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
-object store, predictions for a slow database, log-ins for Label Studio, and pages for their own process. Each kind of
-view has its own threads and a limit on the number of waiting requests. A request over the limit is answered with 503.
+object store, predictions for a slow database, log-ins for Label Studio, and pages and the API for their own process.
+Each kind of view has its own threads and a limit on the number of waiting requests. A request over the limit is
+answered with 503.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ POOLS = {
     "pictures": Pool(threads=6, waiting=48),
     "ml": Pool(threads=3, waiting=24),
     "metrics": Pool(threads=1, waiting=8),
-    "pages": Pool(threads=4, waiting=40),
-    "thumbnails": Pool(threads=4, waiting=80),
+    "pages": Pool(threads=4, waiting=32),
+    "thumbnails": Pool(threads=4, waiting=72),
     "log-in": Pool(threads=2, waiting=16),
+    "api": Pool(threads=4, waiting=20),
 }
 #: First segment of the path, or its first two → pool.
 POOL_OF = {
@@ -49,6 +51,7 @@ POOL_OF = {
     "studio": "pages",
     "studio/pictures": "thumbnails",
     "studio/log-in": "log-in",
+    "api": "api",
 }
 
 

@@ -3,4 +3,13 @@
 A relationship names a class of another module. Importing one module therefore imports all of them.
 """
 
-from datagen.store.tables import batches, inputs, installation, messages, notifications, reviews, studies  # noqa: F401
+from datagen.store.tables import (  # noqa: F401
+    api_requests,
+    batches,
+    inputs,
+    installation,
+    messages,
+    notifications,
+    reviews,
+    studies,
+)
