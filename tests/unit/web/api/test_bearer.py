@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from datagen.web.api.app import POSTS_PER_SECOND
 from datagen.web.api.bearer import KEPT_SECONDS, WRONG_TOKENS
 from datagen.workflow.study_pages.access import known_projects
 
@@ -124,3 +126,16 @@ def test_no_response_may_be_read_by_another_origin_or_kept_by_a_proxy(program: A
     assert not [name for name, _ in headers if name.startswith("Access-Control")]
     assert "private" in headers["Cache-Control"]
     assert program.send("OPTIONS", "/studies").status_code == 405
+
+
+def test_more_changes_in_a_second_than_allowed_are_answered_with_429(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.5)  # the counters' clock
+
+    def status(address: str) -> int:
+        answer = program.send("POST", "./decisions", json={}, environ_base={"REMOTE_ADDR": address})
+        return int(answer.status_code)
+
+    assert [status("10.0.0.1") for _ in range(POSTS_PER_SECOND + 1)] == [422] * POSTS_PER_SECOND + [429]
+    assert status("10.0.0.2") == 422
