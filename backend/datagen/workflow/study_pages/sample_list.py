@@ -17,7 +17,7 @@ from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.study_pages.gallery_view import Judgement
 
 #: Largest number of indices that one page with a filter looks at.
-INDICES_A_PAGE = 10_000
+INDICES_A_PAGE = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
