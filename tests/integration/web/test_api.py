@@ -135,7 +135,7 @@ def test_the_script_of_the_how_to_takes_new_photos_to_a_dataset_and_does_nothing
 
     def run(*further: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *further], env=environment, capture_output=True, text=True, timeout=420, check=False
+            [*command, *further], env=environment, capture_output=True, text=True, timeout=1_200, check=False
         )
 
     strict = run("--least-good", "0.8")
