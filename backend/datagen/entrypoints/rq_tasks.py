@@ -7,6 +7,7 @@ import structlog
 from datagen.entrypoints.bootstrap import fitted_engines, queues, services, settings
 from datagen.errors import LabelStudioUnavailable, StoreUnavailable
 from datagen.queue import recovery
+from datagen.store import api_requests
 from datagen.workflow.events import reconciler, webhook_events
 from datagen.workflow.generation import shard_rendering
 from datagen.workflow.handovers import expiry, handover_job
@@ -61,13 +62,14 @@ def reconcile() -> None:
 
 
 def sweep() -> None:
-    """Enqueue rows that are due but not queued. Delete old events and deliveries, and files that nobody needs any more.
+    """Enqueue due rows that are not queued. Delete what is old: events, deliveries, idempotency keys, and files.
 
-    Those are drafts that killed writers left in the image store, and the zips of downloads that have expired.
+    Those files are drafts that killed writers left in the image store, and the zips of downloads that have expired.
     """
     recovery.sweep(services().database, queues())
     recovery.prune_inbox(services().database, settings().inbox_days)
     deliveries.prune(services().database)
+    api_requests.prune(services().database)
     try:
         services().images.remove_drafts()
         expiry.remove_expired(services())

@@ -1,4 +1,4 @@
-"""The process of the studio's pages, and the views that forward requests to it.
+"""The process of the studio's pages and of the API, and the views that forward requests to it.
 
 Pages take processor time, and threads of one Python process take turns. With pages in threads of the web process, one
 webhook in a hundred waited half a second while 20 people browsed; see docs/decisions/0016. The process listens on a
@@ -15,7 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from datagen.operations.parent_watch import ParentWatch
+from datagen.web.api.limits import LARGEST_UPLOAD
+from datagen.web.api.limits import ROOT as API_ROOT
+from datagen.web.api.problems import Problem
 from datagen.web.pages.forms import ROOT
 from datagen.web.responses import STREAM
 from datagen.web.view_pools import STREAMING, pool_of
@@ -34,10 +38,13 @@ log = structlog.get_logger()
 PAGES = "datagen_pages"
 #: Header with the address of the client, for rate limits. A client's own header of this name is replaced.
 CLIENT_HEADER = "X-Datagen-Client"
-#: Largest request, bytes: a form with a password or a token.
+#: Largest request for a page, bytes: a form with a password or a token.
 LARGEST_REQUEST = 16 * 1024
-#: Time limit of a page, seconds; a log-in may wait for Label Studio for ten.
-PAGE_SECONDS = 30.0
+#: Time limit of a page, seconds; a log-in may wait for Label Studio for ten. That of a request to the API, which may
+#: add inputs, is longer.
+PAGE_SECONDS, API_SECONDS = 30.0, 150.0
+#: Methods that are forwarded to the API, which refuses those that it does not have.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: First and longest pause before the process is started again after its end, seconds; each is twice the last one.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 #: Seconds that the process has to run so that its next pause is ``FIRST_PAUSE`` again.
@@ -47,7 +54,17 @@ _SOCKET, _LONGEST_SOCKET, _SHORT_FOLDER = "socket", 107, "/tmp"  # noqa: S108 - 
 #: Headers that belong to one connection, and are not forwarded; the server in front sets its own.
 _OF_CONNECTION = frozenset({"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"})
 #: Headers of a request that pages use.
-_FORWARDED = ("Cookie", "Content-Type", "User-Agent", "Accept", "Authorization", "Idempotency-Key", "Range", "If-Range")
+_FORWARDED = (
+    "Cookie",
+    "Content-Type",
+    "User-Agent",
+    "Accept",
+    "Authorization",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Range",
+    "If-Range",
+)
 #: Bytes of a streamed response that are passed on at a time.
 _PIECE = 2**16
 
@@ -93,51 +110,63 @@ class PagesProcess:
 class _SocketConnection(HTTPConnection):
     """An HTTP connection to a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("pages", timeout=PAGE_SECONDS)
-        self._path = path
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("pages", timeout=seconds)
+        self._path, self._seconds = path, seconds
 
     def connect(self) -> None:
         """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(PAGE_SECONDS)
+        self.sock.settimeout(self._seconds)
         self.sock.connect(str(self._path))
 
 
 def forwarding_blueprint(process: PagesProcess) -> Blueprint:
-    """Return the blueprint whose views forward all requests for pages to their process, and return its responses."""
-    blueprint = Blueprint("pages", __name__, url_prefix=ROOT)
+    """Return the blueprint whose views forward all requests for pages and to the API, and return the responses."""
+    blueprint = Blueprint("pages", __name__)
 
-    @blueprint.route("", methods=["GET", "POST"], strict_slashes=False)
-    @blueprint.route("/<path:_path>", methods=["GET", "POST"])
+    @blueprint.route(ROOT, methods=["GET", "POST"], strict_slashes=False)
+    @blueprint.route(f"{ROOT}/<path:_path>", methods=["GET", "POST"])
     def forward(_path: str = "") -> ResponseReturnValue:
         request.max_content_length = LARGEST_REQUEST
-        body = request.get_data(cache=False)
-        if process.socket is None:
-            return _starting()
-        connection = _SocketConnection(process.socket)
-        headers = {name: value for name in _FORWARDED if (value := request.headers.get(name))}
-        headers[CLIENT_HEADER] = request.remote_addr or ""
-        try:
-            connection.request(request.method, _target(), body=body or None, headers=headers)
-            answer = connection.getresponse()
-            streamed = pool_of(request.path) in STREAMING
-            data = b"" if streamed else answer.read()
-        except TimeoutError:
-            connection.close()
-            return _sentence("Too slow", "This page took too long. Try again in a moment."), 504
-        except (OSError, HTTPException) as fault:
-            connection.close()
-            log.info("pages.unavailable", reason=type(fault).__name__)
-            return _starting()
-        if streamed:
-            return _streamed(connection, answer)
-        connection.close()
-        response = Response(data, answer.status)
-        _copy_headers(answer, response)
-        return response
+        return _forwarded(process, PAGE_SECONDS, _page)
+
+    @blueprint.route(f"{API_ROOT}/<path:_path>", methods=_METHODS, provide_automatic_options=False)
+    def forward_to_api(_path: str) -> ResponseReturnValue:
+        request.max_content_length = LARGEST_UPLOAD
+        return _forwarded(process, API_SECONDS, _problem)
 
     return blueprint
+
+
+def _forwarded(
+    process: PagesProcess, seconds: float, refusal: Callable[[HTTPStatus, str], ResponseReturnValue]
+) -> ResponseReturnValue:
+    """Forward the current request and return the response; ``refusal`` makes that of a process that gives none."""
+    body = request.get_data(cache=False)
+    if process.socket is None:
+        return refusal(HTTPStatus.SERVICE_UNAVAILABLE, _STARTING)
+    connection = _SocketConnection(process.socket, seconds)
+    headers = {name: value for name in _FORWARDED if (value := request.headers.get(name))}
+    headers[CLIENT_HEADER] = request.remote_addr or ""
+    try:
+        connection.request(request.method, _target(), body=body or None, headers=headers)
+        answer = connection.getresponse()
+        streamed = pool_of(request.path) in STREAMING
+        data = b"" if streamed else answer.read()
+    except TimeoutError:
+        connection.close()
+        return refusal(HTTPStatus.GATEWAY_TIMEOUT, _TOO_SLOW)
+    except (OSError, HTTPException) as fault:
+        connection.close()
+        log.info("pages.unavailable", reason=type(fault).__name__)
+        return refusal(HTTPStatus.SERVICE_UNAVAILABLE, _STARTING)
+    if streamed:
+        return _streamed(connection, answer)
+    connection.close()
+    response = Response(data, answer.status)
+    _copy_headers(answer, response)
+    return response
 
 
 def _streamed(connection: HTTPConnection, answer: HTTPResponse) -> Response:
@@ -180,19 +209,25 @@ def _target() -> str:
     return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
 
 
-def _starting() -> ResponseReturnValue:
-    """Return the response while the process is not running."""
-    if request.method != "GET":  # a form is not sent again by itself
-        sentence = "The pages are starting, and your form may not have arrived. Go back, and look in a few seconds."
-        return _sentence("Starting", sentence), 503, {"Retry-After": "3"}
-    page = _sentence("Starting", "The pages are starting. This one is loaded again in a few seconds.")
-    return page, 503, {"Retry-After": "3", "Refresh": "3"}
+_TOO_SLOW = "This took too long. Try again in a moment."
+_STARTING = "The pages are starting. Try again in a few seconds."
+_RETRY = {"Retry-After": "3"}
 
 
-def _sentence(title: str, sentence: str) -> str:
+def _page(status: HTTPStatus, sentence: str) -> ResponseReturnValue:
     """Return a page that says why there is no other, without anything that the pages' process would serve."""
-    return (
+    headers = dict(_RETRY)
+    if status is HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
+        sentence, headers["Refresh"] = "The pages are starting. This one is loaded again in a few seconds.", "3"
+    elif status is HTTPStatus.SERVICE_UNAVAILABLE:  # a form is not sent again by itself
+        sentence = "The pages are starting, and your form may not have arrived. Go back, and look in a few seconds."
+    page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f"<title>{title} · Datagen</title><main><h1>{title}</h1><p>{sentence}</p></main>"
+        f"<title>{status.phrase} · Datagen</title><main><h1>{status.phrase}</h1><p>{sentence}</p></main>"
     )
+    return page, status, headers
+
+
+def _problem(status: HTTPStatus, sentence: str) -> ResponseReturnValue:
+    return Problem(status, sentence, "unavailable", headers=_RETRY).response

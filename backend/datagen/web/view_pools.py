@@ -1,9 +1,9 @@
 """Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
-object store, predictions for a slow database, log-ins for Label Studio, and pages for their own process. A download or
-a stream of events occupies a thread until it ends. Each kind of view has its own threads and a limit on the number of
-waiting requests. A request over the limit is answered with 503.
+object store, predictions for a slow database, log-ins for Label Studio, and pages and the API for their own process. A
+download or a stream of events occupies a thread until it ends. Each kind of view has its own threads and a limit on the
+number of waiting requests. A request over the limit is answered with 503.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ POOLS = {
     "pictures": Pool(threads=6, waiting=48),
     "ml": Pool(threads=3, waiting=24),
     "metrics": Pool(threads=1, waiting=8),
-    "pages": Pool(threads=4, waiting=40),
-    "thumbnails": Pool(threads=4, waiting=80),
+    "pages": Pool(threads=4, waiting=32),
+    "thumbnails": Pool(threads=4, waiting=72),
     "log-in": Pool(threads=2, waiting=16),
     # an event stream that waited for a thread would show nothing; the page's script asks for the state instead
     "streams": Pool(threads=24, waiting=0),
     "downloads": Pool(threads=8, waiting=6),
+    "api": Pool(threads=4, waiting=20),
 }
 #: The pools whose responses are passed on while they are made.
 STREAMING = frozenset({"streams", "downloads"})
@@ -57,6 +58,7 @@ POOL_OF = {
     "studio/log-in": "log-in",
     "studio/streams": "streams",
     "studio/downloads": "downloads",
+    "api": "api",
 }
 
 

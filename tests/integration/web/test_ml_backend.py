@@ -60,7 +60,8 @@ def test_every_view_is_known_here_so_that_none_is_open_by_mistake(tmp_path: Path
     )
     open_to_all = {"/", "/health", "/ready", "/images/<string(length=64):digest>.png", "/static/<path:filename>"}
     guarded = {"/setup", "/predict", "/versions", "/webhook", "/metrics"}
-    pages = {"/studio", "/studio/<path:_path>"}  # forwarded; tests/unit/web/pages/test_log_in.py has their log-in
+    # forwarded; tests/unit/web/pages/test_log_in.py has their log-in, and tests/unit/web/api/test_bearer.py the tokens
+    pages = {"/studio", "/studio/<path:_path>", "/api/v1/<path:_path>"}
     assert set(result.stdout.splitlines()) <= open_to_all | guarded | pages
 
 

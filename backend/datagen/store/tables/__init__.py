@@ -4,6 +4,7 @@ A relationship names a class of another module. Importing one module therefore i
 """
 
 from datagen.store.tables import (  # noqa: F401
+    api_requests,
     batches,
     handovers,
     inputs,

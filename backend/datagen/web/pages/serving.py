@@ -1,4 +1,4 @@
-"""The program that serves the pages, in a process of its own: ``python -m datagen.web.pages.serving SOCKET``.
+"""The program that serves the pages and the API, in one process: ``python -m datagen.web.pages.serving SOCKET``.
 
 ``web.pages_process`` starts it, and forwards requests to it.
 """
@@ -16,7 +16,7 @@ from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from waitress import serve
 
-from datagen.entrypoints.bootstrap import build_services
+from datagen.entrypoints.bootstrap import build_services, server_access_of
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.label_studio.api.accounts import Accounts
 from datagen.operations.health import label_studio_health, readiness
@@ -28,6 +28,11 @@ from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.store.download_files import DownloadFiles
+from datagen.web.api.app import ApiParts, create_api
+from datagen.web.api.bearer import TokenAccounts
+from datagen.web.api.limits import LARGEST_UPLOAD
+from datagen.web.api.limits import ROOT as API_ROOT
+from datagen.web.api.studies import NewStudy
 from datagen.web.pages.addresses import Addresses
 from datagen.web.pages.blueprint import Studio, pages_blueprint
 from datagen.web.pages.forms import FormTokens
@@ -42,7 +47,11 @@ from datagen.web.pages_process import CLIENT_HEADER, LARGEST_REQUEST
 from datagen.web.responses import plain_errors, quiet_headers
 from datagen.web.view_pools import POOLS
 from datagen.workflow.services import Services
+from datagen.workflow.studies.open import open_study
+from datagen.workflow.study_pages.access import known_projects
 
+#: A WSGI application.
+Application = Callable[..., Iterable[bytes]]
 #: Time limits for the image store while it serves a picture: until its first response, and in total, seconds.
 STORE_ANSWER_SECONDS, STORE_SECONDS = 3.0, 10.0
 #: Processor time for decoding one picture, seconds: pictures are decoded one after another, and people wait.
@@ -61,7 +70,7 @@ LOG_INS_OF_NETWORK, LOG_INS_OF_EMAIL, LOG_INS_FROM_EVERYWHERE = (
     "300 per hour",
 )
 #: Number of threads: the web process forwards no more requests at a time.
-THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in", "streams", "downloads"))
+THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in", "streams", "downloads", "api"))
 #: Bytes of a response that are buffered before its thread waits for the web process to read them.
 STREAM_BUFFER = 2**20
 
@@ -119,11 +128,52 @@ def create_pages_app(chosen: Settings) -> Flask:
     ):
         checked: Any = limiter.limit(limit, key_func=key)(app.view_functions["pages.check_log_in"])
         app.view_functions["pages.check_log_in"] = checked
-    app.wsgi_app = _from_client(app.wsgi_app)  # type: ignore[method-assign]
+    api = create_api(
+        ApiParts(
+            database=database,
+            images=images,
+            accounts=TokenAccounts(accounts, partial(_known_projects, database)),
+            readiness=readiness_cache,
+            address_of=addresses.label_studio,
+            services=services,
+            create_study=partial(_create_study, chosen, services),
+        )
+    )
+    app.wsgi_app = _from_client(_with_api(app.wsgi_app, api))  # type: ignore[method-assign]
     return app
 
 
-def _from_client(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+def _known_projects(database: Database) -> list[int]:
+    with database.read() as session:
+        return known_projects(session)
+
+
+def _create_study(chosen: Settings, services: Callable[[], Services], study: NewStudy, who: str) -> list[str]:
+    """Create a study as ``datagen provision`` does, and return what could not be set up, as sentences."""
+    opened = open_study(
+        services(),
+        study.name,
+        study.labels,
+        server_access_of(chosen),
+        engine=study.engine or chosen.chosen_engine,
+        default_engine=chosen.engine,
+        preview_size=study.preview_size or chosen.preview_size,
+        who=who,
+    )
+    return opened.problems
+
+
+def _with_api(pages: Application, api: Application) -> Application:
+    """Return an application that hands what is below the API's path to ``api``, and everything else to ``pages``."""
+
+    def with_api(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        is_of_api = environ.get("PATH_INFO", "").startswith(API_ROOT + "/")
+        return (api if is_of_api else pages)(environ, start_response)
+
+    return with_api
+
+
+def _from_client(application: Application) -> Application:
     """Return the application with the client's address in place of that of the web process."""
     name = "HTTP_" + CLIENT_HEADER.upper().replace("-", "_")
 
@@ -145,7 +195,7 @@ def main(path: str) -> None:
         unix_socket_perms="600",
         threads=THREADS,
         ident=None,
-        max_request_body_size=2 * LARGEST_REQUEST,
+        max_request_body_size=2 * LARGEST_UPLOAD,
         outbuf_high_watermark=STREAM_BUFFER,
     )
 

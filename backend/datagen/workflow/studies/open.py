@@ -48,6 +48,7 @@ def open_study(
     preview_size: int,
     new_secret: bool = False,
     options: StudyOptions | None = None,
+    who: str = "datagen provision",
 ) -> OpenedStudy:
     """Create a study's projects in Label Studio and store the study. An existing study is checked and repaired.
 
@@ -59,6 +60,7 @@ def open_study(
         engine: the engine of new versions; None keeps an existing study's engine.
         default_engine: the engine of a new study for which none is chosen.
         options: the study's own settings; None keeps all of them.
+        who: in whose name its lines in the audit log are.
 
     Raises:
         InputProblem: the name or a label cannot be used, or no label or engine is given for a new study.
@@ -103,16 +105,16 @@ def open_study(
             study = StudyRow(name=name, labels=labels, engine=str(engine), preview_size=preview_size)
             unit.session.add(study)
             unit.session.flush()
-            unit.note(study, "datagen provision", f"opened with the labels {', '.join(labels)}")
+            unit.note(study, who, f"opened with the labels {', '.join(labels)}")
             study.webhook_salt = salt
         elif engine not in (None, study.engine):
-            unit.note(study, "datagen provision", f"new versions are made with {engine}, no longer with {study.engine}")
+            unit.note(study, who, f"new versions are made with {engine}, no longer with {study.engine}")
             engine_before, study.engine = study.engine, engine
         if options is not None:
             rule_before = study_options.options_of(study).verdict_rule
             study_options.keep(study, options)
             if (rule := study_options.options_of(study).verdict_rule) != rule_before:
-                unit.note(study, "datagen provision", f"verdicts count by the rule “{rule}”, before “{rule_before}”")
+                unit.note(study, who, f"verdicts count by the rule “{rule}”, before “{rule_before}”")
         previews_before = decision_points.project_of(unit.session, study.id, ProjectKind.PREVIEWS)
         unit.session.execute(
             delete(ProjectRow).where(

@@ -57,7 +57,13 @@ class HomeView:
     next_before: int | None
 
 
-def home_of(session: Session, project_ids: Visible, search: str = "", before: int | None = None) -> HomeView:
+def home_of(
+    session: Session,
+    project_ids: Visible,
+    search: str = "",
+    before: int | None = None,
+    most: int = STUDIES_A_PAGE,
+) -> HomeView:
     """Return the home page: the newest studies first.
 
     Args:
@@ -65,6 +71,7 @@ def home_of(session: Session, project_ids: Visible, search: str = "", before: in
         project_ids: what the person may see.
         search: a part of the name; empty for all studies.
         before: the id of the last study of the page before; None for the first page.
+        most: largest number of studies on the page.
     """
     search = plain(search[:LONGEST_SEARCH]).strip()
     conditions = [is_visible(project_ids)]
@@ -73,10 +80,10 @@ def home_of(session: Session, project_ids: Visible, search: str = "", before: in
     total = session.scalar(select(func.count()).select_from(StudyRow).where(*conditions)) or 0
     if before is not None:
         conditions.append(StudyRow.id < before)
-    query = select(StudyRow).where(*conditions).order_by(StudyRow.id.desc()).limit(STUDIES_A_PAGE + 1)
+    query = select(StudyRow).where(*conditions).order_by(StudyRow.id.desc()).limit(most + 1)
     studies = list(session.scalars(query))
-    shown = studies[:STUDIES_A_PAGE]
-    has_more = len(studies) > STUDIES_A_PAGE
+    shown = studies[:most]
+    has_more = len(studies) > most
     return HomeView(
         search=search,
         cards=_cards(session, shown) if shown else (),

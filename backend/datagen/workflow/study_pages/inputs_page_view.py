@@ -81,9 +81,14 @@ class InputsPageView:
 
 
 def inputs_page_of(
-    session: Session, study_id: int, project_ids: Visible, role: Role, after: int | None = None
+    session: Session,
+    study_id: int,
+    project_ids: Visible,
+    role: Role,
+    after: int | None = None,
+    most: int = PHOTOS_A_PAGE,
 ) -> InputsPageView:
-    """Return a page of a study's inputs.
+    """Return a page of a study's inputs, with at most ``most`` photos behind the task ``after``.
 
     Raises:
         Refused: there is no such study, or the person may not see it.
@@ -95,8 +100,8 @@ def inputs_page_of(
     query = select(InputRow).where(InputRow.study_id == study.id, InputRow.role == role).order_by(InputRow.task_id)
     if after is not None:
         query = query.where(InputRow.task_id > after)
-    rows = list(session.scalars(query.limit(PHOTOS_A_PAGE + 1)))
-    shown = rows[:PHOTOS_A_PAGE]
+    rows = list(session.scalars(query.limit(most + 1)))
+    shown = rows[:most]
     photos = tuple(_photo(row, study.labels, inputs, findings, projects[role]) for row in shown)
     named = {line for photo in photos for line in photo.findings}
     return InputsPageView(
