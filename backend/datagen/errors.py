@@ -27,6 +27,10 @@
         └── StoreUnavailable         the store did not answer, refused or is full: a retry may succeed
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class DatagenError(Exception):
     """Base class of all errors of Datagen; ``str(error)`` is a sentence for the user."""
@@ -53,7 +57,14 @@ class Refused(DatagenError):
 
 
 class NotConfirmed(Refused):
-    """The request has consequences that the user has to confirm first; the sentence names them."""
+    """The request has consequences that the user has to confirm first; the sentence names them.
+
+    ``reasons`` are the consequences alone, each as sentences, for whoever offers another way to confirm than ``how``.
+    """
+
+    def __init__(self, reasons: Sequence[str], how: str) -> None:
+        super().__init__(f"{' '.join(reasons)} {how}")
+        self.reasons = tuple(reasons)
 
 
 class EngineError(DatagenError):

@@ -253,6 +253,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "study_pages": {
             "decision_points",
             "decision_tasks",
+            "decisions",
             "generation",
             "inputs.input_sync",
             "inputs.parsed_results",

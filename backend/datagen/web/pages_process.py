@@ -46,6 +46,13 @@ _OF_CONNECTION = frozenset({"connection", "content-length", "date", "keep-alive"
 #: Headers of a request that pages use.
 _FORWARDED = ("Cookie", "Content-Type", "User-Agent", "Accept", "Authorization", "Idempotency-Key")
 
+#: Whether something was sent → what is said if there is no answer in time.
+_TOO_SLOW = {
+    False: "This page took too long. Try again in a moment.",
+    True: "This takes longer than a page waits. It may still be done: go back, load the page again, and look whether "
+    "it was, before you repeat it.",
+}
+
 
 class PagesProcess:
     """The process that serves the pages; a thread restarts it when it ends."""
@@ -118,7 +125,7 @@ def forwarding_blueprint(process: PagesProcess) -> Blueprint:
             answer = connection.getresponse()
             data = answer.read()
         except TimeoutError:
-            return "<!doctype html><title>Too slow</title><p>This page took too long. Try again in a moment.", 504
+            return f"<!doctype html><title>Too slow</title><p>{_TOO_SLOW[request.method == 'POST']}", 504
         except (OSError, HTTPException) as fault:
             log.info("pages.unavailable", reason=type(fault).__name__)
             return _starting()

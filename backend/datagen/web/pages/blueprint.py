@@ -22,7 +22,7 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow
 from datagen.web.pages.actions import Actions
 from datagen.web.pages.addresses import PICTURES, Addresses
-from datagen.web.pages.decision_views import add_decisions
+from datagen.web.pages.decision_views import FormLimits, add_decisions
 from datagen.web.pages.forms import ROOT, safe_target
 from datagen.web.pages.log_in_views import add_log_in
 from datagen.web.pages.notification_views import add_notifications
@@ -73,6 +73,8 @@ class Studio:
     renderer: Renderer
     #: returns what actions are carried out with; it is called at the first action
     services: Callable[[], Services]
+    #: the numbers on the forms of decisions
+    limits: FormLimits
 
 
 def pages_blueprint(studio: Studio) -> Blueprint:
@@ -121,7 +123,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     def study(study_id: int) -> ResponseReturnValue:
         with studio.database.read() as session:
             view = study_of(session, study_id, visible_projects())
-        return writer.page("study", view.name, view=view)
+        return writer.page("study", view.name, view=view, limits=studio.limits)
 
     @blueprint.get(f"/studies/<int:study_id>/inputs/<any({_ROLES}):role>")
     def inputs(study_id: int, role: str) -> ResponseReturnValue:

@@ -29,6 +29,7 @@ from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.web.pages.addresses import Addresses
 from datagen.web.pages.blueprint import Studio, pages_blueprint
+from datagen.web.pages.decision_views import FormLimits
 from datagen.web.pages.forms import FormTokens
 from datagen.web.pages.notices import Notices
 from datagen.web.pages.pictures import Pictures
@@ -60,7 +61,7 @@ LOG_INS_OF_NETWORK, LOG_INS_OF_EMAIL, LOG_INS_FROM_EVERYWHERE = (
     "300 per hour",
 )
 #: Number of threads: the web process forwards no more requests at a time.
-THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in"))
+THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "actions", "log-in"))
 
 
 def create_pages_app(chosen: Settings) -> Flask:
@@ -103,6 +104,7 @@ def create_pages_app(chosen: Settings) -> Flask:
             readiness=readiness_cache,
             renderer=Renderer(addresses),
             services=services,
+            limits=FormLimits(audit_size=chosen.audit_size, most_images=chosen.max_run_images),
         )
     )
     app.register_blueprint(pages)

@@ -48,7 +48,7 @@ def check_confirmed(services: Services, study_id: int, wish: Decision) -> None:
     reasons = [reason for check in _CHECKS if (reason := check(services, study, wish)) is not None]
     if reasons:
         command = command_of(study.name, wish, confirm=True)
-        raise NotConfirmed(f"{' '.join(reasons)} To go on, tick “I have looked” and press Update, or run: {command}")
+        raise NotConfirmed(reasons, f"To go on, tick “I have looked” and press Update, or run: {command}")
 
 
 def _large_run(services: Services, study: StudyRow, wish: Decision) -> str | None:

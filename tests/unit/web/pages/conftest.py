@@ -16,6 +16,7 @@ from datagen.domain.lifecycle import StudyState
 from datagen.operations.readiness import ReadinessCache
 from datagen.web.pages.addresses import Addresses
 from datagen.web.pages.blueprint import Studio, pages_blueprint
+from datagen.web.pages.decision_views import FormLimits
 from datagen.web.pages.forms import FormTokens
 from datagen.web.pages.notices import Notices
 from datagen.web.pages.pictures import Pictures
@@ -61,7 +62,12 @@ class Browser:
 
     def act(self, path: str, page: str, **form: str) -> TestResponse:
         """Send the form with the action ``path`` of the page at ``page``."""
-        return self.client.post(path, data={"form_token": self.form_token(self.page(page)), **form})
+        return self.send(path, self.page(page), **form)
+
+    def send(self, path: str, shown: str, **form: str) -> TestResponse:
+        """Send the form with the action ``path`` of a page whose HTML is ``shown``, with its hidden fields."""
+        hidden = dict(re.findall(r'name="(form_token|state_token)" value="([^"]+)"', shown))
+        return self.client.post(path, data={**hidden, **form})
 
     def log_in(self, email: str = ANN, **form: str) -> TestResponse:
         """Fill in the log-in form and send it; ``form`` has other fields than e-mail address and password."""
@@ -94,6 +100,7 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
             readiness=ReadinessCache(lambda: {}),
             renderer=Renderer(addresses),
             services=lambda: studio.services,
+            limits=FormLimits(audit_size=3, most_images=100_000),
         )
     )
     app.register_blueprint(pages)
