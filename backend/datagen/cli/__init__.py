@@ -88,6 +88,8 @@ for command in (
     needs_data(studies.retry),
     needs_data(studies.discard),
     needs_data(studies.mend_links),
+    needs_data(studies.edit),
+    needs_data(studies.archive),
     needs_data(studies.delete),
     needs_data(admin.backup),
     admin.restore,

@@ -618,6 +618,39 @@ def mend_links(
         show(f"  {counted(signed.decisions, 'decision task')} will be written anew by a worker")
 
 
+def edit(
+    name: Study,
+    new_name: Annotated[str | None, typer.Option("--name", help="The new name, 3 to 50 characters.")] = None,
+    description: Annotated[
+        str | None, typer.Option(help="What the study is for, 200 characters at most; empty removes it.")
+    ] = None,
+) -> None:
+    """Change a study's name or description; the titles of its Label Studio projects follow the name."""
+    from datagen.workflow.studies.editing import edit_study, study_id_of
+
+    if new_name is None and description is None:
+        raise typer.BadParameter("give --name, --description or both")
+    with report_errors():
+        edited = edit_study(
+            services(), study_id_of(services(), name), getpass.getuser(), name=new_name, description=description
+        )
+        show(f"{edited.name}: {edited.description or 'no description'}")
+        for note in edited.notes:
+            show(f"  {note}")
+
+
+def archive(
+    name: Study,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it out of the archive.")] = False,
+) -> None:
+    """Hide a study on the home page of the pages, until its archive is asked for; nothing else changes."""
+    from datagen.workflow.studies.editing import archive_study, study_id_of
+
+    with report_errors():
+        archive_study(services(), study_id_of(services(), name), getpass.getuser(), archived=not undo)
+        show(f"{name!r} is {'no longer archived' if undo else 'archived'}")
+
+
 def delete(
     name: Study,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -362,6 +362,8 @@ COMMANDS = [
     ("stop", "x"),
     ("retry", "x"),
     ("mend-links", "x"),
+    ("edit", "x", "--description", "y"),
+    ("archive", "x"),
     ("delete", "x", "--yes"),
     ("add", "x", "concept", "."),
     ("export", "x", "--out", "x.zip"),

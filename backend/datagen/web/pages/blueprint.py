@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 
@@ -22,6 +22,7 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow
 from datagen.web.pages.actions import Actions
 from datagen.web.pages.addresses import PICTURES, Addresses
+from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.decision_views import FormLimits, add_decisions
 from datagen.web.pages.forms import ROOT, safe_target
 from datagen.web.pages.log_in_views import add_log_in
@@ -30,9 +31,11 @@ from datagen.web.pages.page_writer import PageWriter, answer_faults
 from datagen.web.pages.picture_views import add_pictures
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.study_settings import add_study_settings
 from datagen.web.pages.visitors import Visitors, visible_projects
 from datagen.workflow.services import Services
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
+from datagen.workflow.study_pages.history_view import history_of
 from datagen.workflow.study_pages.home_view import home_of
 from datagen.workflow.study_pages.inputs_page_view import inputs_page_of
 from datagen.workflow.study_pages.notifications_view import notifications_of
@@ -75,6 +78,8 @@ class Studio:
     services: Callable[[], Services]
     #: the numbers on the forms of decisions
     limits: FormLimits
+    #: what takes longer than a page
+    background: BackgroundWork = field(default_factory=BackgroundWork)
 
 
 def pages_blueprint(studio: Studio) -> Blueprint:
@@ -89,6 +94,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     actions = Actions(blueprint, writer, studio.services)
     add_decisions(actions, to)
     add_notifications(actions, to)
+    add_study_settings(actions, studio.database, writer, to, studio.background)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
 
     # -- around the pages
@@ -116,7 +122,9 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.get("/")
     def home() -> ResponseReturnValue:
         with studio.database.read() as session:
-            view = home_of(session, visible_projects(), request.args.get("search", ""), number("before"))
+            archived = request.args.get("archived") == "yes"
+            search = request.args.get("search", "")
+            view = home_of(session, visible_projects(), search, number("before"), archived=archived)
         return writer.page("home", "Studies", view=view)
 
     @blueprint.get("/studies/<int:study_id>")
@@ -124,6 +132,12 @@ def pages_blueprint(studio: Studio) -> Blueprint:
         with studio.database.read() as session:
             view = study_of(session, study_id, visible_projects())
         return writer.page("study", view.name, view=view, limits=studio.limits)
+
+    @blueprint.get("/studies/<int:study_id>/history")
+    def history(study_id: int) -> ResponseReturnValue:
+        with studio.database.read() as session:
+            view = history_of(session, study_id, visible_projects(), number("before"))
+        return writer.page("history", f"History · {view.study}", view=view)
 
     @blueprint.get(f"/studies/<int:study_id>/inputs/<any({_ROLES}):role>")
     def inputs(study_id: int, role: str) -> ResponseReturnValue:

@@ -28,6 +28,19 @@ def state_token(session: Session, study: StudyRow) -> str:
     return f"{newest.number if newest is not None else 0}-{study.state}"
 
 
+def check_state(session: Session, study: StudyRow, token: str) -> None:
+    """Check that a study is in the state that a page was shown for.
+
+    Raises:
+        Refused: it is not; the message says who decided what meanwhile.
+    """
+    if state_token(session, study) != token:
+        raise Refused(
+            f"Nothing was started, because the page was out of date{_last_answer(session, study)}. It is shown as it "
+            "is now: look at it, and decide again if that is still what you want."
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownForm:
     """A form of a page, as the submission of a decision. Its state is compared in the transaction that decides."""
@@ -47,12 +60,8 @@ class ShownForm:
             Refused: the study's state has changed since the page was shown; the message says by whom.
         """
         study = session.get(StudyRow, self.study_id)
-        if study is None or state_token(session, study) == self.token:
-            return  # locking a study that is gone raises the error
-        raise Refused(
-            f"Nothing was started, because the page was out of date{_last_answer(session, study)}. It is shown as it "
-            "is now: look at it, and decide again if that is still what you want."
-        )
+        if study is not None:  # locking a study that is gone raises the error
+            check_state(session, study, self.token)
 
     def accept(self, unit: UnitOfWork, point: DecisionRow | None) -> bool:  # noqa: ARG002
         """Return True: what was carried out changes the state, so the form needs no record of its own."""

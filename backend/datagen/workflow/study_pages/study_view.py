@@ -117,6 +117,9 @@ class StudyView:
 
     id: int
     name: str
+    #: empty if nobody described it
+    description: str
+    is_archived: bool
     labels: tuple[str, ...]
     engine: str
     state: StudyState
@@ -154,6 +157,8 @@ def study_of(session: Session, study_id: int, project_ids: Visible) -> StudyView
     return StudyView(
         id=study.id,
         name=study.name,
+        description=study.description,
+        is_archived=study.archived_at is not None,
         labels=tuple(study.labels),
         engine=study.engine,
         state=study.state,
