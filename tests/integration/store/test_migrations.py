@@ -327,7 +327,7 @@ def test_studies_before_descriptions_are_shown_and_have_none(database: Database)
     schema = MetaData()
     with database.engine.begin() as connection:
         schema.reflect(connection)
-        put(connection, schema.tables["study"], id=1, name="ab")
+        put(connection, schema.tables["study"], id=1, name="ab", state="reviewing")
     database.upgrade()
     with database.write() as session:
         study = session.get_one(StudyRow, 1)
