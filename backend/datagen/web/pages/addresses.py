@@ -90,6 +90,10 @@ class Addresses:
         """Return the address of a sample's page."""
         return _with_query(f"{ROOT}/studies/{study_id}/samples/{sample_id}", query)
 
+    def reproduce(self, study_id: int, sample_id: int) -> str:
+        """Return the address that requests to render a sample again are sent to."""
+        return f"{ROOT}/studies/{study_id}/samples/{sample_id}/reproduce"
+
     def sample_picture(self, study_id: int, sample_id: int, digest: str, variant: str) -> str:
         """Return the address of a picture of a sample; see ``pictures`` for the variants."""
         return f"{ROOT}/{PICTURES}/{study_id}/sample/{sample_id}/{variant}?v={digest[:VERSION_DIGITS]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
@@ -20,7 +20,7 @@ from datagen.operations.readiness import ReadinessCache
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow
-from datagen.web.pages.actions import Actions
+from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import PICTURES, Addresses
 from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.decision_views import FormLimits, add_decisions
@@ -31,6 +31,7 @@ from datagen.web.pages.page_writer import PageWriter, answer_faults
 from datagen.web.pages.picture_views import add_pictures
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.reproductions import Reproductions
 from datagen.web.pages.study_settings import add_study_settings
 from datagen.web.pages.visitors import Visitors, visible_projects
 from datagen.workflow.services import Services
@@ -79,7 +80,8 @@ class Studio:
     #: the numbers on the forms of decisions
     limits: FormLimits
     #: what takes longer than a page
-    background: BackgroundWork = field(default_factory=BackgroundWork)
+    background: BackgroundWork
+    reproductions: Reproductions
 
 
 def pages_blueprint(studio: Studio) -> Blueprint:
@@ -173,7 +175,23 @@ def pages_blueprint(studio: Studio) -> Blueprint:
         with studio.database.read() as session:
             view = sample_view_of(session, sample_row_of(session, study_id, sample_id, visible_projects()))
         shown = "plain" if request.args.get("show") == "plain" else "outline"
-        return writer.page("sample", f"Image {view.number} · {view.study}", view=view, shown=shown)
+        again = studio.reproductions
+        return writer.page(
+            "sample",
+            f"Image {view.number} · {view.study}",
+            view=view,
+            shown=shown,
+            is_rendering=again.is_running(view.key),
+            again=again.result(view.key),
+        )
+
+    @actions.add("/studies/<int:study_id>/samples/<int:sample_id>/reproduce", to.sample)
+    def reproduce_sample(actor: Actor, study_id: int, sample_id: int) -> Outcome:
+        with actor.services.database.read() as session:
+            key = sample_row_of(session, study_id, sample_id, visible_projects()).key
+        begun = studio.reproductions.start(key)
+        sentence = "It is being rendered again." if begun else "It is being rendered again already."
+        return Outcome(f"{to.sample(study_id, sample_id)}#again", sentence)
 
     @blueprint.get("/licences")
     def licences() -> ResponseReturnValue:

@@ -28,12 +28,14 @@ from datagen.settings import Settings
 from datagen.store.blob_store import BlobStore
 from datagen.store.database import Database
 from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.blueprint import Studio, pages_blueprint
 from datagen.web.pages.decision_views import FormLimits
 from datagen.web.pages.forms import FormTokens
 from datagen.web.pages.notices import Notices
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.reproductions import Reproductions
 from datagen.web.pages.sessions import Sessions
 from datagen.web.pages.static_files import StaticFiles
 from datagen.web.pages.thumbnail_cache import ThumbnailCache
@@ -78,6 +80,7 @@ def create_pages_app(chosen: Settings) -> Flask:
     readiness_cache.start()
     accounts = Accounts(chosen.label_studio_url, lambda: chosen.api_key)
     addresses = Addresses(chosen.label_studio_address, StaticFiles())
+    background = BackgroundWork()
 
     @cache
     def services() -> Services:
@@ -105,6 +108,8 @@ def create_pages_app(chosen: Settings) -> Flask:
             renderer=Renderer(addresses),
             services=services,
             limits=FormLimits(audit_size=chosen.audit_size, most_images=chosen.max_run_images),
+            background=background,
+            reproductions=Reproductions(background),
         )
     )
     app.register_blueprint(pages)

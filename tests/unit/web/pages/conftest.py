@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from werkzeug.test import TestResponse
 from datagen.domain.lifecycle import StudyState
 from datagen.operations.readiness import ReadinessCache
 from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.blueprint import Studio, pages_blueprint
 from datagen.web.pages.decision_views import FormLimits
 from datagen.web.pages.forms import FormTokens
 from datagen.web.pages.notices import Notices
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.reproductions import Reproductions, render_again
 from datagen.web.pages.sessions import Sessions
 from datagen.web.pages.static_files import StaticFiles
 from datagen.web.pages.thumbnail_cache import ThumbnailCache
@@ -85,6 +88,7 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
     plain_errors(app)
     app.after_request(quiet_headers)
     addresses = Addresses(LABEL_STUDIO, StaticFiles())
+    background = BackgroundWork()
     pages = pages_blueprint(
         Studio(
             database=studio.services.database,
@@ -101,6 +105,8 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
             renderer=Renderer(addresses),
             services=lambda: studio.services,
             limits=FormLimits(audit_size=3, most_images=100_000),
+            background=background,
+            reproductions=Reproductions(background, partial(render_again, studio.services)),
         )
     )
     app.register_blueprint(pages)
