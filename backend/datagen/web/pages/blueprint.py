@@ -23,6 +23,7 @@ from datagen.store.tables.batches import BatchRow
 from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import PICTURES, Addresses
 from datagen.web.pages.background import BackgroundWork
+from datagen.web.pages.background_search import add_background_search
 from datagen.web.pages.decision_views import FormLimits, add_decisions
 from datagen.web.pages.forms import ROOT, safe_target
 from datagen.web.pages.log_in_views import add_log_in
@@ -34,6 +35,7 @@ from datagen.web.pages.rendering import Renderer
 from datagen.web.pages.reproductions import Reproductions
 from datagen.web.pages.study_settings import add_study_settings
 from datagen.web.pages.visitors import Visitors, visible_projects
+from datagen.workflow.inputs.task_search import Operator
 from datagen.workflow.services import Services
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
 from datagen.workflow.study_pages.history_view import history_of
@@ -96,6 +98,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     actions = Actions(blueprint, writer, studio.services)
     add_decisions(actions, to)
     add_notifications(actions, to)
+    add_background_search(actions, to)
     add_study_settings(actions, studio.database, writer, to, studio.background)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
 
@@ -145,7 +148,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     def inputs(study_id: int, role: str) -> ResponseReturnValue:
         with studio.database.read() as session:
             view = inputs_page_of(session, study_id, visible_projects(), Role(role), number("after"))
-        return writer.page("inputs", f"Inputs · {view.study}", view=view)
+        return writer.page("inputs", f"Inputs · {view.study}", view=view, operators=[*Operator])
 
     @blueprint.get("/studies/<int:study_id>/notifications")
     def notifications(study_id: int) -> ResponseReturnValue:
