@@ -90,6 +90,7 @@ for command in (
     needs_data(studies.mend_links),
     needs_data(studies.edit),
     needs_data(studies.archive),
+    needs_data(studies.clone),
     needs_data(studies.delete),
     needs_data(admin.backup),
     admin.restore,

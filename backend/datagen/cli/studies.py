@@ -639,6 +639,23 @@ def edit(
             show(f"  {note}")
 
 
+def clone(
+    name: Study,
+    new_name: Annotated[str, typer.Argument(help="The new study's name.")],
+) -> None:
+    """Create a study with the inputs, engine and options of another one, in Label Studio projects of its own."""
+    from datagen.workflow.studies.clone import clone_study
+
+    with report_errors():
+        chosen = settings()
+        join_as(ProcessRole.PROVISION)
+        cloned = clone_study(services(), name, new_name, getpass.getuser(), server_access_of(chosen))
+        _show_opened(new_name, cloned.opened, chosen.label_studio_url)
+        for role, added in cloned.added.items():
+            show(f"{role}:")
+            _show(added)
+
+
 def archive(
     name: Study,
     undo: Annotated[bool, typer.Option("--undo", help="Take it out of the archive.")] = False,

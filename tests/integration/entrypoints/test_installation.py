@@ -364,6 +364,7 @@ COMMANDS = [
     ("mend-links", "x"),
     ("edit", "x", "--description", "y"),
     ("archive", "x"),
+    ("clone", "x", "y"),
     ("delete", "x", "--yes"),
     ("add", "x", "concept", "."),
     ("export", "x", "--out", "x.zip"),
