@@ -17,6 +17,7 @@ from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.decisions.shown_state import check_state, state_token
 from datagen.workflow.decisions.spec_versions import running_batch
+from datagen.workflow.outages import shown
 from datagen.workflow.services import Services
 from datagen.workflow.studies.editing import LONGEST_DESCRIPTION, LONGEST_NAME, archive_study, edit_study
 from datagen.workflow.studies.extent import extent_of
@@ -88,7 +89,10 @@ def _delete(services: Services, study_id: int, name: str, who: str, *, with_proj
     archive_study(services, study_id, who, archived=True)
     try:
         delete_study(services, name, who, with_projects=with_projects)
-    except DatagenError as fault:
+    except Exception as fault:
+        reason = sentence_of(fault) if isinstance(fault, DatagenError) else shown(fault)
         with services.unit() as unit:
             study = unit.lock_study(study_id)
-            unit.note(study, who, f"the deletion stopped, and can be begun again: {sentence_of(fault)}")
+            unit.note(study, who, f"the deletion stopped, and can be begun again: {reason}")
+        if not isinstance(fault, DatagenError):
+            raise
