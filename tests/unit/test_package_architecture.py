@@ -240,6 +240,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "decision_points",
             "decisions",
             "generation",
+            "inputs.import_files",
             "inputs.input_requests",
             "inputs.input_sync",
             "inputs.unreadable_tasks",
@@ -253,6 +254,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "study_pages": {
             "decision_points",
             "decision_tasks",
+            "decisions",
             "generation",
             "inputs.input_sync",
             "inputs.parsed_results",

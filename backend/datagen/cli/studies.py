@@ -618,6 +618,56 @@ def mend_links(
         show(f"  {counted(signed.decisions, 'decision task')} will be written anew by a worker")
 
 
+def edit(
+    name: Study,
+    new_name: Annotated[str | None, typer.Option("--name", help="The new name, 3 to 50 characters.")] = None,
+    description: Annotated[
+        str | None, typer.Option(help="What the study is for, 200 characters at most; empty removes it.")
+    ] = None,
+) -> None:
+    """Change a study's name or description; the titles of its Label Studio projects follow the name."""
+    from datagen.workflow.studies.editing import edit_study, study_id_of
+
+    if new_name is None and description is None:
+        raise typer.BadParameter("give --name, --description or both")
+    with report_errors():
+        edited = edit_study(
+            services(), study_id_of(services(), name), getpass.getuser(), name=new_name, description=description
+        )
+        show(f"{edited.name}: {edited.description or 'no description'}")
+        for note in edited.notes:
+            show(f"  {note}")
+
+
+def clone(
+    name: Study,
+    new_name: Annotated[str, typer.Argument(help="The new study's name.")],
+) -> None:
+    """Create a study with the inputs, engine and options of another one, in Label Studio projects of its own."""
+    from datagen.workflow.studies.clone import clone_study
+
+    with report_errors():
+        chosen = settings()
+        join_as(ProcessRole.PROVISION)
+        cloned = clone_study(services(), name, new_name, getpass.getuser(), server_access_of(chosen))
+        _show_opened(new_name, cloned.opened, chosen.label_studio_url)
+        for role, added in cloned.added.items():
+            show(f"{role}:")
+            _show(added)
+
+
+def archive(
+    name: Study,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it out of the archive.")] = False,
+) -> None:
+    """Hide a study on the home page of the pages, until its archive is asked for; nothing else changes."""
+    from datagen.workflow.studies.editing import archive_study, study_id_of
+
+    with report_errors():
+        archive_study(services(), study_id_of(services(), name), getpass.getuser(), archived=not undo)
+        show(f"{name!r} is {'no longer archived' if undo else 'archived'}")
+
+
 def delete(
     name: Study,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -67,6 +67,12 @@ _FORWARDED = (
 )
 #: Bytes of a streamed response that are passed on at a time.
 _PIECE = 2**16
+#: Whether something was sent → what is said if there is no answer in time.
+_TOO_SLOW = {
+    False: "This page took too long. Try again in a moment.",
+    True: "This takes longer than a page waits. It may still be done: go back, load the page again, and look whether "
+    "it was, before you repeat it.",
+}
 
 
 class PagesProcess:
@@ -156,7 +162,7 @@ def _forwarded(
         data = b"" if streamed else answer.read()
     except TimeoutError:
         connection.close()
-        return refusal(HTTPStatus.GATEWAY_TIMEOUT, _TOO_SLOW)
+        return refusal(HTTPStatus.GATEWAY_TIMEOUT, _TOO_SLOW[request.method == "POST"])
     except (OSError, HTTPException) as fault:
         connection.close()
         log.info("pages.unavailable", reason=type(fault).__name__)
@@ -209,7 +215,6 @@ def _target() -> str:
     return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
 
 
-_TOO_SLOW = "This took too long. Try again in a moment."
 _STARTING = "The pages are starting. Try again in a few seconds."
 _RETRY = {"Retry-After": "3"}
 

@@ -1,9 +1,9 @@
 """Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
-object store, predictions for a slow database, log-ins for Label Studio, and pages and the API for their own process. A
-download or a stream of events occupies a thread until it ends. Each kind of view has its own threads and a limit on the
-number of waiting requests. A request over the limit is answered with 503.
+object store, predictions for a slow database, log-ins and actions of pages for Label Studio, and pages and the API for
+their own process. A download or a stream of events occupies a thread until it ends. Each kind of view has its own
+threads and a limit on the number of waiting requests. A request over the limit is answered with 503.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ POOLS = {
     "metrics": Pool(threads=1, waiting=8),
     "pages": Pool(threads=4, waiting=32),
     "thumbnails": Pool(threads=4, waiting=72),
+    "actions": Pool(threads=2, waiting=8),
     "log-in": Pool(threads=2, waiting=16),
     # an event stream that waited for a thread would show nothing; the page's script asks for the state instead
     "streams": Pool(threads=24, waiting=0),
@@ -79,7 +80,7 @@ class ViewPools:
     def add_task(self, channel: Any) -> None:
         """Queue the request of a channel in its pool. If the pool is full, queue the refusal of the request."""
         request = channel.requests[0]
-        name = AT_ONCE if request.error else pool_of(request.path)
+        name = AT_ONCE if request.error else pool_of(request.path, request.command)
         dispatcher = self._dispatchers[name]
         if dispatcher.active_count + len(dispatcher.queue) >= POOLS[name].threads + POOLS[name].waiting:
             request.error = Busy("")
@@ -92,7 +93,8 @@ class ViewPools:
             dispatcher.shutdown(timeout=0)
 
 
-def pool_of(path: str) -> str:
-    """Return the name of the pool that serves a path's view."""
+def pool_of(path: str, method: str = "GET") -> str:
+    """Return the name of the pool that serves a path's view; ``method`` is the request's, in capital letters."""
     segments = path.lstrip("/").split("/")
-    return POOL_OF.get("/".join(segments[:2])) or POOL_OF.get(segments[0], AT_ONCE)
+    pool = POOL_OF.get("/".join(segments[:2])) or POOL_OF.get(segments[0], AT_ONCE)
+    return "actions" if pool == "pages" and method == "POST" else pool

@@ -100,6 +100,12 @@ def newest_decision(session: Session, study_id: int) -> DecisionRow | None:
     return session.scalar(query.order_by(DecisionRow.number.desc()).limit(1))
 
 
+def newest_answer(session: Session, study_id: int) -> DecisionRow | None:
+    """Return the newest decision point of a study that was answered; None before the first decision."""
+    query = select(DecisionRow).where(DecisionRow.study_id == study_id, DecisionRow.action.is_not(None))
+    return session.scalar(query.order_by(DecisionRow.number.desc()).limit(1))
+
+
 def key_of(decision: DecisionRow) -> str:
     """Return the key in the task's data, which identifies the task of a decision."""
     return _KEY.format(study=decision.study_id, number=decision.number)

@@ -353,3 +353,25 @@ def test_samples_of_runs_get_what_they_are_searched_and_sorted_by(database: Data
         assert (unreadable.index, unreadable.instances, unreadable.labels) == (2, 0, "")
     _downgrade(database, "0019")
     database.upgrade()
+
+
+def test_studies_before_descriptions_are_shown_and_have_none(database: Database) -> None:
+    database.upgrade("0019")
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        put(connection, schema.tables["study"], id=1, name="ab", state="reviewing")
+    database.upgrade()
+    with database.write() as session:
+        study = session.get_one(StudyRow, 1)
+        assert (study.name, study.description, study.archived_at) == ("ab", "", None)
+        study.description, study.archived_at = "scratches", datetime(2026, 1, 1, tzinfo=UTC)
+
+    _downgrade(database, "0019")
+
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        assert connection.execute(select(schema.tables["study"].c.name)).scalars().all() == ["ab"]
+        assert not {"description", "archived_at"} & {*schema.tables["study"].c.keys()}
+    database.upgrade()

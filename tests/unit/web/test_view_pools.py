@@ -31,5 +31,13 @@ def test_pages_their_pictures_log_ins_and_the_api_have_threads_of_their_own(path
     assert pool_of(path) == pool
 
 
+@pytest.mark.parametrize(
+    ("path", "pool"),
+    [("/studio/studies/1/decide", "actions"), ("/studio/log-in", "log-in"), ("/webhook", "webhook")],
+)
+def test_what_is_sent_to_pages_has_threads_of_its_own(path: str, pool: str) -> None:
+    assert pool_of(path, "POST") == pool
+
+
 def test_all_requests_that_wait_have_a_connection() -> None:
     assert sum(pool.waiting for name, pool in POOLS.items() if name != AT_ONCE) < MAX_CONNECTIONS

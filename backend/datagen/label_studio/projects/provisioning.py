@@ -92,7 +92,8 @@ def provision(
         InputProblem: The name or a label cannot be used.
         LabelStudioError: Label Studio refuses a request, e.g. the webhook's address; the message names the fix.
     """
-    if not 1 <= len(name) <= project_templates.longest_name():
+    is_known = all(kind in known_projects for kind in ProjectKind)  # a study that was renamed may have a longer name
+    if not 1 <= len(name) <= project_templates.longest_name() and not is_known:
         raise InputProblem(
             f"the study's name has {counted(len(name), 'character')}; it needs 1 to {project_templates.longest_name()}."
         )

@@ -48,6 +48,10 @@ class StudyRow(Row):
     #: ``study_options``
     reject_below: Mapped[float | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default=now)
+    #: what it is for, in a person's words; empty: nobody described it
+    description: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    #: since when lists hide it; None: they show it
+    archived_at: Mapped[datetime | None] = mapped_column(default=None)
     #: salt of its webhooks' secret; empty: the webhooks contain the secret that all studies share
     webhook_salt: Mapped[str] = mapped_column(String(32), default="", server_default="")
     #: the previous salt, accepted until every webhook has the new secret; None if no change is in progress

@@ -95,7 +95,7 @@ class _Request:
         """Return the open decision point of the study; None if there is none."""
         return decision_points.get_open_decision(session, self.study_id)
 
-    def check(self, point: DecisionRow | None, wish: Decision) -> None:
+    def check(self, session: Session, point: DecisionRow | None, wish: Decision) -> None:
         """Accept every decision: the state of the study decides."""
 
     def accept(self, unit: UnitOfWork, point: DecisionRow | None) -> bool:  # noqa: ARG002

@@ -6,7 +6,7 @@ that the command line calls. A refusal changes nothing, and its reason is shown 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
@@ -48,7 +48,18 @@ class Actor:
     id: int
 
 
-Action = Callable[..., Outcome]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A page in place of an outcome: it asks something, or keeps what was filled in; nothing was changed."""
+
+    template: str
+    title: str
+    #: the names in the template
+    values: Mapping[str, Any]
+    status: HTTPStatus = HTTPStatus.OK
+
+
+Action = Callable[..., Outcome | Question]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +92,13 @@ class Actions:
                 if not self.writer.visitors.is_own_form(request):
                     return self.writer.error(HTTPStatus.BAD_REQUEST, FORGED)
                 try:
-                    return self._left(action(self.actor(values["study_id"]), **values))
+                    result = action(self.actor(values["study_id"]), **values)
                 except DatagenError as fault:
                     log.info("action.refused", action=action.__name__, account=g.session.account.id, reason=str(fault))
-                    return self._refused(back(**values), _sentence_of(fault))
+                    return self._refused(back(**values), sentence_of(fault))
+                if isinstance(result, Question):
+                    return self.writer.page(result.template, result.title, result.status, **result.values)
+                return self._left(result)
 
             self.blueprint.add_url_rule(path, endpoint=action.__name__, view_func=view, methods=["POST"])
             return action
@@ -114,7 +128,8 @@ class Actions:
         return response
 
 
-def _sentence_of(fault: DatagenError) -> str:
+def sentence_of(fault: DatagenError) -> str:
+    """Return why an action was refused. That of an outage names no address."""
     if isinstance(fault, LabelStudioUnavailable):
         return _LABEL_STUDIO_AWAY
     if isinstance(fault, StoreError):

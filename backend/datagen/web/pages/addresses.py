@@ -32,9 +32,9 @@ class Addresses:
     label_studio_url: str
     files: StaticFiles
 
-    def home(self, search: str = "", before: int | None = None) -> str:
+    def home(self, search: str = "", before: int | None = None, *, archived: bool = False) -> str:
         """Return the address of the home page."""
-        return _with_query(f"{ROOT}/", {"search": search, "before": before})
+        return _with_query(f"{ROOT}/", {"search": search, "before": before, "archived": "yes" if archived else None})
 
     def log_in(self, target: str = "") -> str:
         """Return the address of the log-in page; ``target`` is the page to go on to."""
@@ -47,6 +47,18 @@ class Addresses:
     def study(self, study_id: int) -> str:
         """Return the address of a study's page."""
         return f"{ROOT}/studies/{study_id}"
+
+    def history(self, study_id: int, before: int | None = None) -> str:
+        """Return the address of a page of a study's history."""
+        return _with_query(f"{ROOT}/studies/{study_id}/history", {"before": before})
+
+    def settings(self, study_id: int) -> str:
+        """Return the address of the page with a study's name, description, archive and deletion."""
+        return f"{ROOT}/studies/{study_id}/settings"
+
+    def action(self, study_id: int, name: str) -> str:
+        """Return the address that the form of an action is sent to, such as “archive”."""
+        return f"{ROOT}/studies/{study_id}/{name}"
 
     def decide(self, study_id: int) -> str:
         """Return the address that decisions about a study are sent to."""
@@ -103,6 +115,10 @@ class Addresses:
     def sample(self, study_id: int, sample_id: int, **query: str | None) -> str:
         """Return the address of a sample's page."""
         return _with_query(f"{ROOT}/studies/{study_id}/samples/{sample_id}", query)
+
+    def reproduce(self, study_id: int, sample_id: int) -> str:
+        """Return the address that requests to render a sample again are sent to."""
+        return f"{ROOT}/studies/{study_id}/samples/{sample_id}/reproduce"
 
     def sample_picture(self, study_id: int, sample_id: int, digest: str, variant: str) -> str:
         """Return the address of a picture of a sample; see ``pictures`` for the variants."""

@@ -16,9 +16,11 @@ from datagen.operations.readiness import ReadinessCache
 from datagen.store.database import Database
 from datagen.store.download_files import DownloadFiles
 from datagen.store.tables.base import BatchKind
-from datagen.web.pages.actions import Actions
+from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import PICTURES, Addresses
-from datagen.web.pages.decision_views import add_decisions
+from datagen.web.pages.background import BackgroundWork
+from datagen.web.pages.background_search import add_background_search
+from datagen.web.pages.decision_views import FormLimits, add_decisions
 from datagen.web.pages.forms import MOST, ROOT, number_of, safe_target
 from datagen.web.pages.handover_views import add_handovers
 from datagen.web.pages.live_views import add_live
@@ -28,10 +30,14 @@ from datagen.web.pages.page_writer import PageWriter, answer_faults
 from datagen.web.pages.picture_views import add_pictures
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.reproductions import Reproductions
 from datagen.web.pages.run_views import add_runs
+from datagen.web.pages.study_settings import add_study_settings
 from datagen.web.pages.visitors import Visitors, visible_projects
+from datagen.workflow.inputs.task_search import Operator
 from datagen.workflow.services import Services
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
+from datagen.workflow.study_pages.history_view import history_of
 from datagen.workflow.study_pages.home_view import home_of
 from datagen.workflow.study_pages.inputs_page_view import inputs_page_of
 from datagen.workflow.study_pages.notifications_view import notifications_of
@@ -69,6 +75,11 @@ class Studio:
     download_files: DownloadFiles
     #: returns what actions are carried out with; it is called at the first action
     services: Callable[[], Services]
+    #: the numbers on the forms of decisions
+    limits: FormLimits
+    #: what takes longer than a page
+    background: BackgroundWork
+    reproductions: Reproductions
 
 
 def pages_blueprint(studio: Studio) -> Blueprint:
@@ -84,6 +95,8 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     add_handovers(blueprint, actions, writer, studio.database, studio.download_files, to)
     add_live(blueprint, studio.database, writer)
     add_runs(blueprint, studio.database, writer)
+    add_background_search(actions, to)
+    add_study_settings(actions, studio.database, writer, to, studio.background)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
 
     # -- around the pages
@@ -111,20 +124,28 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.get("/")
     def home() -> ResponseReturnValue:
         with studio.database.read() as session:
-            view = home_of(session, visible_projects(), request.args.get("search", ""), number_of("before"))
+            archived = request.args.get("archived") == "yes"
+            search = request.args.get("search", "")
+            view = home_of(session, visible_projects(), search, number_of("before"), archived=archived)
         return writer.page("home", "Studies", view=view)
 
     @blueprint.get("/studies/<int:study_id>")
     def study(study_id: int) -> ResponseReturnValue:
         with studio.database.read() as session:
             view = study_of(session, study_id, visible_projects())
-        return writer.page("study", view.name, view=view)
+        return writer.page("study", view.name, view=view, limits=studio.limits)
+
+    @blueprint.get("/studies/<int:study_id>/history")
+    def history(study_id: int) -> ResponseReturnValue:
+        with studio.database.read() as session:
+            view = history_of(session, study_id, visible_projects(), number_of("before"))
+        return writer.page("history", f"History · {view.study}", view=view)
 
     @blueprint.get(f"/studies/<int:study_id>/inputs/<any({_ROLES}):role>")
     def inputs(study_id: int, role: str) -> ResponseReturnValue:
         with studio.database.read() as session:
             view = inputs_page_of(session, study_id, visible_projects(), Role(role), number_of("after"))
-        return writer.page("inputs", f"Inputs · {view.study}", view=view)
+        return writer.page("inputs", f"Inputs · {view.study}", view=view, operators=[*Operator])
 
     @blueprint.get("/studies/<int:study_id>/notifications")
     def notifications(study_id: int) -> ResponseReturnValue:
@@ -151,7 +172,23 @@ def pages_blueprint(studio: Studio) -> Blueprint:
         with studio.database.read() as session:
             view = sample_view_of(session, sample_row_of(session, study_id, sample_id, visible_projects()))
         shown = "plain" if request.args.get("show") == "plain" else "outline"
-        return writer.page("sample", f"Image {view.number} · {view.study}", view=view, shown=shown)
+        again = studio.reproductions
+        return writer.page(
+            "sample",
+            f"Image {view.number} · {view.study}",
+            view=view,
+            shown=shown,
+            is_rendering=again.is_running(view.key),
+            again=again.result(view.key),
+        )
+
+    @actions.add("/studies/<int:study_id>/samples/<int:sample_id>/reproduce", to.sample)
+    def reproduce_sample(actor: Actor, study_id: int, sample_id: int) -> Outcome:
+        with actor.services.database.read() as session:
+            key = sample_row_of(session, study_id, sample_id, visible_projects()).key
+        begun = studio.reproductions.start(key)
+        sentence = "It is being rendered again." if begun else "It is being rendered again already."
+        return Outcome(f"{to.sample(study_id, sample_id)}#again", sentence)
 
     @blueprint.get("/licences")
     def licences() -> ResponseReturnValue:

@@ -34,11 +34,14 @@ from datagen.web.api.limits import LARGEST_UPLOAD
 from datagen.web.api.limits import ROOT as API_ROOT
 from datagen.web.api.studies import NewStudy
 from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.blueprint import Studio, pages_blueprint
+from datagen.web.pages.decision_views import FormLimits
 from datagen.web.pages.forms import FormTokens
 from datagen.web.pages.notices import Notices
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.reproductions import Reproductions
 from datagen.web.pages.sessions import Sessions
 from datagen.web.pages.static_files import StaticFiles
 from datagen.web.pages.thumbnail_cache import ThumbnailCache
@@ -70,7 +73,9 @@ LOG_INS_OF_NETWORK, LOG_INS_OF_EMAIL, LOG_INS_FROM_EVERYWHERE = (
     "300 per hour",
 )
 #: Number of threads: the web process forwards no more requests at a time.
-THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in", "streams", "downloads", "api"))
+THREADS = sum(
+    POOLS[name].threads for name in ("pages", "thumbnails", "actions", "log-in", "streams", "downloads", "api")
+)
 #: Bytes of a response that are buffered before its thread waits for the web process to read them.
 STREAM_BUFFER = 2**20
 
@@ -89,6 +94,7 @@ def create_pages_app(chosen: Settings) -> Flask:
     readiness_cache.start()
     accounts = Accounts(chosen.label_studio_url, lambda: chosen.api_key)
     addresses = Addresses(chosen.label_studio_address, StaticFiles())
+    background = BackgroundWork()
 
     @cache
     def services() -> Services:
@@ -116,6 +122,9 @@ def create_pages_app(chosen: Settings) -> Flask:
             renderer=Renderer(addresses),
             download_files=DownloadFiles(chosen.resolved_store_url),
             services=services,
+            limits=FormLimits(audit_size=chosen.audit_size, most_images=chosen.max_run_images),
+            background=background,
+            reproductions=Reproductions(background),
         )
     )
     app.register_blueprint(pages)

@@ -58,7 +58,7 @@ class Submission(Protocol):
     def point(self, session: Session) -> DecisionRow | None:
         """Return the decision point that shows the result of the submission; None if no decision point is open."""
 
-    def check(self, point: DecisionRow | None, wish: Decision) -> None:
+    def check(self, session: Session, point: DecisionRow | None, wish: Decision) -> None:
         """Check that this decision point accepts the decision ``wish``.
 
         Raises:
@@ -74,7 +74,7 @@ class Submission(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionCommand:
-    """A person's decision about a study, from a decision task, a project's menu or the command line."""
+    """A person's decision about a study, from a decision task, a page, a project's menu or the command line."""
 
     study_id: int
     decision: Decision
@@ -110,7 +110,7 @@ class _Form:
         """Return whether any version of the annotation was handled already."""
         return str(self.annotation_id) in (point.answer or {})
 
-    def check(self, point: DecisionRow | None, wish: Decision) -> None:
+    def check(self, session: Session, point: DecisionRow | None, wish: Decision) -> None:  # noqa: ARG002
         """Check that the decision is not answered yet, or that the new answer ends the work that the decision started.
 
         Raises:
@@ -200,7 +200,7 @@ def decide(services: Services, command: DecisionCommand) -> None:
     study_id, wish, submission = command.study_id, command.decision, command.submission
     if submission is not None:
         with services.database.read() as session:  # refuses a late answer before anything is read
-            submission.check(submission.point(session), wish)
+            submission.check(session, submission.point(session), wish)
     inputs = _read_prerequisites(services, study_id, wish)
     _check_engine(services, study_id, wish)
     check_confirmed(services, study_id, wish)
@@ -215,7 +215,7 @@ def decide(services: Services, command: DecisionCommand) -> None:
         if submission is not None:
             if not submission.accept(unit, point):
                 return  # another process handled it meanwhile
-            submission.check(point, wish)
+            submission.check(unit.session, point, wish)
         case = DecisionContext(
             unit=unit,
             study=study,

@@ -134,7 +134,7 @@ class _StartTraining:
         """Return the open decision point."""
         return decision_points.get_open_decision(session, self.study_id)
 
-    def check(self, point: DecisionRow | None, wish: Decision) -> None:
+    def check(self, session: Session, point: DecisionRow | None, wish: Decision) -> None:
         """Do nothing, because only the study's state decides whether the decision is possible."""
 
     def accept(self, unit: UnitOfWork, point: DecisionRow | None) -> bool:  # noqa: ARG002

@@ -121,15 +121,16 @@ def add_from_project(
     source_project: int,
     view_id: int | None = None,
     *,
+    task_ids: Sequence[int] | None = None,
     aliases: Mapping[str, str] | None = None,
 ) -> Added:
-    """Add the tasks of another Label Studio project (or of one of its tabs), with their drawings.
+    """Add the tasks of another Label Studio project (of one of its tabs, or some of them), with their drawings.
 
     The new tasks refer to the same stored pictures; no picture is uploaded again.
     """
     target = _find_target(services, study_name, role, aliases)
     reading = Reading()
-    read_project(services.label_studio, source_project, view_id, reading)
+    read_project(services.label_studio, source_project, view_id, reading, task_ids)
     return _import(services, target, reading, [], on_label_studio=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.foreign_text import plain
@@ -32,6 +32,8 @@ class StudyCard:
 
     id: int
     name: str
+    #: empty if nobody described it
+    description: str
     labels: tuple[str, ...]
     state: StudyState
     #: its newest version; 0 before the first
@@ -50,6 +52,10 @@ class HomeView:
     """The home page."""
 
     search: str
+    #: whether the archived studies are shown, in place of the others
+    archived: bool
+    #: number of archived studies that the person may see
+    archived_total: int
     cards: tuple[StudyCard, ...]
     #: number of the studies that match the search, on all pages
     total: int
@@ -63,20 +69,26 @@ def home_of(
     search: str = "",
     before: int | None = None,
     most: int = STUDIES_A_PAGE,
+    *,
+    archived: bool = False,
 ) -> HomeView:
     """Return the home page: the newest studies first.
 
     Args:
         session: the session.
         project_ids: what the person may see.
-        search: a part of the name; empty for all studies.
+        search: a part of the name or the description; empty for all studies.
         before: the id of the last study of the page before; None for the first page.
         most: largest number of studies on the page.
+        archived: whether the archived studies are returned, in place of the others.
     """
     search = plain(search[:LONGEST_SEARCH]).strip()
-    conditions = [is_visible(project_ids)]
+    visible, is_archived = is_visible(project_ids), StudyRow.archived_at.is_not(None)
+    archived_total = session.scalar(select(func.count()).select_from(StudyRow).where(visible, is_archived)) or 0
+    conditions = [visible, is_archived if archived else ~is_archived]
     if search:
-        conditions.append(StudyRow.name.icontains(search, autoescape=True))
+        texts = (StudyRow.name, StudyRow.description)
+        conditions.append(or_(*(text.icontains(search, autoescape=True) for text in texts)))
     total = session.scalar(select(func.count()).select_from(StudyRow).where(*conditions)) or 0
     if before is not None:
         conditions.append(StudyRow.id < before)
@@ -86,6 +98,8 @@ def home_of(
     has_more = len(studies) > most
     return HomeView(
         search=search,
+        archived=archived,
+        archived_total=archived_total,
         cards=_cards(session, shown) if shown else (),
         total=total,
         next_before=shown[-1].id if has_more else None,
@@ -103,6 +117,7 @@ def _cards(session: Session, studies: Sequence[StudyRow]) -> tuple[StudyCard, ..
         StudyCard(
             id=study.id,
             name=study.name,
+            description=study.description,
             labels=tuple(study.labels),
             state=study.state,
             version=statuses[study.id].version,

@@ -1,4 +1,4 @@
-"""The one next step of a study: what to do, who does it, and the project or task of Label Studio where it is done."""
+"""The one next step of a study: what to do, who does it, and where: on its page, or in a project of Label Studio."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ class NextStep:
     text: str
     #: a sentence with the reason, or what comes after it
     why: str
-    #: where it is done; None before provisioning, and before the decision task is published
+    #: where it is done in Label Studio; None before provisioning, and if it is done on the study's page
     target: LabelStudioTarget | None
+    #: whether it is a decision, or the progress of what one started: both are on the study's page
+    is_decision: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +53,6 @@ class StudySituation:
     #: number of previews without a verdict, and the review task of the first of them
     unjudged: int = 0
     first_unjudged_task: int | None = None
-    #: the task of the newest decision; None before it is published
-    decision_task: int | None = None
 
 
 #: Role → what a person does with its images.
@@ -66,7 +66,6 @@ _PROJECT_OF = {kind.role: kind for kind in ProjectKind if kind.role is not None}
 
 def next_step(situation: StudySituation) -> NextStep:
     """Return the next step of a study in this situation."""
-    decide = _target(situation, ProjectKind.DECISIONS, situation.decision_task)
     people, datagen = Turn.PEOPLE, Turn.DATAGEN
     match situation.state:
         case StudyState.COLLECTING if situation.missing:
@@ -80,7 +79,7 @@ def next_step(situation: StudySituation) -> NextStep:
             )
         case StudyState.COLLECTING:
             why = "The inputs are complete: “build preview” synthesizes the first round."
-            return NextStep(turn=people, text="Build the first preview", why=why, target=decide)
+            return _decision(people, "Build the first preview", why)
         case StudyState.PREVIEWING | StudyState.AUDITING | StudyState.GENERATING:
             what = {
                 StudyState.PREVIEWING: "A preview round is",
@@ -88,7 +87,7 @@ def next_step(situation: StudySituation) -> NextStep:
                 StudyState.GENERATING: "The dataset is",
             }[situation.state]
             why = f"{what} being synthesized; nothing has to be done meanwhile."
-            return NextStep(turn=datagen, text="See how far it is", why=why, target=decide)
+            return _decision(datagen, "See how far it is", why)
         case StudyState.REVIEWING if situation.unjudged:
             previews = _target(situation, ProjectKind.PREVIEWS, situation.first_unjudged_task)
             text = f"Judge {counted(situation.unjudged, 'preview')}"
@@ -97,17 +96,21 @@ def next_step(situation: StudySituation) -> NextStep:
             )
         case StudyState.REVIEWING:
             why = "Every preview is judged: refine, audit or approve."
-            return NextStep(turn=people, text="Decide what follows", why=why, target=decide)
+            return _decision(people, "Decide what follows", why)
         case StudyState.PAUSED:
             why = "Spot checks contradict what the approval stated, so the run waits."
-            return NextStep(turn=people, text="Decide whether the run goes on", why=why, target=decide)
+            return _decision(people, "Decide whether the run goes on", why)
         case StudyState.ACCEPTED:
             dataset = _target(situation, ProjectKind.DATASET)
             why = "The version is accepted, and no run is under way."
             return NextStep(turn=Turn.NOBODY, text="Open the dataset", why=why, target=dataset)
         case StudyState.STOPPED:
             why = "The study is stopped; “build preview” opens it again."
-            return NextStep(turn=Turn.NOBODY, text="Open it again", why=why, target=decide)
+            return _decision(Turn.NOBODY, "Open it again", why)
+
+
+def _decision(turn: Turn, text: str, why: str) -> NextStep:
+    return NextStep(turn=turn, text=text, why=why, target=None, is_decision=True)
 
 
 def _target(situation: StudySituation, kind: ProjectKind, task_id: int | None = None) -> LabelStudioTarget | None:

@@ -15,7 +15,7 @@ from datagen.domain.verdict import Opinion
 from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import InputRow
-from datagen.store.tables.reviews import DecisionRow, VerdictRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.inputs.input_sync import inputs_from_rows
 from datagen.workflow.reviews import verdict_sync
@@ -56,10 +56,9 @@ class _Judging:
 
 
 def statuses_of(session: Session, studies: Sequence[StudyRow]) -> dict[int, StudyStatus]:
-    """Return the status of each study by its id; at most seven statements."""
+    """Return the status of each study by its id; at most six statements."""
     ids = [study.id for study in studies]
     projects = _projects(session, ids)
-    decisions = _newest_decisions(session, ids)
     versions = _current_versions(session, ids)
     reviewed = {versions[study.id][0]: study.id for study in studies if _is_under_review(study, versions)}
     judging = _judging(session, reviewed)
@@ -84,7 +83,6 @@ def statuses_of(session: Session, studies: Sequence[StudyRow]) -> dict[int, Stud
                 missing=missing,
                 unjudged=waiting.unjudged,
                 first_unjudged_task=waiting.first_task,
-                decision_task=decisions.get(study.id),
             ),
             version=versions[study.id][1] if study.id in versions else 0,
             progress=progress,
@@ -107,16 +105,6 @@ def _projects(session: Session, study_ids: Sequence[int]) -> dict[int, dict[Proj
     for study_id, kind, project_id in rows:
         projects[study_id][kind] = project_id
     return projects
-
-
-def _newest_decisions(session: Session, study_ids: Sequence[int]) -> dict[int, int]:
-    """Return study → the task of its newest decision that is published."""
-    rows = session.execute(
-        select(DecisionRow.study_id, DecisionRow.task_id)
-        .where(DecisionRow.study_id.in_(study_ids), DecisionRow.task_id.is_not(None))
-        .order_by(DecisionRow.number)
-    )
-    return {study_id: task_id for study_id, task_id in rows if task_id is not None}
 
 
 def _current_versions(session: Session, study_ids: Sequence[int]) -> dict[int, tuple[int, int]]:

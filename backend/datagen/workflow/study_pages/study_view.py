@@ -20,6 +20,7 @@ from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.reviews import audits
 from datagen.workflow.study_pages.access import Visible, visible_study
+from datagen.workflow.study_pages.decision_form import DecisionForm, decision_form_of
 from datagen.workflow.study_pages.next_step import LabelStudioTarget, NextStep, next_step
 from datagen.workflow.study_pages.pictures import InputPicture, SamplePicture, first_inputs, first_pictures
 from datagen.workflow.study_pages.situations import StudyProgress, VerdictCounts, statuses_of, verdict_counts
@@ -116,6 +117,9 @@ class StudyView:
 
     id: int
     name: str
+    #: empty if nobody described it
+    description: str
+    is_archived: bool
     labels: tuple[str, ...]
     engine: str
     state: StudyState
@@ -132,6 +136,7 @@ class StudyView:
     #: the rounds with verdicts, the oldest first
     judged_rounds: tuple[BatchCard, ...]
     projects: Mapping[ProjectKind, int]
+    decisions: DecisionForm
 
 
 def study_of(session: Session, study_id: int, project_ids: Visible) -> StudyView:
@@ -152,6 +157,8 @@ def study_of(session: Session, study_id: int, project_ids: Visible) -> StudyView
     return StudyView(
         id=study.id,
         name=study.name,
+        description=study.description,
+        is_archived=study.archived_at is not None,
         labels=tuple(study.labels),
         engine=study.engine,
         state=study.state,
@@ -175,6 +182,7 @@ def study_of(session: Session, study_id: int, project_ids: Visible) -> StudyView
             sorted((card for card in cards if card.kind is BatchKind.ROUND and card.share), key=_number)
         ),
         projects=projects,
+        decisions=decision_form_of(session, study),
     )
 
 

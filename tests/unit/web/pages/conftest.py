@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,14 @@ from werkzeug.test import TestResponse
 from datagen.domain.lifecycle import StudyState
 from datagen.operations.readiness import ReadinessCache
 from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.blueprint import Studio, pages_blueprint
+from datagen.web.pages.decision_views import FormLimits
 from datagen.web.pages.forms import FormTokens
 from datagen.web.pages.notices import Notices
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.reproductions import Reproductions, render_again
 from datagen.web.pages.sessions import Sessions
 from datagen.web.pages.static_files import StaticFiles
 from datagen.web.pages.thumbnail_cache import ThumbnailCache
@@ -61,7 +65,12 @@ class Browser:
 
     def act(self, path: str, page: str, **form: str) -> TestResponse:
         """Send the form with the action ``path`` of the page at ``page``."""
-        return self.client.post(path, data={"form_token": self.form_token(self.page(page)), **form})
+        return self.send(path, self.page(page), **form)
+
+    def send(self, path: str, shown: str, **form: str) -> TestResponse:
+        """Send the form with the action ``path`` of a page whose HTML is ``shown``, with its hidden fields."""
+        hidden = dict(re.findall(r'name="(form_token|state_token)" value="([^"]+)"', shown))
+        return self.client.post(path, data={**hidden, **form})
 
     def log_in(self, email: str = ANN, **form: str) -> TestResponse:
         """Fill in the log-in form and send it; ``form`` has other fields than e-mail address and password."""
@@ -79,6 +88,7 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
     plain_errors(app)
     app.after_request(quiet_headers)
     addresses = Addresses(LABEL_STUDIO, StaticFiles())
+    background = BackgroundWork()
     pages = pages_blueprint(
         Studio(
             database=studio.services.database,
@@ -95,6 +105,9 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
             renderer=Renderer(addresses),
             download_files=studio.services.download_files,
             services=lambda: studio.services,
+            limits=FormLimits(audit_size=3, most_images=100_000),
+            background=background,
+            reproductions=Reproductions(background, partial(render_again, studio.services)),
         )
     )
     app.register_blueprint(pages)

@@ -1,4 +1,4 @@
-"""The one next step of a study leads to the very project or task of Label Studio."""
+"""The one next step of a study leads to the decisions on its page, or to the very project or task of Label Studio."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from studio import verdict_result
 
 LABEL_STUDIO = "http://label-studio.test:8080"
 
-#: State → the text of the button, and the project that it leads to.
+#: State → the text of the button, and the project that it leads to; None: the decisions on the study's page.
 STEPS = {
-    StudyState.COLLECTING: ("Build the first preview", ProjectKind.DECISIONS),
-    StudyState.PREVIEWING: ("See how far it is", ProjectKind.DECISIONS),
+    StudyState.COLLECTING: ("Build the first preview", None),
+    StudyState.PREVIEWING: ("See how far it is", None),
     StudyState.REVIEWING: ("Judge 3 previews", ProjectKind.PREVIEWS),
-    StudyState.AUDITING: ("See how far it is", ProjectKind.DECISIONS),
-    StudyState.GENERATING: ("See how far it is", ProjectKind.DECISIONS),
-    StudyState.PAUSED: ("Decide whether the run goes on", ProjectKind.DECISIONS),
+    StudyState.AUDITING: ("See how far it is", None),
+    StudyState.GENERATING: ("See how far it is", None),
+    StudyState.PAUSED: ("Decide whether the run goes on", None),
     StudyState.ACCEPTED: ("Open the dataset", ProjectKind.DATASET),
-    StudyState.STOPPED: ("Open it again", ProjectKind.DECISIONS),
+    StudyState.STOPPED: ("Open it again", None),
 }
 
 
 @pytest.mark.parametrize("state", StudyState)
-def test_the_step_of_each_state_is_a_link_to_its_project(
+def test_the_step_of_each_state_is_a_link_to_where_it_is_done(
     browser_in: Callable[[StudyState], Any], state: StudyState
 ) -> None:
     browser = browser_in(state)
@@ -37,7 +37,11 @@ def test_the_step_of_each_state_is_a_link_to_its_project(
     text, kind = STEPS[state]
     for path in ("/studio/", f"/studio/studies/{browser.study.id}"):
         button = browser.page(path).split(f">{text}<")[0].rsplit('href="', 1)[1]
-        assert button.startswith(f"{LABEL_STUDIO}/projects/{browser.study.projects[kind]}/data")
+        if kind is None:
+            assert button.startswith(f'/studio/studies/{browser.study.id}#decide"')
+            assert 'id="decide"' in browser.page(f"/studio/studies/{browser.study.id}")
+        else:
+            assert button.startswith(f"{LABEL_STUDIO}/projects/{browser.study.projects[kind]}/data")
 
 
 def test_the_step_of_a_round_is_its_first_preview_without_a_verdict(browser: Any) -> None:

@@ -12,7 +12,7 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   if (time.classList.contains("exact") || Date.now() - at >= DAY_MS) time.textContent = local;
 }
 
-for (const select of document.querySelectorAll(".filters select")) {
+for (const select of document.querySelectorAll("form[method=get].filters select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }
 

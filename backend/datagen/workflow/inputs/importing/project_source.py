@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from xml.etree.ElementTree import ParseError
 
@@ -15,8 +15,14 @@ from datagen.workflow.inputs.importing.items import Reading
 from datagen.workflow.inputs.importing.label_studio_tasks import RawTask, add_tasks
 
 
-def read_project(client: LabelStudioPort, project_id: int, view_id: int | None, reading: Reading) -> None:
-    """Add the pictures of a project, or of one of its tabs, with their drawings.
+def read_project(
+    client: LabelStudioPort,
+    project_id: int,
+    view_id: int | None,
+    reading: Reading,
+    task_ids: Sequence[int] | None = None,
+) -> None:
+    """Add the pictures of a project, of one of its tabs, or of some of its tasks, with their drawings.
 
     Raises:
         LabelStudioMissing: there is no such project or tab.
@@ -38,12 +44,14 @@ def read_project(client: LabelStudioPort, project_id: int, view_id: int | None, 
             ],
             predictions=task.total_predictions,
         )
-        for task in _tasks(client, project_id, view_id, reading)
+        for task in _tasks(client, project_id, view_id, task_ids, reading)
     )
     add_tasks(tasks, reading, config)
 
 
-def _tasks(client: LabelStudioPort, project_id: int, view_id: int | None, reading: Reading) -> Iterator[Task]:
+def _tasks(
+    client: LabelStudioPort, project_id: int, view_id: int | None, task_ids: Sequence[int] | None, reading: Reading
+) -> Iterator[Task]:
     """Yield the tasks of a project, page by page. Tasks that Label Studio cannot send are reported and skipped.
 
     Raises:
@@ -51,7 +59,7 @@ def _tasks(client: LabelStudioPort, project_id: int, view_id: int | None, readin
     """
     unreadable: list[int] = []
     reported_count = 0
-    for task in chain(client.tasks(project_id, view_id=view_id, unreadable=unreadable), [None]):
+    for task in chain(client.tasks(project_id, view_id=view_id, ids=task_ids, unreadable=unreadable), [None]):
         for task_id in unreadable[reported_count:]:
             reading.report(
                 f"task {task_id}", "Label Studio cannot send it (it holds half a character); delete or mend it"

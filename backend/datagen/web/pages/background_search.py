@@ -1,0 +1,101 @@
+"""Choosing backgrounds among the tasks of a Label Studio project: a search by a column, and the addition of matches."""
+
+from __future__ import annotations
+
+from flask import request
+
+from datagen.domain.foreign_text import plain
+from datagen.domain.inputs import Role
+from datagen.domain.wording import counted
+from datagen.errors import LabelStudioMissing, Refused
+from datagen.store.tables.studies import StudyRow
+from datagen.web.pages.actions import Actions, Actor, Outcome, Question
+from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.visitors import visible_projects
+from datagen.workflow.inputs.import_files import add_from_project
+from datagen.workflow.inputs.task_search import MOST_FOUND, Operator, TaskCondition, find_tasks
+
+#: Longest column and value, characters.
+_LONGEST = 200
+#: Number of reasons for tasks that were not added, and of their tasks, in the sentence of an addition.
+_FEW_REASONS, _FEW_ITEMS = 3, 2
+
+
+def add_background_search(actions: Actions, to: Addresses) -> None:
+    """Add the actions to the pages."""
+
+    def back(study_id: int) -> str:
+        return to.inputs(study_id, Role.BACKGROUND)
+
+    @actions.add("/studies/<int:study_id>/search-backgrounds", back)
+    def search_backgrounds(actor: Actor, study_id: int) -> Question:
+        project_id, condition = _project_of_form(), _condition_of_form()
+        try:
+            matches = find_tasks(actor.services.label_studio, project_id, condition)
+        except LabelStudioMissing:
+            raise Refused(_no_project(project_id)) from None
+        name = _name_of(actor, study_id)
+        values = {"study_id": study_id, "study": name, "project_id": project_id, "condition": condition}
+        return Question(template="matches", title=f"Backgrounds · {name}", values={**values, "matches": matches})
+
+    @actions.add("/studies/<int:study_id>/add-backgrounds", back)
+    def add_backgrounds(actor: Actor, study_id: int) -> Outcome:
+        project_id, ids = _project_of_form(), _tasks_of_form()
+        try:
+            added = add_from_project(
+                actor.services, _name_of(actor, study_id), Role.BACKGROUND, project_id, task_ids=ids
+            )
+        except LabelStudioMissing:
+            raise Refused(_no_project(project_id)) from None
+        if added.new:
+            with actor.services.unit() as unit:
+                study = unit.lock_study(study_id)
+                unit.note(study, actor.email, f"added {counted(added.new, 'background')} from project {project_id}")
+        reasons = added.grouped[:_FEW_REASONS]
+        left = "".join(f" Not used: {'; '.join(items[:_FEW_ITEMS])}: {reason}." for reason, items in reasons)
+        known = f"; {added.known} were there already" if added.known else ""
+        return Outcome(back(study_id), f"{counted(added.new, 'background')} added{known}.{left}")
+
+
+def _name_of(actor: Actor, study_id: int) -> str:
+    with actor.services.database.read() as session:
+        return session.get_one(StudyRow, study_id).name
+
+
+def _project_of_form() -> int:
+    """Return the project of the sent form.
+
+    Raises:
+        Refused: it is no number, or the person does not see the project.
+    """
+    given = request.form.get("project", "").strip()
+    if not (given.isascii() and given.isdigit() and len(given) <= 9):
+        raise Refused("Give the number of a project of Label Studio; it is in the project's address.")
+    visible, project_id = visible_projects(), int(given)
+    if visible is not None and project_id not in visible:
+        raise Refused(_no_project(project_id))
+    return project_id
+
+
+def _no_project(project_id: int) -> str:
+    return f"There is no project {project_id} in Label Studio, or you may not see it."
+
+
+def _condition_of_form() -> TaskCondition:
+    operator = request.form.get("operator", "")
+    if operator not in {*Operator}:
+        raise Refused("Choose how the column is compared.")
+    column = plain(request.form.get("column", "")).strip()[:_LONGEST]
+    if not column:
+        raise Refused("Name the column: a key of the tasks' data, such as image or file_name.")
+    value = plain(request.form.get("value", ""))[:_LONGEST]
+    return TaskCondition(column=column, operator=Operator(operator), value=value)
+
+
+def _tasks_of_form() -> list[int]:
+    given = request.form.getlist("task")
+    if not given or not all(task.isascii() and task.isdigit() and len(task) <= 9 for task in given):
+        raise Refused("Tick at least one task.")
+    if len(given) > MOST_FOUND:
+        raise Refused(f"Add {MOST_FOUND} tasks at a time, at most.")
+    return sorted({int(task) for task in given})

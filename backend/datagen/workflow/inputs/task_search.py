@@ -1,0 +1,129 @@
+"""Tasks of a Label Studio project whose data match a condition, such as “line contains 3”, up to a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from datagen.errors import InputProblem
+from datagen.label_studio.api.port import LabelStudioPort
+
+#: Largest number of tasks that are looked at, and of matches that are returned: a search takes seconds, not minutes.
+MOST_READ, MOST_FOUND = 5_000, 200
+#: Largest number of values of a task that are returned, and largest length of one, characters.
+_FEW_VALUES, _LONGEST_VALUE = 6, 80
+
+
+class Operator(StrEnum):
+    """How a value in a task's data is compared with the given one. Texts are compared without regard to case."""
+
+    CONTAINS = "contains"
+    LACKS = "does not contain"
+    IS = "is"
+    IS_NOT = "is not"
+    LESS = "is less than"
+    MORE = "is more than"
+    EMPTY = "is empty"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCondition:
+    """A condition on a task's data."""
+
+    #: a key of the data
+    column: str
+    operator: Operator
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundTask:
+    """A task that matches."""
+
+    id: int
+    #: the first of its data, as text
+    data: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskMatches:
+    """The result of a search."""
+
+    tasks: tuple[FoundTask, ...]
+    #: number of tasks that were looked at
+    read: int
+    #: whether the search ended at one of its limits, so that there may be more
+    is_cut: bool
+
+
+def find_tasks(client: LabelStudioPort, project_id: int, condition: TaskCondition) -> TaskMatches:
+    """Return the first tasks of a project that match, in the order of their ids.
+
+    Tasks that Label Studio cannot send match nothing.
+
+    Raises:
+        InputProblem: the project has no task, no task has the column, or the value is no number.
+        LabelStudioMissing: there is no such project.
+    """
+    is_match = _test_of(condition)
+    client.project(project_id)
+    columns: dict[str, None] = {}
+    found: list[FoundTask] = []
+    read = 0
+    is_cut = False
+    for task in client.tasks(project_id, annotations=False, unreadable=[]):
+        if read == MOST_READ or len(found) == MOST_FOUND:
+            is_cut = True
+            break
+        read += 1
+        columns |= dict.fromkeys(task.data)
+        if is_match(task.data.get(condition.column)):
+            first = [*task.data.items()][:_FEW_VALUES]
+            found.append(FoundTask(id=task.id, data={name: _text(value)[:_LONGEST_VALUE] for name, value in first}))
+    if not read:
+        raise InputProblem(f"project {project_id} has no task; choose another project")
+    if condition.column not in columns:
+        raise InputProblem(
+            f"no task of project {project_id} has a column “{condition.column}”; there are: {', '.join(columns)[:300]}"
+        )
+    return TaskMatches(tasks=tuple(found), read=read, is_cut=is_cut)
+
+
+def _test_of(condition: TaskCondition) -> Callable[[Any], bool]:
+    """Return the function that tells whether a value matches.
+
+    Raises:
+        InputProblem: numbers are compared, and the given value is none.
+    """
+    wanted = condition.value.casefold().strip()
+    match condition.operator:
+        case Operator.CONTAINS:
+            return lambda value: wanted in _text(value).casefold()
+        case Operator.LACKS:
+            return lambda value: wanted not in _text(value).casefold()
+        case Operator.IS:
+            return lambda value: _text(value).casefold().strip() == wanted
+        case Operator.IS_NOT:
+            return lambda value: _text(value).casefold().strip() != wanted
+        case Operator.EMPTY:
+            return lambda value: not _text(value).strip()
+        case Operator.LESS | Operator.MORE:
+            limit = _number(condition.value)
+            if limit is None:
+                raise InputProblem(f"“{condition.value}” is no number; “{condition.operator}” compares numbers")
+            if condition.operator is Operator.LESS:
+                return lambda value: (number := _number(value)) is not None and number < limit
+            return lambda value: (number := _number(value)) is not None and number > limit
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
