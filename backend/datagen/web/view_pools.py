@@ -1,8 +1,9 @@
 """Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
-object store, predictions for a slow database, log-ins for Label Studio, and pages for their own process. Each kind of
-view has its own threads and a limit on the number of waiting requests. A request over the limit is answered with 503.
+object store, predictions for a slow database, log-ins and verdicts for Label Studio, and pages for their own process.
+Each kind of view has its own threads and a limit on the number of waiting requests. A request over the limit is
+answered with 503.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ POOLS = {
     "metrics": Pool(threads=1, waiting=8),
     "pages": Pool(threads=4, waiting=40),
     "thumbnails": Pool(threads=4, waiting=80),
+    "verdicts": Pool(threads=4, waiting=80),
     "log-in": Pool(threads=2, waiting=16),
 }
 #: First segment of the path, or its first two → pool.
@@ -48,6 +50,7 @@ POOL_OF = {
     "metrics": "metrics",
     "studio": "pages",
     "studio/pictures": "thumbnails",
+    "studio/verdicts": "verdicts",
     "studio/log-in": "log-in",
 }
 

@@ -84,7 +84,7 @@ class Actions:
                     return self._left(action(self.actor(values["study_id"]), **values))
                 except DatagenError as fault:
                     log.info("action.refused", action=action.__name__, account=g.session.account.id, reason=str(fault))
-                    return self._refused(back(**values), _sentence_of(fault))
+                    return self._refused(back(**values), sentence_of(fault))
 
             self.blueprint.add_url_rule(path, endpoint=action.__name__, view_func=view, methods=["POST"])
             return action
@@ -114,7 +114,8 @@ class Actions:
         return response
 
 
-def _sentence_of(fault: DatagenError) -> str:
+def sentence_of(fault: DatagenError) -> str:
+    """Return what a person is told about a fault."""
     if isinstance(fault, LabelStudioUnavailable):
         return _LABEL_STUDIO_AWAY
     if isinstance(fault, StoreError):

@@ -14,6 +14,8 @@ from datagen.workflow.study_pages.next_step import LabelStudioTarget
 
 #: First path segment below ``ROOT`` of all pictures, which have threads of their own.
 PICTURES = "pictures"
+#: First path segment below ``ROOT`` of the addresses that verdicts are sent to, which wait for Label Studio.
+VERDICTS = "verdicts"
 #: Number of digits of a picture's digest in its address. They change with the picture, so that it may be kept for good.
 VERSION_DIGITS = 12
 
@@ -57,6 +59,17 @@ class Addresses:
     def batch(self, study_id: int, kind: BatchKind, number: int, **query: str | int | None) -> str:
         """Return the address of a gallery, or of a run's page; ``query`` has its filters."""
         return _with_query(f"{ROOT}/studies/{study_id}/{kind}/{number}", query)
+
+    def review(
+        self, study_id: int, kind: BatchKind, number: int, after: int = 0, sample_id: int | None = None, show: str = ""
+    ) -> str:
+        """Return the address of a contact sheet to judge, from a place on, at a sample."""
+        page = _with_query(f"{ROOT}/studies/{study_id}/{kind}/{number}/review", {"after": after or None, "show": show})
+        return page if sample_id is None else f"{page}#image-{sample_id}"
+
+    def verdict(self, study_id: int, sample_id: int) -> str:
+        """Return the address that verdicts on a sample are sent to."""
+        return f"{ROOT}/{VERDICTS}/{study_id}/{sample_id}"
 
     def sample(self, study_id: int, sample_id: int, **query: str | None) -> str:
         """Return the address of a sample's page."""

@@ -29,6 +29,7 @@ from datagen.web.pages.page_writer import PageWriter, answer_faults
 from datagen.web.pages.picture_views import add_pictures
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
+from datagen.web.pages.review_views import add_review
 from datagen.web.pages.visitors import Visitors, visible_projects
 from datagen.workflow.services import Services
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
@@ -40,18 +41,18 @@ from datagen.workflow.study_pages.study_view import study_of
 
 #: Name of the blueprint.
 NAME = "pages"
-#: Views that need no session.
-_OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "static_file")})
+#: Views that need no session; ``verdict`` then returns the verdict with the way to the log-in.
+_OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "static_file", "verdict")})
 #: Largest form, bytes: an e-mail address, a password or a token.
 _LARGEST_FORM = 16 * 1024
 #: Largest number that an address may contain; every column of ids and indices can be compared with it.
 _MOST = 2**53
 _KINDS = ", ".join(BatchKind)
 _ROLES = ", ".join(Role)
-#: The policy of the pages: their own style sheet, script and pictures, and forms to themselves.
+#: The policy of the pages: their own style sheet, scripts and pictures, and forms and requests to themselves.
 POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 #: Ways to look at the pictures of a gallery, the first by default.
 SHOWN = ("outline", "plain", "background")
@@ -84,6 +85,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     add_log_in(blueprint, studio.database, writer, to)
     actions = Actions(blueprint, writer, studio.services)
     add_decisions(actions, to)
+    add_review(blueprint, studio.database, writer, actions, to)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
 
     # -- around the pages

@@ -60,7 +60,7 @@ LOG_INS_OF_NETWORK, LOG_INS_OF_EMAIL, LOG_INS_FROM_EVERYWHERE = (
     "300 per hour",
 )
 #: Number of threads: the web process forwards no more requests at a time.
-THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "log-in"))
+THREADS = sum(POOLS[name].threads for name in ("pages", "thumbnails", "verdicts", "log-in"))
 
 
 def create_pages_app(chosen: Settings) -> Flask:
