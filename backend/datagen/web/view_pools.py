@@ -37,7 +37,7 @@ POOLS = {
     "metrics": Pool(threads=1, waiting=8),
     "pages": Pool(threads=4, waiting=40),
     "thumbnails": Pool(threads=4, waiting=80),
-    "verdicts": Pool(threads=4, waiting=80),
+    "verdicts": Pool(threads=4, waiting=32),
     "log-in": Pool(threads=2, waiting=16),
 }
 #: First segment of the path, or its first two → pool.

@@ -20,11 +20,12 @@ from datagen.web.view_pools import AT_ONCE, POOLS, pool_of
         ("/studio/studies/1/round/2", "pages"),
         ("/studio/pictures/1/sample/2/small", "thumbnails"),
         ("/studio/log-in", "log-in"),
+        ("/studio/verdicts/1/2", "verdicts"),
         ("/studiox", AT_ONCE),
         ("/x/studio", AT_ONCE),
     ],
 )
-def test_pages_their_pictures_and_log_ins_have_threads_of_their_own(path: str, pool: str) -> None:
+def test_pages_their_pictures_verdicts_and_log_ins_have_threads_of_their_own(path: str, pool: str) -> None:
     assert pool_of(path) == pool
 
 

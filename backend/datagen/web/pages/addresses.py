@@ -52,6 +52,10 @@ class Addresses:
         """Return the address that decisions about a study are sent to."""
         return f"{ROOT}/studies/{study_id}/decide"
 
+    def compare(self, study_id: int, left: int | None = None, right: int | None = None) -> str:
+        """Return the address of two versions beside each other."""
+        return _with_query(f"{ROOT}/studies/{study_id}/compare", {"left": left, "right": right})
+
     def inputs(self, study_id: int, role: Role = Role.CONCEPT, after: int | None = None) -> str:
         """Return the address of a page of a study's inputs of one role."""
         return _with_query(f"{ROOT}/studies/{study_id}/inputs/{role}", {"after": after})

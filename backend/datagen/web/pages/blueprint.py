@@ -32,6 +32,7 @@ from datagen.web.pages.rendering import Renderer
 from datagen.web.pages.review_views import add_review
 from datagen.web.pages.visitors import Visitors, visible_projects
 from datagen.workflow.services import Services
+from datagen.workflow.study_pages.compare_view import compare
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
 from datagen.workflow.study_pages.home_view import home_of
 from datagen.workflow.study_pages.inputs_page_view import inputs_page_of
@@ -127,6 +128,12 @@ def pages_blueprint(studio: Studio) -> Blueprint:
         with studio.database.read() as session:
             view = inputs_page_of(session, study_id, visible_projects(), Role(role), number("after"))
         return writer.page("inputs", f"Inputs · {view.study}", view=view)
+
+    @blueprint.get("/studies/<int:study_id>/compare")
+    def versions(study_id: int) -> ResponseReturnValue:
+        with studio.database.read() as session:
+            view = compare(session, study_id, visible_projects(), number("left"), number("right"))
+        return writer.page("compare", f"Versions · {view.study}", view=view)
 
     @blueprint.get(f"/studies/<int:study_id>/<any({_KINDS}):kind>/<int:batch_number>")
     def batch(study_id: int, kind: str, batch_number: int) -> ResponseReturnValue:

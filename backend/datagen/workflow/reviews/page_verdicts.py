@@ -42,7 +42,7 @@ LONGEST_COMMENT, LONGEST_COMMENT_BYTES = 4_000, 14_000
 #: multiple of it share one.
 _FIRST_LOCK, _LOCKS = 7_302_000, 16
 #: Seconds for which a request waits for the person's earlier one, and for which Label Studio may take to store one.
-_WAIT_SECONDS, _LABEL_STUDIO_SECONDS = 5.0, 15.0
+_WAIT_SECONDS, _LABEL_STUDIO_SECONDS = 4.0, 24.0
 
 NO_SAMPLE = "There is no image at this address: it was deleted with its study, or its round was made anew."
 TOO_LONG = (
