@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -31,8 +32,12 @@ log = structlog.get_logger()
 PAGES = "datagen_pages"
 #: Header with the address of the client, for rate limits. A client's own header of this name is replaced.
 CLIENT_HEADER = "X-Datagen-Client"
-#: Largest request, bytes: a form with a password or a token.
+#: Largest request, bytes: a form with a password, a token or a comment.
 LARGEST_REQUEST = 16 * 1024
+_TOO_LONG = (
+    "<!doctype html><title>Too much text</title><p>This form has more text than fits. Go back, shorten it, and send it "
+    "again."
+)
 #: Time limit of a page, seconds; a log-in may wait for Label Studio for ten.
 PAGE_SECONDS = 30.0
 #: First and longest pause before the process is started again after its end, seconds; each is twice the last one.
@@ -107,6 +112,8 @@ def forwarding_blueprint(process: PagesProcess) -> Blueprint:
     @blueprint.route("/<path:_path>", methods=["GET", "POST"])
     def forward(_path: str = "") -> ResponseReturnValue:
         request.max_content_length = LARGEST_REQUEST
+        if (request.content_length or 0) > LARGEST_REQUEST:
+            return _TOO_LONG, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         body = request.get_data(cache=False)
         if process.socket is None:
             return _starting()

@@ -13,6 +13,7 @@ from http import HTTPStatus
 import structlog
 from flask import Blueprint, Response, g, redirect, request
 from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.domain.verdict import Opinion, Reason, Verdict
 from datagen.errors import DatagenError, Refused
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 _KINDS = ", ".join(REVIEWED_KINDS)
 #: Value of the field ``opinion`` that takes a verdict back.
 _NONE = "none"
+DATABASE_AWAY = "The database does not answer, so your verdict was not saved. Try again in a moment."
 LOGGED_OUT = "Your log-in ended. Log in, then send the verdict again."
 
 
@@ -41,6 +43,8 @@ class _Answer:
 
     sentence: str
     status: HTTPStatus = HTTPStatus.OK
+    #: the sentence if the verdict is saved and does not count; else ""
+    note: str = ""
 
 
 def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, actions: Actions, to: Addresses) -> None:
@@ -83,8 +87,11 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
             log.info("verdict.refused", account=g.session.account.id, sample=sample_id, reason=str(fault))
             is_final = isinstance(fault, Refused)
             return _Answer(sentence_of(fault), HTTPStatus.CONFLICT if is_final else HTTPStatus.SERVICE_UNAVAILABLE)
+        except SQLAlchemyError as fault:
+            log.warning("verdict.database_unavailable", reason=type(fault).__name__)
+            return _Answer(DATABASE_AWAY, HTTPStatus.SERVICE_UNAVAILABLE)
         done = f"Your verdict “{verdict.opinion}” is saved." if verdict is not None else "Your verdict is taken back."
-        return _Answer(note or done)
+        return _Answer(note or done, note=note)
 
     def as_json(answer: _Answer, study_id: int, sample_id: int) -> ResponseReturnValue:
         if answer.status is not HTTPStatus.OK:
@@ -92,7 +99,7 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
         with database.read() as session:
             _, item = review_item_of(session, study_id, sample_id, g.session.account.email)
         others = [asdict(other) for other in item.others]
-        return {"sentence": answer.sentence, "others": others, "is_disputed": item.is_disputed}
+        return {"note": answer.note, "others": others, "is_disputed": item.is_disputed}
 
     def sheet(study_id: int, sample_id: int) -> str:
         """Return the address of the sheet, at the image."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
@@ -15,6 +16,7 @@ from datagen.domain.verdict import Opinion, VerdictRule
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow
 from datagen.store.tables.studies import StudyRow
+from datagen.web.pages import review_views
 from datagen.workflow.reviews.page_verdicts import LATE
 from datagen.workflow.study_pages import review_view
 from page_rows import add_batch
@@ -63,7 +65,7 @@ def card_of(page: str, number: int) -> str:
 def test_a_verdict_is_saved_in_the_persons_name_and_shown_on_the_sheet(browser: Any) -> None:
     answer = send(browser, opinion="bad", reason=["too small", "edges show"], comment="hardly there")
     assert answer.status_code == 200
-    assert answer.json == {"sentence": "Your verdict “bad” is saved.", "others": [], "is_disputed": False}
+    assert answer.json == {"note": "", "others": [], "is_disputed": False}
     [row] = browser.study.verdicts()
     assert (row.reviewer, row.opinion, row.comment) == ("ann@example.com", Opinion.BAD, "hardly there")
     page = browser.page(sheet_of(browser))
@@ -140,7 +142,7 @@ def test_nobody_judges_a_study_whose_projects_are_hidden(stranger: Any) -> None:
 def test_a_verdict_on_a_closed_round_says_that_it_does_not_count(browser: Any) -> None:
     browser.study.act(StudyEvent.STOP)
     browser.studio.settle()
-    assert send(browser, opinion="good").json["sentence"] == LATE
+    assert send(browser, opinion="good").json["note"] == LATE
     page = browser.page(sheet_of(browser))
     assert "This round accepts no more verdicts." in page
     assert "too late" in card_of(page, 1)
@@ -183,6 +185,17 @@ def test_a_form_after_the_log_in_ended_is_kept_and_sent_after_the_next_one(brows
     browser.log_in()
     assert browser.client.post(verdict_at(browser), data=unsaved(answer)).status_code == 303
     assert len(browser.study.verdicts()) == 1
+
+
+def test_a_form_is_kept_on_a_page_while_the_database_does_not_answer(
+    browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("", {}, ConnectionError())
+
+    monkeypatch.setattr(review_views, "judge", away)
+    answer = send(browser, script=False, opinion="good")
+    assert (answer.status_code, unsaved(answer)["opinion"]) == (503, "good")
 
 
 def test_a_comment_that_is_too_long_for_a_row_is_kept_on_the_page(browser: Any) -> None:

@@ -222,7 +222,7 @@
     saved(entry, answer) {
       const card = cardOf(entry);
       if (!card || said.get(card).opinion !== entry.opinion) return;
-      tell(card, answer.sentence.includes("does not count") ? answer.sentence : "saved");
+      tell(card, answer.note || "saved");
       card.classList.toggle("disputed", answer.is_disputed);
       of(card, ".others").replaceChildren(...answer.others.map(lineOf));
     },
