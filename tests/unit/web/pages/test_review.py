@@ -226,7 +226,7 @@ def test_people_who_share_the_work_see_what_is_judged_already(browser: Any) -> N
     page = browser.page(sheet_of(browser))
     assert page.count(BO) == 2
     assert page.count(" data-open") == ROUND - 2
-    assert f"{ROUND - 2} still without a verdict" in page
+    assert f">{ROUND - 2}</span> without a verdict of anybody" in page
 
 
 def test_what_teaches_most_comes_first_as_in_label_studio(browser: Any) -> None:

@@ -40,6 +40,8 @@
 
   const isJudged = (state) => Number(state.opinion !== "none");
   const said = new Map(cards.map((card) => [card, stateOf(card)]));
+  const left = document.getElementById("left");
+  const leftElsewhere = left ? Number(left.dataset.left) - wasOpen.size : 0;
   const judgedElsewhere = Number(judged.dataset.judged) - count();
 
   function count() {
@@ -71,6 +73,7 @@
   function showProgress() {
     judged.textContent = String(judgedElsewhere + count());
     progress.value = judgedElsewhere + count();
+    if (left) left.textContent = String(leftElsewhere + cards.filter((card) => "open" in card.dataset).length);
   }
 
   function say(card, opinion) {
