@@ -48,7 +48,7 @@ def installation(
         name: value for name, value in os.environ.items() if not name.startswith(("DATAGEN_", "LABEL_STUDIO_"))
     }
     up = processes.start(
-        "datagen-up", [*DATAGEN, "up", "--workers", "2"], env=own, cwd=folder, ready=lambda: _healthy(port), within=150
+        "datagen-up", [*DATAGEN, "up", "--workers", "2"], env=own, cwd=folder, ready=lambda: _healthy(port), within=300
     )
     yield Servers(label_studio, own, {**inherited, **own}, folder)
     processes.stop(up)

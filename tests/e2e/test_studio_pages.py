@@ -122,6 +122,8 @@ def addresses(study: Study) -> dict[str, str]:
         "inputs": f"/studio/studies/{study_id}/inputs/concept",
         "canvases": f"/studio/studies/{study_id}/inputs/canvas",
         "round": f"/studio/studies/{study_id}/round/1",
+        "review": f"/studio/studies/{study_id}/round/2/review",
+        "compare": f"/studio/studies/{study_id}/compare",
         "pairs": f"/studio/studies/{study_id}/round/2?show=background",
         "run": f"/studio/studies/{study_id}/run/1",
         "filtered run": f"/studio/studies/{study_id}/run/1?min_size=1&sort=-size",

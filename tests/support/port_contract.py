@@ -20,6 +20,7 @@ from datagen.errors import (
     LabelStudioUnavailable,
 )
 from datagen.label_studio.api.auth import TokenKind
+from datagen.label_studio.api.authorship import marked
 from datagen.label_studio.api.models import Annotation, Project
 from datagen.label_studio.api.port import LabelStudioPort
 from datagen.label_studio.api.task_listing import MAX_UNREADABLE, PAGE
@@ -63,6 +64,10 @@ class World(ABC):
     @abstractmethod
     def edit_annotation(self, annotation_id: int, *, was_cancelled: bool) -> None:
         """Make an annotation a skip, or make it an annotation again."""
+
+    @abstractmethod
+    def colleague(self) -> tuple[int, str]:
+        """The id and the e-mail address of another user."""
 
     @abstractmethod
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -489,6 +494,31 @@ class PortContract:
         assert port.task(task_id).annotations == ()
         with pytest.raises(LabelStudioMissing, match=f"annotation {annotation}"):
             port.update_annotation(annotation, [GOOD])
+
+    def test_annotation_in_the_name_of_another_user_is_that_users(
+        self, port: LabelStudioPort, hooked: Project, world: World
+    ) -> None:
+        [task_id] = port.import_tasks(hooked.id, drafts(1))
+        user_id, email = world.colleague()
+        annotation = port.annotate(task_id, marked([GOOD], user_id), completed_by=user_id)
+        newest = _newest(port, task_id)
+        assert (newest.id, newest.submitted_by, newest.completed_by) == (annotation, user_id, email)
+        assert "ANNOTATION_CREATED" in [body["action"] for _, body in world.events]
+        port.update_annotation(annotation, marked([BAD], user_id))
+        newest = _newest(port, task_id)
+        assert (newest.submitted_by, newest.completed_by) == (user_id, email)
+        assert newest.result[0]["value"] == BAD["value"]
+        port.update_annotation(annotation, [GOOD])  # a change in Label Studio by the token's user
+        newest = _newest(port, task_id)
+        assert newest.submitted_by == user_id
+        assert newest.completed_by.startswith("user ")
+
+    def test_annotation_in_the_name_of_nobody_is_refused(self, port: LabelStudioPort, project: Project) -> None:
+        [task_id] = port.import_tasks(project.id, drafts(1))
+        with pytest.raises(LabelStudioError, match="completed_by") as refusal:
+            port.annotate(task_id, [GOOD], completed_by=NOWHERE)
+        assert not isinstance(refusal.value, LabelStudioUnavailable)
+        assert port.task(task_id).annotations == ()
 
     def test_annotations_of_an_import_name_their_originals_until_an_update(
         self, port: LabelStudioPort, project: Project, world: World

@@ -38,8 +38,9 @@ log = structlog.get_logger()
 PAGES = "datagen_pages"
 #: Header with the address of the client, for rate limits. A client's own header of this name is replaced.
 CLIENT_HEADER = "X-Datagen-Client"
-#: Largest request for a page, bytes: a form with a password or a token.
+#: Largest request for a page, bytes: a form with a password, a token or a comment.
 LARGEST_REQUEST = 16 * 1024
+_TOO_LONG = "This form has more text than fits. Go back, shorten it, and send it again."
 #: Time limit of a page, seconds; a log-in may wait for Label Studio for ten. That of a request to the API, which may
 #: add inputs, is longer.
 PAGE_SECONDS, API_SECONDS = 30.0, 150.0
@@ -135,6 +136,8 @@ def forwarding_blueprint(process: PagesProcess) -> Blueprint:
     @blueprint.route(f"{ROOT}/<path:_path>", methods=["GET", "POST"])
     def forward(_path: str = "") -> ResponseReturnValue:
         request.max_content_length = LARGEST_REQUEST
+        if (request.content_length or 0) > LARGEST_REQUEST:
+            return _page(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TOO_LONG)
         return _forwarded(process, PAGE_SECONDS, _page)
 
     @blueprint.route(f"{API_ROOT}/<path:_path>", methods=_METHODS, provide_automatic_options=False)

@@ -1,9 +1,9 @@
 """Separate thread pools for the views: a view that waits for another service cannot block a view that answers at once.
 
 Label Studio allows a webhook one second, and a container engine limits its health check. Images may wait for a slow
-object store, predictions for a slow database, log-ins and actions of pages for Label Studio, and pages and the API for
-their own process. A download or a stream of events occupies a thread until it ends. Each kind of view has its own
-threads and a limit on the number of waiting requests. A request over the limit is answered with 503.
+object store, predictions for a slow database, log-ins, actions and verdicts of pages for Label Studio, and pages and
+the API for their own process. A download or a stream of events occupies a thread until it ends. Each kind of view has
+its own threads and a limit on the number of waiting requests. A request over the limit is answered with 503.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ POOLS = {
     "pages": Pool(threads=4, waiting=32),
     "thumbnails": Pool(threads=4, waiting=72),
     "actions": Pool(threads=2, waiting=8),
+    "verdicts": Pool(threads=4, waiting=32),
     "log-in": Pool(threads=2, waiting=16),
     # an event stream that waited for a thread would show nothing; the page's script asks for the state instead
     "streams": Pool(threads=24, waiting=0),
@@ -56,6 +57,7 @@ POOL_OF = {
     "metrics": "metrics",
     "studio": "pages",
     "studio/pictures": "thumbnails",
+    "studio/verdicts": "verdicts",
     "studio/log-in": "log-in",
     "studio/streams": "streams",
     "studio/downloads": "downloads",

@@ -23,11 +23,12 @@ from datagen.web.view_pools import AT_ONCE, POOLS, pool_of
         ("/studio/streams/1/run/2", "streams"),
         ("/studio/downloads/1/2", "downloads"),
         ("/api/v1/studies", "api"),
+        ("/studio/verdicts/1/2", "verdicts"),
         ("/studiox", AT_ONCE),
         ("/x/studio", AT_ONCE),
     ],
 )
-def test_pages_their_pictures_log_ins_and_the_api_have_threads_of_their_own(path: str, pool: str) -> None:
+def test_pages_pictures_verdicts_log_ins_and_the_api_have_threads_of_their_own(path: str, pool: str) -> None:
     assert pool_of(path) == pool
 
 

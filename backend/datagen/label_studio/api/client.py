@@ -259,17 +259,27 @@ class LabelStudio:
         for prediction in old:
             self._delete(f"/api/predictions/{prediction['id']}/", f"prediction {prediction['id']}")
 
-    def annotate(self, task_id: int, result: Sequence[Mapping[str, Any]], *, was_cancelled: bool = False) -> int:
-        """Submit an annotation as the token's user; return its id. This triggers the webhook.
+    def annotate(
+        self,
+        task_id: int,
+        result: Sequence[Mapping[str, Any]],
+        *,
+        was_cancelled: bool = False,
+        completed_by: int | None = None,
+    ) -> int:
+        """Submit an annotation; return its id. This triggers the webhook.
 
-        With ``was_cancelled`` the annotation is a skip.
+        It is that of the user with the id ``completed_by``, or of the token's user. The token's user remains the one
+        who updated it last; ``authorship`` says whose content it is. With ``was_cancelled`` the annotation is a skip.
         """
-        body = {"result": [dict(region) for region in result], "was_cancelled": was_cancelled}
+        body: dict[str, Any] = {"result": [dict(region) for region in result], "was_cancelled": was_cancelled}
+        if completed_by is not None:
+            body["completed_by"] = completed_by
         path = f"/api/tasks/{task_id}/annotations/"
         return int(self._at.write("POST", path, f"an annotation of task {task_id}", body)["id"])
 
     def update_annotation(self, annotation_id: int, result: Sequence[Mapping[str, Any]]) -> None:
-        """Replace an annotation's result."""
+        """Replace an annotation's result; its submitter stays the same."""
         what = f"annotation {annotation_id}"
         self._at.write(
             "PATCH", f"/api/annotations/{annotation_id}/", what, {"result": [dict(region) for region in result]}

@@ -311,9 +311,20 @@ class InMemoryLabelStudio(InMemoryServer):
         task.updated_at = self._now()
 
     @request
-    def annotate(self, task_id: int, result: Sequence[Mapping[str, Any]], *, was_cancelled: bool = False) -> int:
+    def annotate(
+        self,
+        task_id: int,
+        result: Sequence[Mapping[str, Any]],
+        *,
+        was_cancelled: bool = False,
+        completed_by: int | None = None,
+    ) -> int:
         """See ``LabelStudioPort``."""
-        task = self._task(task_id, f"an annotation of task {task_id}")
+        what = f"an annotation of task {task_id}"
+        task = self._task(task_id, what)
+        submitter = self._acting if completed_by is None else completed_by
+        if submitter not in self.people:
+            self._refuse(400, {"completed_by": [f'Invalid pk "{submitter}" - object does not exist.']}, what)
         moment = self._now()
         annotation = StoredAnnotation(
             id=self._new_id("annotation"),
@@ -321,9 +332,9 @@ class InMemoryLabelStudio(InMemoryServer):
             was_cancelled=was_cancelled,
             created_at=moment,
             updated_at=moment,
-            updated_by=self._acting[0],
-            submitted_by=self._acting[0],
-            submitter=self._acting[1],
+            updated_by=self._acting,
+            submitted_by=submitter,
+            submitter=self.people[submitter],
         )
         task.annotations[annotation.id] = annotation
         task.count_annotations()

@@ -26,7 +26,7 @@ class StoredAnnotation:
     import_id: int | None = None
     #: the user who submitted or updated it; None for an imported annotation that was never updated
     updated_by: int | None = None
-    #: the user who submitted it, and their e-mail address; None for the user whose token the client has
+    #: the user who submitted it, and their e-mail address; None for an imported one, which is the token's user's
     submitted_by: int = USER_ID
     submitter: str | None = None
 

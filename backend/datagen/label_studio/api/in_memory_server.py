@@ -107,17 +107,20 @@ class InMemoryServer:
         self._backends: dict[int, dict[str, Any]] = {}
         self._views: dict[int, dict[str, Any]] = {}
         self._files: dict[str, tuple[int, bytes]] = {}
-        #: id and e-mail address of the user who annotates at present, if that is another one
-        self._acting: tuple[int, str | None] = (USER_ID, None)
+        #: id → e-mail address of each user
+        self.people: dict[int, str] = {USER_ID: email}
+        #: id of the user who annotates at present
+        self._acting = USER_ID
 
     @contextmanager
     def acting_as(self, user_id: int, email: str) -> Iterator[None]:
         """Submit and update the annotations of the block as another user."""
-        self._acting = (user_id, email)
+        self.people[user_id] = email
+        self._acting = user_id
         try:
             yield
         finally:
-            self._acting = (USER_ID, None)
+            self._acting = USER_ID
 
     # -- the server
 
@@ -156,7 +159,7 @@ class InMemoryServer:
                     annotation.result = send([dict(region) for region in result])
                 if was_cancelled is not None:
                     annotation.was_cancelled = was_cancelled
-                annotation.updated_by, annotation.updated_at = self._acting[0], self._now()
+                annotation.updated_by, annotation.updated_at = self._acting, self._now()
                 task.count_annotations()
                 task.updated_at = self._now()
                 self._tell_of_annotation("ANNOTATION_UPDATED", task, annotation)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from datagen.label_studio.api.authorship import is_marked
 from datagen.label_studio.api.nested_results import flattened
 
 #: Largest number of characters of a user's name and e-mail address that are kept; a database column holds no more.
@@ -26,7 +27,7 @@ class Annotation:
     result: Result
     was_cancelled: bool
     #: name and e-mail address of the submitter, or ``user N`` without these; after an update by another user, ``user
-    #: N`` of that user
+    #: N`` of that user, unless Datagen wrote it in the submitter's name (see ``authorship``)
     completed_by: str
     #: time of the last change, in the form of ``stamp``
     updated_at: str
@@ -36,6 +37,8 @@ class Annotation:
     copied_from: int | None = None
     #: number of entries of the result that cannot be read because they are not objects
     unreadable: int = 0
+    #: id of the user who submitted it, whoever updated it since
+    submitted_by: int | None = None
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> Annotation:
@@ -51,6 +54,7 @@ class Annotation:
             updated_at=stamp(body.get("updated_at")),
             created_at=stamp(body.get("created_at")),
             copied_from=_copied_from(body),
+            submitted_by=_submitter(body),
         )
 
 
@@ -220,11 +224,21 @@ def _copied_from(body: Mapping[str, Any]) -> int | None:
     return int(number) if isinstance(number, int) and body.get("updated_by") is None else None
 
 
+def _submitter(body: Mapping[str, Any]) -> int | None:
+    by = body.get("completed_by")
+    submitted_by = by.get("id") if isinstance(by, Mapping) else by
+    return submitted_by if isinstance(submitted_by, int) else None
+
+
 def _author(body: Mapping[str, Any]) -> str:
     """The author of an annotation's current content. ``body`` may have any of the API's forms."""
-    by, updated_by = body.get("completed_by"), body.get("updated_by")
-    submitted_by = by.get("id") if isinstance(by, Mapping) else by
-    if isinstance(updated_by, int) and isinstance(submitted_by, int) and updated_by != submitted_by:
+    by, updated_by, submitted_by = body.get("completed_by"), body.get("updated_by"), _submitter(body)
+    if (
+        isinstance(updated_by, int)
+        and submitted_by is not None
+        and updated_by != submitted_by
+        and not is_marked(body.get("result"), submitted_by)
+    ):
         return f"user {updated_by}"  # Label Studio sends only the submitter's name
     named = str(body.get("created_username") or "").rpartition(",")[0].strip()
     if named:

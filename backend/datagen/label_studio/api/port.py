@@ -170,15 +170,23 @@ class LabelStudioPort(Protocol):
         """Replace a task's predictions; the new ones are created before the old ones are deleted."""
         ...
 
-    def annotate(self, task_id: int, result: Sequence[Mapping[str, Any]], *, was_cancelled: bool = False) -> int:
-        """Submit an annotation as the token's user; return its id. This triggers the webhook.
+    def annotate(
+        self,
+        task_id: int,
+        result: Sequence[Mapping[str, Any]],
+        *,
+        was_cancelled: bool = False,
+        completed_by: int | None = None,
+    ) -> int:
+        """Submit an annotation; return its id. This triggers the webhook.
 
-        With ``was_cancelled`` the annotation is a skip.
+        It is that of the user with the id ``completed_by``, or of the token's user. The token's user remains the one
+        who updated it last; ``authorship`` says whose content it is. With ``was_cancelled`` the annotation is a skip.
         """
         ...
 
     def update_annotation(self, annotation_id: int, result: Sequence[Mapping[str, Any]]) -> None:
-        """Replace an annotation's result."""
+        """Replace an annotation's result; its submitter stays the same."""
         ...
 
     def delete_annotation(self, annotation_id: int) -> None:

@@ -16,6 +16,8 @@ from datagen.workflow.study_pages.next_step import LabelStudioTarget
 PICTURES = "pictures"
 #: First path segments below ``ROOT`` of responses that take long: files, and streams of events.
 DOWNLOADS, STREAMS = "downloads", "streams"
+#: First path segment below ``ROOT`` of the addresses that verdicts are sent to, which wait for Label Studio.
+VERDICTS = "verdicts"
 #: Number of digits of a picture's digest in its address. They change with the picture, so that it may be kept for good.
 VERSION_DIGITS = 12
 
@@ -80,6 +82,10 @@ class Addresses:
         """Return the address that asks for a notification to be sent again."""
         return f"{self.notifications(study_id)}/deliveries/{delivery_id}/redeliver"
 
+    def compare(self, study_id: int, left: int | None = None, right: int | None = None) -> str:
+        """Return the address of two versions beside each other."""
+        return _with_query(f"{ROOT}/studies/{study_id}/compare", {"left": left, "right": right})
+
     def inputs(self, study_id: int, role: Role = Role.CONCEPT, after: int | None = None) -> str:
         """Return the address of a page of a study's inputs of one role."""
         return _with_query(f"{ROOT}/studies/{study_id}/inputs/{role}", {"after": after})
@@ -111,6 +117,17 @@ class Addresses:
     def stream(self, study_id: int, number: int) -> str:
         """Return the address of the stream of a run's live parts."""
         return f"{ROOT}/{STREAMS}/{study_id}/run/{number}"
+
+    def review(
+        self, study_id: int, kind: BatchKind, number: int, after: int = 0, sample_id: int | None = None, show: str = ""
+    ) -> str:
+        """Return the address of a contact sheet to judge, from a place on, at a sample."""
+        page = _with_query(f"{ROOT}/studies/{study_id}/{kind}/{number}/review", {"after": after or None, "show": show})
+        return page if sample_id is None else f"{page}#image-{sample_id}"
+
+    def verdict(self, study_id: int, sample_id: int) -> str:
+        """Return the address that verdicts on a sample are sent to."""
+        return f"{ROOT}/{VERDICTS}/{study_id}/{sample_id}"
 
     def sample(self, study_id: int, sample_id: int, **query: str | None) -> str:
         """Return the address of a sample's page."""

@@ -31,11 +31,13 @@ from datagen.web.pages.picture_views import add_pictures
 from datagen.web.pages.pictures import Pictures
 from datagen.web.pages.rendering import Renderer
 from datagen.web.pages.reproductions import Reproductions
+from datagen.web.pages.review_views import add_review
 from datagen.web.pages.run_views import add_runs
 from datagen.web.pages.study_settings import add_study_settings
 from datagen.web.pages.visitors import Visitors, visible_projects
 from datagen.workflow.inputs.task_search import Operator
 from datagen.workflow.services import Services
+from datagen.workflow.study_pages.compare_view import compare
 from datagen.workflow.study_pages.gallery_view import GalleryFilter, batch_of, gallery_of
 from datagen.workflow.study_pages.history_view import history_of
 from datagen.workflow.study_pages.home_view import home_of
@@ -46,14 +48,14 @@ from datagen.workflow.study_pages.study_view import study_of
 
 #: Name of the blueprint.
 NAME = "pages"
-#: Views that need no session.
-_OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "licences", "static_file")})
+#: Views that need no session; ``verdict`` then returns the verdict with the way to the log-in.
+_OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "licences", "static_file", "verdict")})
 #: Largest form, bytes: an e-mail address, a password or a token.
 _LARGEST_FORM = 16 * 1024
 #: The kinds of batches that have a gallery; a run has a page of its own.
 _KINDS = ", ".join(kind for kind in BatchKind if kind is not BatchKind.RUN)
 _ROLES = ", ".join(Role)
-#: The policy of the pages: their own style sheet, script and pictures, and forms to themselves.
+#: The policy of the pages: their own style sheet, scripts and pictures, and forms and requests to themselves.
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -97,6 +99,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     add_runs(blueprint, studio.database, writer)
     add_background_search(actions, to)
     add_study_settings(actions, studio.database, writer, to, studio.background)
+    add_review(blueprint, studio.database, writer, actions, to)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
 
     # -- around the pages
@@ -152,6 +155,12 @@ def pages_blueprint(studio: Studio) -> Blueprint:
         with studio.database.read() as session:
             view = notifications_of(session, study_id, visible_projects(), number_of("before"))
         return writer.page("notifications", f"Notifications · {view.study}", view=view)
+
+    @blueprint.get("/studies/<int:study_id>/compare")
+    def versions(study_id: int) -> ResponseReturnValue:
+        with studio.database.read() as session:
+            view = compare(session, study_id, visible_projects(), number_of("left"), number_of("right"))
+        return writer.page("compare", f"Versions · {view.study}", view=view)
 
     @blueprint.get(f"/studies/<int:study_id>/<any({_KINDS}):kind>/<int:batch_number>")
     def batch(study_id: int, kind: str, batch_number: int) -> ResponseReturnValue:

@@ -74,7 +74,8 @@ LOG_INS_OF_NETWORK, LOG_INS_OF_EMAIL, LOG_INS_FROM_EVERYWHERE = (
 )
 #: Number of threads: the web process forwards no more requests at a time.
 THREADS = sum(
-    POOLS[name].threads for name in ("pages", "thumbnails", "actions", "log-in", "streams", "downloads", "api")
+    POOLS[name].threads
+    for name in ("pages", "thumbnails", "actions", "verdicts", "log-in", "streams", "downloads", "api")
 )
 #: Bytes of a response that are buffered before its thread waits for the web process to read them.
 STREAM_BUFFER = 2**20

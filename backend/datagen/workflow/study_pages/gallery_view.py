@@ -87,6 +87,8 @@ class GalleryView:
     name: BatchName
     version: int
     count: int
+    #: whether people judge its images
+    is_reviewed: bool
     requested_by: str
     requested_at: datetime
     progress: Progress
@@ -159,6 +161,7 @@ def gallery_of(session: Session, batch: BatchRow, chosen: GalleryFilter, after: 
         name=name_of(batch),
         version=batch.spec.version,
         count=batch.count,
+        is_reviewed=batch.kind.is_reviewed,
         requested_by=batch.requested_by,
         requested_at=batch.requested_at,
         progress=progress_of(session, batch),

@@ -18,6 +18,7 @@ from datagen.label_studio.api.port import LabelStudioPort
 from datagen.label_studio.api.webhook_payload import ACTIONS
 from port_contract import GOOD, PortContract, World, drafts
 from receiver import Receiver
+from second_person import sign_up
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 
@@ -63,6 +64,12 @@ class RealWorld(World):
     def edit_annotation(self, annotation_id: int, *, was_cancelled: bool) -> None:
         path = f"/api/annotations/{annotation_id}/"
         self._http.patch(path, json={"was_cancelled": was_cancelled}).raise_for_status()
+
+    def colleague(self) -> tuple[int, str]:
+        with closing(httpx.Client(base_url=self._server.url, timeout=60)) as http:
+            token = sign_up(self._server).token
+            who = http.get("/api/current-user/whoami", headers={"Authorization": f"Token {token}"})
+        return who.raise_for_status().json()["id"], who.json()["email"]
 
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
         params = {"exportType": "JSON", "download_all_tasks": "true", "ids[]": list(task_ids)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from datagen.label_studio.api.authorship import marked
 from datagen.label_studio.api.models import Annotation, Task, Webhook, stamp
 
 
@@ -63,3 +64,31 @@ def test_the_secret_of_a_webhook_is_not_in_its_repr() -> None:
 )
 def test_times_are_text_whose_order_is_their_order(when: str | None, read: str) -> None:
     assert stamp(when) == read
+
+
+VERDICT = {"id": "v", "from_name": "verdict", "type": "choices", "value": {"choices": ["good"]}}
+REGION = {"id": "r", "from_name": "label", "type": "polygonlabels", "value": {"points": [[1.5, 2.25], [3, 4], [5, 6]]}}
+CHANGED = {"created_username": "ann@example.com, 2", "completed_by": 2, "updated_by": 1}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_datagen_wrote_in_a_persons_name_is_that_persons(order: int) -> None:
+    result = marked([VERDICT, REGION], 2)[::order]
+    assert Annotation.from_json({"id": 1, "result": result, **CHANGED}).completed_by == "ann@example.com"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        [VERDICT],
+        marked([VERDICT, REGION], 3),
+        marked([VERDICT, REGION], 2)[:1],
+        [*marked([VERDICT], 2), REGION],
+        [{**marked([VERDICT], 2)[0], "value": {"choices": ["bad"]}}],
+        [{"id": 7}, {"id": "datagen-"}],
+        "no list",
+        None,
+    ],
+)
+def test_what_another_user_changed_is_that_users_though_a_mark_is_left(result: object) -> None:
+    assert Annotation.from_json({"id": 1, "result": result, **CHANGED}).completed_by == "user 1"

@@ -45,6 +45,10 @@ class FakeWorld(World):
     def edit_annotation(self, annotation_id: int, *, was_cancelled: bool) -> None:
         self.fake.edit_annotation(annotation_id, was_cancelled=was_cancelled)
 
+    def colleague(self) -> tuple[int, str]:
+        self.fake.people[2] = "colleague@example.com"
+        return 2, "colleague@example.com"
+
     def export_tasks(self, project_id: int, task_ids: Sequence[int]) -> list[dict[str, Any]]:
         return self.fake.export_tasks(project_id, task_ids)
 

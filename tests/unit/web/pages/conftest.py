@@ -126,6 +126,7 @@ def browser_in(
         studio, study = in_state(state, tmp_path)
         opened.append(studio)
         accounts, store = FakeAccounts(), Expiring()
+        studio.client.people |= {id_: email for email, id_ in accounts.people.items()}
         client = app_of(studio, tmp_path, accounts, store).test_client()
         client.environ_base["wsgi.url_scheme"] = "https"  # the cookies are sent by https alone
         return Browser(client=client, studio=studio, study=study, accounts=accounts, store=store)
