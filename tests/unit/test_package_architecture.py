@@ -262,7 +262,9 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "rejection",
             "reviews",
             "sample_mapping",
+            "study_options",
         },
+        "handovers": {"generation", "leased_work", "services", "studies", "study_pages"},
         "outbox": {
             "decision_points",
             "decision_tasks",

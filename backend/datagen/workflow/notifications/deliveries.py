@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from datagen.domain.foreign_text import plain
 from datagen.domain.notification import Facts, NotificationEvent
+from datagen.domain.wording import counted
 from datagen.errors import DeliveryFailed, DeliveryRefused, Refused
 from datagen.store import leases
 from datagen.store.database import Database
@@ -223,7 +224,7 @@ def _check_rate(session: Session, recipient: RecipientRow) -> None:
     of_recipient = DeliveryRow.recipient_id == recipient.id
     number = session.scalar(query.where(of_recipient, DeliveryAttemptRow.at > now() - timedelta(hours=1)))
     if number is not None and number >= MAX_ATTEMPTS_AN_HOUR:
-        raise Refused(f"{recipient.shown} was sent {number} notifications within an hour; try again later")
+        raise Refused(f"{recipient.shown} was sent {counted(number, 'notification')} within an hour; try again later")
 
 
 def _attempts(session: Session, delivery_ids: Sequence[int]) -> dict[int, list[LoggedAttempt]]:
