@@ -48,7 +48,6 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "settings",
     },
     "web": {
-    },
         "domain",
         "imaging",
         "learning",
