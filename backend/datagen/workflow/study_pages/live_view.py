@@ -15,6 +15,7 @@ from datagen.store.tables.base import HandoverKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.store.tables.handovers import HandoverRow
 from datagen.workflow.decision_tasks.batch_view import Progress, progress_of
+from datagen.workflow.decisions.shown_state import state_token
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 
 #: Number of handovers of a run that its page lists, the newest first.
@@ -64,6 +65,8 @@ class RunLive:
 
     study_id: int
     number: int
+    #: the state that the forms of decisions are shown for; see ``decisions.shown_state``
+    state_token: str
     progress: Progress
     shards: ShardCounts
     handovers: tuple[HandoverLine, ...]
@@ -85,6 +88,7 @@ def live_of(session: Session, batch: BatchRow) -> RunLive:
     return RunLive(
         study_id=batch.study_id,
         number=batch.number,
+        state_token=state_token(session, batch.study),
         progress=progress_of(session, batch),
         shards=ShardCounts(total=total, stored=stored, at_work=running),
         handovers=_handovers(session, batch),
