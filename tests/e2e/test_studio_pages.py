@@ -130,8 +130,6 @@ def addresses(study: Study) -> dict[str, str]:
         "push": f"/studio/studies/{study_id}/run/1/push",
         "runs": "/studio/runs",
         "sample": f"/studio/studies/{study_id}/samples/{sample_id}",
-        "compared": f"/studio/studies/{study_id}/compare",
-        "sheet": f"/studio/studies/{study_id}/round/2/review",
         "history": f"/studio/studies/{study_id}/history",
         "settings": f"/studio/studies/{study_id}/settings",
         "backgrounds": f"/studio/studies/{study_id}/inputs/background",
