@@ -19,7 +19,7 @@ import httpx
 
 from stage.pack import Item, Pack
 from stage.processes import StageError
-from stage.standard import Standard, standard_of
+from stage.standard import Opinion, Standard, standard_of
 
 #: The kind of project that gets the images of each role.
 KINDS = {"concept": "Concepts", "canvas": "Canvases", "background": "Backgrounds"}
@@ -157,16 +157,20 @@ class Annotator:
         if self._standard is None:
             self._standard = standard_of(tasks)
 
+    def opinion_of(self, task: Json) -> Opinion:
+        """Return the opinion of a review task; the standard has been chosen."""
+        assert self._standard is not None
+        return self._standard.opinion_of(task)
+
     def review(self, tasks: Sequence[Json], report: Callable[[int, int], None]) -> int:
         """Judge every open task that has no verdict; return the number of submitted verdicts.
 
         The standard is chosen by the first tasks that are judged, and stays.
         """
         self.choose_standard(tasks)
-        assert self._standard is not None
         waiting = [task for task in tasks if not task["is_labeled"]]
         for done, task in enumerate(waiting):
-            opinion = self._standard.opinion_of(task)
+            opinion = self.opinion_of(task)
             answers: Json = {"verdict": {"choices": ["good" if opinion.good else "bad"]}}
             if opinion.reasons:
                 answers["reasons"] = {"choices": list(opinion.reasons)}

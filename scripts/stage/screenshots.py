@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from stage import loop, plates, servers
 from stage.annotator import KINDS, Annotator
@@ -156,7 +156,7 @@ def _first_round(annotator: Annotator, pack: Pack, person: Person, visitor: Page
     asked = annotator.decide("build preview")
     previews = annotator.await_previews(loop.ROUND, asked, loop.ROUND_WITHIN_S)
     annotator.choose_standard(previews)
-    _judge(annotator, previews[:JUDGED], visitor, album, round_number=1)
+    _judge_on_the_sheet(annotator, previews[:JUDGED], visitor, album)
     left = int(previews[JUDGED + SHOWN]["id"])
     person.open_task(int(annotator.project("Previews")["id"]), left)
     person.tick("good")
@@ -203,6 +203,29 @@ def _dataset(annotator: Annotator, visitor: PageVisitor, album: Album) -> None:
     visitor.page.locator("table a").first.click()
     visitor.page.get_by_role("heading", name="Where it comes from").wait_for()
     album.keep("origin.webp", visitor.picture(full_page=True))
+
+
+def _judge_on_the_sheet(
+    annotator: Annotator, previews: Sequence[dict[str, Any]], visitor: PageVisitor, album: Album
+) -> None:
+    """Judge previews of the first round on its contact sheet by keyboard, with a frame after each few."""
+    _study(visitor)
+    visitor.follow("Preview round 1")
+    visitor.follow("Review here")
+    album.add_frame(visitor.picture(), LAST_MS)
+    for done, task in enumerate(previews, start=1):
+        card = visitor.page.locator(f"#sheet > li[data-number='{task['data']['index']}']")
+        card.focus()
+        opinion = annotator.opinion_of(task)
+        for reason in opinion.reasons:
+            visitor.page.keyboard.press(card.locator("label", has_text=reason).locator("kbd").inner_text())
+        visitor.page.keyboard.press("g" if opinion.good else "b")
+        if done % AT_A_TIME == 0:
+            album.add_frame(visitor.picture())
+        if done == len(previews) // 2:
+            album.keep("sheet.webp", visitor.picture())
+    saved = visitor.page.locator("#sheet .state", has_text=re.compile("^saved$"))
+    expect(saved).to_have_count(len(previews), timeout=1000 * loop.ROUND_WITHIN_S)
 
 
 def _judge(

@@ -187,5 +187,7 @@ def _parameters(path: str, value: Any) -> Iterator[tuple[str, str]]:
         for name, part in sorted(value.items()):
             yield from _parameters(f"{path}.{name}" if path else name, part)
         return
+    if not path:  # it has no parameters
+        return
     text = f"{value:.6g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
     yield path, text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"

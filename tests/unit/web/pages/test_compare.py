@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import SpecRow
 from page_rows import add_batch, add_version, judge
 
 
@@ -44,6 +45,13 @@ def test_changes_are_said_for_each_version_between(browser: Any, page: str) -> N
 @pytest.mark.parametrize("query", ["left=3&right=1", "left=2&right=2", "left=x", "right=2"])
 def test_any_two_versions_can_be_compared(browser: Any, page: str, query: str) -> None:
     assert '<h2 id="table">' in browser.page(f"{page}?{query}")
+
+
+def test_a_version_without_parameters_has_no_row_without_a_name(browser: Any, page: str) -> None:
+    with browser.studio.services.database.write() as session:
+        spec = session.get_one(SpecRow, browser.study.specs()[0].id)
+        spec.body = {**spec.body, "parameters": {}}
+    assert '<th scope="row" class="code"></th>' not in browser.page(f"{page}?left=1&right=3")
 
 
 def test_a_version_that_is_not_there_has_a_sentence(browser: Any, page: str) -> None:
