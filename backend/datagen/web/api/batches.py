@@ -8,14 +8,13 @@ from pydantic import Field
 from sqlalchemy import select
 
 from datagen.label_studio.api.accounts import Account
-from datagen.learning.acceptance import sentence_of
-from datagen.learning.effect import wilson
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SpecRow
 from datagen.web.api.operations import Operations, Resource
 from datagen.web.api.reading import Links, Page, PageQuery, Share, reading
 from datagen.workflow.decision_tasks.batch_view import progress_of
+from datagen.workflow.study_pages.batch_figures import promise_of, share_of
 from datagen.workflow.study_pages.gallery_view import batch_of
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 from datagen.workflow.study_pages.situations import VerdictCounts, verdict_counts
@@ -117,10 +116,7 @@ def add_batches(operations: Operations, database: Database, links: Links) -> Non
 
 
 def _summary(row: BatchRow, version: int, counts: VerdictCounts) -> BatchSummary:
-    share, given = None, counts.good + counts.bad
-    if given:
-        low, high = wilson(counts.good, given)
-        share = Share(good=counts.good / given, low=low, high=high)
+    share = share_of(counts)
     return BatchSummary(
         kind=row.kind,
         number=row.number,
@@ -129,9 +125,13 @@ def _summary(row: BatchRow, version: int, counts: VerdictCounts) -> BatchSummary
         state=row.state,
         count=row.count,
         verdicts=Verdicts(
-            good=counts.good, bad=counts.bad, judged=counts.judged, all_good=counts.all_good, share=share
+            good=counts.good,
+            bad=counts.bad,
+            judged=counts.judged,
+            all_good=counts.all_good,
+            share=Share.model_validate(share) if share is not None else None,
         ),
-        promise=sentence_of(row.promise),
+        promise=promise_of(row),
         problem=row.problem,
         note=row.note,
         requested_by=row.requested_by,
