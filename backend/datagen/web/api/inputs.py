@@ -17,7 +17,7 @@ from pydantic import Field, StringConstraints
 from werkzeug.datastructures import FileStorage
 
 from datagen.domain.inputs import Role
-from datagen.errors import InputProblem
+from datagen.errors import InputProblem, LabelStudioMissing
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
 from datagen.web.api.limits import LARGEST_UPLOAD
@@ -132,9 +132,21 @@ def add_inputs(operations: Operations, database: Database, links: Links, service
             if isinstance(source, Path):
                 added = add_files(services(), name, Role(role), source)
             else:
-                added = add_from_project(services(), name, Role(role), *source)
+                added = _of_project(services(), name, Role(role), *source)
         log.info("api.inputs_added", study=study_id, account=account.id, role=role, new=added.new)
         return _shown(added)
+
+
+def _of_project(services: Services, study: str, role: Role, project_id: int, view_id: int | None) -> Added:
+    """Add the tasks of a project.
+
+    Raises:
+        InputProblem: Label Studio has no such project or tab.
+    """
+    try:
+        return add_from_project(services, study, role, project_id, view_id)
+    except LabelStudioMissing as missing:
+        raise InputProblem(str(missing)) from None
 
 
 @contextmanager

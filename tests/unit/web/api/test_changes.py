@@ -297,6 +297,12 @@ def test_the_tasks_of_a_project_are_added(program_in: Callable[[StudyState], Any
     assert answer.json["new"] + answer.json["known"] > 0
 
 
+def test_a_project_that_label_studio_does_not_have_is_refused(program: Any) -> None:
+    answer = program.send("POST", "./inputs/background", json={"project_id": 987_654})
+    assert (answer.status_code, answer.json["type"]) == (422, "urn:datagen:problem:unusable-input")
+    assert "987654" in answer.json["detail"]
+
+
 @pytest.mark.parametrize("body", [{}, {"view_id": 1}, {"urls": ["/x"], "project_id": 1}, {"urls": []}])
 def test_inputs_without_a_source_are_refused(program: Any, body: dict[str, Any]) -> None:
     assert program.send("POST", "./inputs/background", json=body).status_code == 422
