@@ -8,6 +8,9 @@ Samples of the default version are judged, and the critic is compared with the s
   60, as a share of 60; more than 1 if it does not reach it. Both begin with the same 20. The active order then takes
   rounds of 20, for each place the most uncertain of three candidates, and judges the most uncertain first. In
   ``active_ratio_with_audit`` a third of the places has a random one, which trains nothing and is counted.
+* ``--backbone N``: instead, the calibration error and AUROC of the critic by what it sees: draws and measurements
+  (``usual``), the measurements alone (``measurements``), and each with N principal components of the features of a
+  pretrained network (``… + network``).
 * ``half_judged``: the AUROC after 20 verdicts and the first 10 of two further rounds, in the order of the samples and
   with the most uncertain first.
 """
@@ -41,6 +44,7 @@ from datagen.learning.critic import (
     with_measurements,
 )
 from datagen.learning.posterior import learn
+from datagen.synthesis.composite.compositor import Composed
 from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.engine import fit_models
 from datagen.synthesis.crop_features import crop_features
@@ -85,7 +89,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="simulated studies of each reviewer and pack")
     parser.add_argument("--standards", nargs="+", default=[], help="only these standards")
     parser.add_argument("--json", type=Path, metavar="FILE", help="file for the figures")
+    parser.add_argument("--backbone", type=int, default=0, metavar="N", help="compare with a pretrained network")
     chosen = parser.parse_args(arguments)
+    if chosen.backbone:
+        return _compare_with_backbone(chosen)
     try:
         pools = {folder.name: _drawn(folder) for folder in pack_folders(chosen.data)}
     except DatagenError as wrong:
@@ -115,22 +122,91 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _drawn(folder: Path) -> list[Drawn]:
+def _compare_with_backbone(chosen: argparse.Namespace) -> int:
+    """Print the figures of the critic by what it sees, as JSON; return 0."""
+    from benches.backbone_features import Backbone, Components
+
+    backbone = Backbone()
+    rows: list[dict[str, Any]] = []
+    for folder in pack_folders(chosen.data):
+        composed = list(_composed(folder))
+        pool = [_with_measurements(each) for each in composed]
+        features = [backbone.features(each.image, [i.box for i in each.instances]) for each in composed]
+        components = Components(np.concatenate(features[:_POOL]), chosen.backbone)
+        with_network = [
+            (trace, [seen | more for seen, more in zip(map(dict, measured), components.of(own), strict=True)])
+            for (trace, measured), own in zip(pool, features, strict=True)
+        ]
+        seen = {
+            "usual": (pool, LEARNABLE),
+            "usual + network": (with_network, (*LEARNABLE, *components.draws)),
+            "measurements": (pool, ()),
+            "measurements + network": (with_network, components.draws),
+        }
+        for flips in _FLIPS:
+            for name, demands in standards([trace for trace, _ in pool[:_POOL]]).items():
+                reviewer = Reviewer(demands=demands, flips=flips)
+                for what, (samples, declared) in seen.items():
+                    case = Case(
+                        reviewer=reviewer, candidates=samples[:CANDIDATES], measured=samples[CANDIDATES:], seed=0
+                    )
+                    rows.append({"seen": what, "pack": folder.name, "flips": flips, **_critic_figures(case, declared)})
+                print(f"  {folder.name}, {flips:.0%} flipped, {name}", file=sys.stderr, flush=True)
+    report = {
+        f"{what}, {pack}, {flips:.0%} flipped": {
+            figure: round(float(np.mean([row[figure] for row in own if figure in row])), 4)
+            for figure in ("auroc", "ece")
+        }
+        for what, pack, flips in dict.fromkeys((row["seen"], row["pack"], row["flips"]) for row in rows)
+        if (own := [row for row in rows if (row["seen"], row["pack"], row["flips"]) == (what, pack, flips)])
+    }
+    print(json.dumps(report, indent=1))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(report, indent=1))
+    return 0
+
+
+def _composed(folder: Path) -> Iterator[Composed]:
+    """Yield the samples of a pack that show an instance."""
     pack = read_pack(folder, judged=False)
     spec = replace(pack.spec, parameters={})
     composer = fit_models(spec, pack.pictures, lambda _share, _step: None).composer(spec)
     composed = (composer.compose(i, sample_seed(spec.digest, i)) for i in range(CANDIDATES + MEASURED))
-    return [
-        (each.trace, crop_features(each.image, each.mask, [i.box for i in each.instances]))
-        for each in composed
-        if each.instances
-    ]
+    return (each for each in composed if each.instances)
+
+
+def _with_measurements(composed: Composed) -> Drawn:
+    boxes = [instance.box for instance in composed.instances]
+    return composed.trace, crop_features(composed.image, composed.mask, boxes)
+
+
+def _drawn(folder: Path) -> list[Drawn]:
+    return [_with_measurements(each) for each in _composed(folder)]
 
 
 def _measured(case: Case) -> dict[str, Any]:
+    truth = case.truth
+    row = _critic_figures(case, LEARNABLE)
+    if not 0 < truth.sum() < len(truth):
+        return row
+    return row | {
+        "sequential": _curve(case, candidates=1, audit=False),
+        "active": _curve(case, candidates=CANDIDATES_EACH, audit=False),
+        "active_with_audit": _curve(case, candidates=CANDIDATES_EACH, audit=True),
+        "half_judged": [_curve(case, candidates=1, audit=False, judged=ROUND // 2, sort=sort)[-1] for sort in (0, 1)],
+    }
+
+
+def _critic_figures(case: Case, learnable: Sequence[LearnableDraw]) -> dict[str, Any]:
+    """Return the figures of the critic after ``VERDICTS``; empty if there is none.
+
+    Args:
+        case: the reviewer and the samples.
+        learnable: what it sees besides the measurements of the picture.
+    """
     truth, flips = case.truth, case.reviewer.flips
     judged = list(_judge(case, case.candidates[:VERDICTS]))
-    learned = learn_critic(LEARNABLE, judged, DEFAULTS.reject_below or 0.0).critic
+    learned = learn_critic(learnable, judged, DEFAULTS.reject_below or 0.0).critic
     row: dict[str, Any] = {}
     if learned is not None:
         predicted = np.array([learned.probability(*sample) for sample in case.measured])
@@ -144,14 +220,7 @@ def _measured(case: Case) -> dict[str, Any]:
             "good_before": round(float(truth.mean()), 4),
             "good_after": round(float(truth[predicted >= learned.reject_below].mean()), 4),
         }
-    if not 0 < truth.sum() < len(truth):
-        return row
-    return row | {
-        "sequential": _curve(case, candidates=1, audit=False),
-        "active": _curve(case, candidates=CANDIDATES_EACH, audit=False),
-        "active_with_audit": _curve(case, candidates=CANDIDATES_EACH, audit=True),
-        "half_judged": [_curve(case, candidates=1, audit=False, judged=ROUND // 2, sort=sort)[-1] for sort in (0, 1)],
-    }
+    return row
 
 
 def _judge(case: Case, samples: Sequence[Drawn]) -> Iterator[ReviewedSample]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import resource
 import shutil
 import sys
 import tempfile
@@ -61,7 +60,6 @@ def main(arguments: Sequence[str]) -> int:
         if chosen.memory:
             store, name, count = chosen.memory
             _export(_Stored(Path(store)), int(count), name, Path(scratch) / "set", written)
-            print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
             return 0
         store = Path(scratch) / "store"
         _render(store, Path(scratch), chosen.megapixels)

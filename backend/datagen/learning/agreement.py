@@ -51,10 +51,9 @@ def pair_agreements(opinions: Mapping[str, Mapping[Sample, str]]) -> tuple[PairA
     Args:
         opinions: for each reviewer, their opinion on each sample that they judged.
     """
-    most_active = sorted(opinions, key=lambda reviewer: (-len(opinions[reviewer]), reviewer))[:MAX_REVIEWERS]
     pairs = [
         _agreement(first, second, [(opinions[first][sample], opinions[second][sample]) for sample in common])
-        for first, second in combinations(sorted(most_active), 2)
+        for first, second in combinations(sorted(_most_active(opinions)), 2)
         if (common := opinions[first].keys() & opinions[second].keys())
     ]
     return tuple(sorted(pairs, key=lambda pair: (-pair.common, pair.first, pair.second)))
@@ -66,3 +65,39 @@ def _agreement(first: str, second: str, both: list[tuple[str, str]]) -> PairAgre
     by_chance = Fraction(sum(count * of_second[opinion] for opinion, count in of_first.items()), common**2)
     kappa = None if by_chance == 1 else (Fraction(agreed, common) - by_chance) / (1 - by_chance)
     return PairAgreement(first=first, second=second, common=common, agreed=agreed, kappa=kappa)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneSided:
+    """A reviewer with one opinion on everything, though others have another one on some of it."""
+
+    reviewer: str
+    opinion: str
+    #: number of samples that the reviewer judged, and of those on which somebody else has another opinion
+    samples: int
+    contradicted: int
+
+
+def one_sided(opinions: Mapping[str, Mapping[Sample, str]]) -> tuple[OneSided, ...]:
+    """Return the reviewers with one opinion on ``MIN_COMMON`` samples or more, whom others contradict.
+
+    Args:
+        opinions: for each reviewer, their opinion on each sample that they judged.
+    """
+    found = []
+    for reviewer in _most_active(opinions):
+        own = opinions[reviewer]
+        if len(own) < MIN_COMMON or len(set(own.values())) > 1:
+            continue
+        others = [opinions[other] for other in _most_active(opinions) if other != reviewer]
+        contradicted = sum(
+            any(theirs.get(sample, opinion) != opinion for theirs in others) for sample, opinion in own.items()
+        )
+        if contradicted:
+            [opinion] = set(own.values())
+            found.append(OneSided(reviewer=reviewer, opinion=opinion, samples=len(own), contradicted=contradicted))
+    return tuple(found)
+
+
+def _most_active(opinions: Mapping[str, Mapping[Sample, str]]) -> list[str]:
+    return sorted(opinions, key=lambda reviewer: (-len(opinions[reviewer]), reviewer))[:MAX_REVIEWERS]

@@ -29,6 +29,8 @@ class LearnableDraw:
     scale: Scale = "linear"
     #: typical deviation of a number, in its unit; the deviation of the natural logarithm on the scale "log"
     spread: float = 1.0
+    #: limits of a number that the engine draws; None: it has none
+    limits: tuple[float, float] | None = None
     #: for each reason that is about this draw: 1 if a verdict with it asks for a larger number, -1 for a smaller one
     reasons: Mapping[Reason, Literal[-1, 1]] = field(default_factory=dict)
     #: for a number that is only known once pixels exist: the number that it is proportional to, "" for none. Until

@@ -231,6 +231,23 @@ class TestFolder:
             write(samples, to="set")
 
 
+def test_300_labels_are_held_by_every_format_that_does_not_refuse_them(
+    shelf: Any, mask: npt.NDArray[np.uint8], write: Any, tmp_path: Path
+) -> None:
+    many = tuple(f"label {number}" for number in range(300))
+    sample = shelf.sample(mask, (many[299], many[0]))
+    able = tuple(name for name in format_names() if format_class(name).max_labels is None)
+    assert set(format_names()) - set(able) == {"semantic"}
+    summary = write([sample], formats=able, labels=many, to="set")
+    assert (summary.by_label[many[299]], len(summary.by_label)) == (1, 300)
+    for variant in ("yolo", "yolo-segment", "yolo-obb"):
+        [file] = (tmp_path / "set" / variant / "labels").rglob("*.txt")
+        assert [line.split()[0] for line in file.read_text().splitlines()] == ["299", "0"]
+    coco = json.loads((tmp_path / "set" / "coco.json").read_text())
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    assert [names[label["category_id"]] for label in coco["annotations"]] == [many[299], many[0]]
+
+
 def test_the_readme_inside_says_what_each_format_cannot_hold(samples: list[Sample], write: Any, tmp_path: Path) -> None:
     write(samples[:1], formats=("coco", "yolo-segment", "voc", "semantic"))
     with zipfile.ZipFile(tmp_path / "set.zip") as archive:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from datagen.learning.agreement import MAX_REVIEWERS, MIN_COMMON, pair_agreements
+from datagen.learning.agreement import MAX_REVIEWERS, MIN_COMMON, OneSided, one_sided, pair_agreements
 
 
 def opinions(**by_reviewer: str) -> dict[str, dict[int, str]]:
@@ -77,3 +77,14 @@ def test_kappa_is_that_of_scikit_learn(both: list[tuple[str, str]]) -> None:
         assert len({*first, *second}) == 1
     else:
         assert float(pair.kappa) == pytest.approx(cohen_kappa_score(list(first), list(second)), abs=1e-12)
+
+
+def test_only_people_with_one_opinion_whom_others_contradict_are_one_sided() -> None:
+    ann = dict.fromkeys(range(MIN_COMMON), "good")
+    bob = {**ann, 0: "bad"}
+    [found] = one_sided({"ann": ann, "bob": bob})
+    assert found == OneSided(reviewer="ann", opinion="good", samples=MIN_COMMON, contradicted=1)
+    assert one_sided({"ann": ann, "bob": dict(ann)}) == ()
+    assert one_sided({"ann": ann}) == ()
+    few = dict.fromkeys(range(MIN_COMMON - 1), "good")
+    assert one_sided({"ann": few, "bob": bob}) == ()

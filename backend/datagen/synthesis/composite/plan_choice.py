@@ -69,7 +69,7 @@ class PlanChoice:
                 for task, widening in zip(pool, np.resize(_widenings(), len(pool)).tolist(), strict=True)
             ]
             grounds = [task.near for task in pool]
-            self._threshold = _threshold(
+            self._threshold = acceptance_threshold(
                 preference.scores([plan.draws(ground) for plan, ground in zip(near, grounds, strict=True)]),
                 preference.scores([plan.draws(ground) for plan, ground in zip(far, grounds, strict=True)]),
             )
@@ -109,7 +109,12 @@ class PlanChoice:
 
     def _acceptance(self, draws: Sequence[Draws]) -> npt.NDArray[np.float64]:
         assert self._preference is not None
-        return normal_cdf(_STEEPNESS * (self._preference.scores(draws) - self._threshold))
+        return acceptance(self._preference.scores(draws), self._threshold)
+
+
+def acceptance(scores: npt.NDArray[np.float64], threshold: float) -> npt.NDArray[np.float64]:
+    """Return the probability [n] with which what has these predicted scores is accepted."""
+    return normal_cdf(_STEEPNESS * (scores - threshold))
 
 
 def _widenings() -> npt.NDArray[np.float64]:
@@ -121,7 +126,7 @@ def _random(task: PlacementTask) -> Even:
     return Even(concept=concept, size=size, blend=blend, place=place, photo=photo)
 
 
-def _threshold(near: npt.NDArray[np.float64], far: npt.NDArray[np.float64]) -> float:
+def acceptance_threshold(near: npt.NDArray[np.float64], far: npt.NDArray[np.float64]) -> float:
     """Return the score from which plans are accepted.
 
     It is the lowest one from which the plans about the learned values have the wanted mean probability; if fewer than

@@ -13,7 +13,6 @@ from datagen.domain.inputs import CanvasImage, ConceptImage, ImageRef
 from datagen.domain.source_type import SourceType
 from datagen.domain.spec import Json, Spec
 from datagen.errors import CannotRender, DeviceFault, EngineError
-from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.composite.suggestions import CompositeSuggester
@@ -21,6 +20,7 @@ from datagen.synthesis.diffusion.identity import NAME, VERSION
 from datagen.synthesis.diffusion.parameters import KEY, DiffusionParameters, DiffusionSpecParameters
 from datagen.synthesis.diffusion.runtime import watchdog
 from datagen.synthesis.diffusion.runtime.devices import PATIENT_SECONDS, cuda_devices, find_device
+from datagen.synthesis.diffusion.settings_draws import LEARNABLE
 from datagen.synthesis.diffusion.weights.preflight import PACKAGES, check
 from datagen.synthesis.engine import Engine, FittedEngine, Pictures, Progress, Refinement, ReviewedSample, Suggester
 from datagen.synthesis.parameter_models import EngineParameters

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 NAME = "diffusion"
 #: To be changed whenever the same spec and index produce different bytes.
-VERSION = "3"
+VERSION = "4"

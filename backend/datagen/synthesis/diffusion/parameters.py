@@ -68,6 +68,11 @@ class DiffusionParameters(EngineParameters):
         description="weight of the prompt (classifier-free guidance); values up to 1 halve the work. By default 4 for "
         "UNets, and the pipeline's own default for other models (30 for Flux Fill)",
     )
+    vary: bool = Field(
+        True,
+        description="draw strength, guidance (of UNets) and steps anew for each sample, about their settings, so that "
+        "verdicts can teach them; `false` inpaints crops of different samples in one batch",
+    )
     candidates: Whole = Field(
         4, ge=1, le=16, description="candidates inpainted for one place, of which the best is kept"
     )

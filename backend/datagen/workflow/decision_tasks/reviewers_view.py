@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.domain.verdict import Opinion, VerdictRule
-from datagen.learning.agreement import MIN_COMMON, pair_agreements
+from datagen.learning.agreement import MIN_COMMON, OneSided, one_sided, pair_agreements
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.reviews import verdict_sync
@@ -82,6 +83,10 @@ class Reviewers:
     pairs: tuple[Pair, ...]
     other_pairs: int
     min_common: int
+    #: the reviewers with one opinion on everything, though others have another one on some of it
+    one_sided: tuple[OneSided, ...]
+    #: the study's name, quoted for a shell
+    study_name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +145,8 @@ def reviewers_of(batch: BatchRow, given: Sequence[GivenVerdict], images: Mapping
         ),
         other_pairs=sum(1 for pair in pairs if not pair.is_enough),
         min_common=MIN_COMMON,
+        one_sided=one_sided(opinions),
+        study_name=shlex.quote(batch.study.name),
     )
 
 

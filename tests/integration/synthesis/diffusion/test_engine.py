@@ -71,6 +71,32 @@ def test_the_same_spec_and_index_give_the_same_image_in_any_company_and_process(
     assert not np.array_equal(together[0].image, together[1].image)
 
 
+def test_settings_are_drawn_for_each_sample_and_kept_in_its_trace(study, engine, parameters, monkeypatch):
+    called = []
+    original = Inpainter.paint
+
+    def noted(self, orders, most=None, settings=None):
+        called.append(settings)
+        return original(self, orders, most, settings)
+
+    monkeypatch.setattr(Inpainter, "paint", noted)
+    names = ("strength", "guidance", "steps")
+    own = parameters(fit_steps=0, steps=8) | {"instances_min": 2, "instances_max": 2}
+    spec, shelf = study(kind="colour", parameters=own)
+    seen = set()
+    for one in engine.fit(spec, shelf, ignore).render(range(3)):
+        first, second = (
+            [i.draws[n] for n in ("strength", "guidance", "steps")] for i in one.provenance.trace.instances
+        )
+        assert first == second, "all instances of a sample have its settings"
+        seen.add(tuple(first))
+    assert len(seen) == 3
+    assert seen <= {(each.strength, each.guidance, float(each.steps)) for each in called}
+    plain, _ = study(kind="colour", parameters=parameters(fit_steps=0, vary=False))
+    [one] = engine.fit(plain, shelf, ignore).render([0])
+    assert not set(names) & set(one.provenance.trace.instances[0].draws)
+
+
 def test_the_provenance_is_enough_to_make_the_image_again(study, engine, parameters):
     spec, shelf = study(kind="colour", parameters=parameters())
     [one] = engine.fit(spec, shelf, ignore).render([4])
@@ -128,7 +154,7 @@ def test_a_refined_composite_starts_from_what_composite_made(study, engine, para
 def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study, engine, parameters, monkeypatch):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=0))
     # a model that gives every crop back as it was
-    monkeypatch.setattr(Inpainter, "paint", lambda self, orders, most: [order.image for order in orders])
+    monkeypatch.setattr(Inpainter, "paint", lambda self, orders, most, settings: [o.image for o in orders])
     fitted = engine.fit(spec, shelf, ignore)
     [one] = fitted.render([0])
     assert painted(one) == ["composite"]

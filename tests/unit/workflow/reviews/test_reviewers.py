@@ -192,6 +192,22 @@ def test_kappa_is_undefined_where_both_say_one_thing_only(large_study: Study) ->
     assert "5 of 5 images (100%), Cohen's kappa undefined: both gave one opinion only" in text_of(large_study.page())
 
 
+def test_reviewer_who_always_says_good_is_named_with_what_to_do(large_study: Study) -> None:
+    judge_as(large_study, ANN, *[GOOD] * MIN_COMMON)
+    judge_as(large_study, BOB, GOOD, GOOD, BAD, BAD, GOOD)
+    large_study.studio.settle()
+    shown = text_of(large_study.page())
+    assert "ann@example.com said good to all of 5 images; on 2 of them somebody else did not." in shown
+    assert "bob@example.com said" not in shown
+    assert "--verdict-rule all-agree" in shown
+    use_rule(large_study, VerdictRule.ALL_AGREE)
+    large_study.act(StudyEvent.REFINE)
+    large_study.studio.settle()
+    notes = large_study.specs()[-1].notes
+    assert "All 3 verdicts are good" not in " ".join(notes), "both people's verdicts on what they agree on count"
+    assert "All 6 verdicts are good: the look stays as it was, and the new round shows new samples." in notes
+
+
 def test_rule_is_an_option_of_the_study_and_its_change_is_in_the_audit(studio: FakeStudio, study: Study) -> None:
     judge_as(study, ANN, GOOD)
     judge_as(study, BOB, BAD)

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from datagen.domain.lifecycle import StudyState
-from datagen.errors import InputProblem, NotReady
+from datagen.domain.spec import Spec
+from datagen.errors import InputProblem, NotReady, StoreError
 from datagen.export.archive import ExportOptions
+from datagen.export.image_encoding import ImageEncoding
+from datagen.export.image_kinds import ImageKind
 from datagen.export.selection import Judged, Selection, Size
 from datagen.export.splitting import shares_of
+from datagen.store.tables.base import BatchKind
 from datagen.workflow.studies import export
 from datagen.workflow.studies.export import export_study
 from fake_studio import FakeStudio
@@ -89,3 +93,20 @@ def test_progress_begins_at_none_and_ends_with_all_images(studio: FakeStudio, st
         studio.services, study.name, tmp_path / "set", progress=lambda done, total: reports.append((done, total))
     )
     assert reports == [(done, summary.samples) for done in range(summary.samples + 1)]
+
+
+def test_study_whose_inputs_were_deleted_is_exported_as_png_and_refused_as_jpeg(
+    studio: FakeStudio, study: Study, tmp_path: Path
+) -> None:
+    """A lossy encoding is certified with the backgrounds."""
+    spec = Spec.from_json(study.specs()[-1].body)
+    for ref in (*spec.backgrounds, *(each.image for each in (*spec.concepts, *spec.canvases))):
+        studio.services.images.delete(ref.digest)
+    summary = export_study(studio.services, study.name, tmp_path / "set")
+    assert summary.samples == len(study.samples_of(study.batches(BatchKind.RUN)[-1]))
+    lossy = ExportOptions(encoding=ImageEncoding(ImageKind.JPEG))
+    with pytest.raises(
+        StoreError, match=r"cannot be certified as JPEG .*, because its background .*; export it as PNG"
+    ):
+        export_study(studio.services, study.name, tmp_path / "small", options=lossy)
+    assert [path.name for path in tmp_path.iterdir() if "small" in path.name] == []

@@ -17,6 +17,7 @@ from datagen.synthesis.diffusion.models.latents import to_latents
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.runtime.device_errors import free_memory, is_device_fault, is_out_of_memory
 from datagen.synthesis.diffusion.runtime.watchdog import watched
+from datagen.synthesis.diffusion.settings_draws import PaintSettings
 from datagen.synthesis.diffusion.weights.pipeline_loading import Pipeline
 from datagen.synthesis.intensity import Floats
 
@@ -49,13 +50,34 @@ class Inpainter:
         self._parameters = parameters
         # pipelines have different parameters: a distilled model takes no negative prompt
         self._takes = inspect.signature(pipeline.__call__).parameters
+        is_unet = not hasattr(pipeline, "transformer")
+        guidance = _GUIDANCE if parameters.guidance is None and is_unet else parameters.guidance
+        #: the settings of the parameters
+        self.usual = PaintSettings(strength=parameters.noise, guidance=guidance, steps=parameters.steps)
 
-    def paint(self, orders: Sequence[Order], most: int | None = None) -> Iterator[Floats]:
+    @property
+    def drawable(self) -> frozenset[str]:
+        """The names of the settings that may be drawn anew for each sample with this pipeline.
+
+        Distilled weights are made for one number of steps and no guidance, and a guidance up to 1 has no effect. A
+        model that is not a UNet has been trained with its own guidance.
+        """
+        names = {"strength"} if "strength" in self._takes else set()
+        if self._parameters.scheduler not in ("lcm", "tcd"):
+            names.add("steps")
+            if not hasattr(self.pipeline, "transformer") and (self.usual.guidance or 0) > 1:
+                names.add("guidance")
+        return frozenset(names)
+
+    def paint(
+        self, orders: Sequence[Order], most: int | None = None, settings: PaintSettings | None = None
+    ) -> Iterator[Floats]:
         """Yield the painted crop [r, r, 3], 0 to 1, for each order, in their sequence.
 
         A crop depends only on its order and on the batch size. The last batch is padded to this size, because on a
         device the result of a row may depend on the number of rows, though not on the content of the others. ``most``
-        limits the batch size, and thereby the padding, if there are few orders.
+        limits the batch size, and thereby the padding, if there are few orders. ``settings`` replace those of the
+        parameters.
 
         Raises:
             EngineError: not even one crop fits into the device's memory.
@@ -68,7 +90,7 @@ class Inpainter:
             full = rows + [rows[-1]] * (size - len(rows))
             try:
                 with watched():
-                    painted = self._call(full)
+                    painted = self._call(full, settings or self.usual)
             except RuntimeError as fault:
                 if is_device_fault(fault):
                     raise DeviceFault(f"the device failed while painting: {fault}") from fault
@@ -81,7 +103,7 @@ class Inpainter:
             done += len(rows)
             yield from painted[: len(rows)]
 
-    def _call(self, rows: Sequence[Order]) -> Floats:
+    def _call(self, rows: Sequence[Order], settings: PaintSettings) -> Floats:
         p = self._parameters
         # candidates for one place share a crop: it is copied to the device once, and processed there
         images, masks = _distinct([row.image for row in rows]), _distinct([row.mask for row in rows])
@@ -95,13 +117,13 @@ class Inpainter:
             "mask_image": mask[masks.which],
             "height": p.resolution,
             "width": p.resolution,
-            "num_inference_steps": p.steps,
-            "strength": self._strength(),
+            "num_inference_steps": settings.steps,
+            "strength": self._strength(settings),
             "generator": generators,
             "output_type": "pt",
         }
-        if p.guidance is not None or not hasattr(self.pipeline, "transformer"):
-            options["guidance_scale"] = _GUIDANCE if p.guidance is None else p.guidance
+        if settings.guidance is not None:
+            options["guidance_scale"] = settings.guidance
         with torch.inference_mode():
             if "masked_image_latents" in self._takes and hasattr(self.pipeline, "unet"):
                 options["masked_image_latents"] = self._masked(image, mask, images.which, masks.which)
@@ -130,16 +152,15 @@ class Inpainter:
         }
         return torch.cat([latents[pair] for pair in pairs])
 
-    def _strength(self) -> float:
+    def _strength(self, settings: PaintSettings) -> float:
         """Return the share of noise that inpainting starts from.
 
         With enough steps, the default of SDXL's pipeline, just below 1, is the maximum, because pure noise makes its
         results less sharp.
         """
-        p = self._parameters
         default = getattr(self._takes.get("strength"), "default", None)
-        just_below = isinstance(default, float) and 0.99 < default < 1 and p.steps >= _MANY_STEPS
-        return min(p.noise, float(default)) if just_below and default is not None else p.noise
+        just_below = isinstance(default, float) and 0.99 < default < 1 and settings.steps >= _MANY_STEPS
+        return min(settings.strength, float(default)) if just_below and default is not None else settings.strength
 
     def _halve(self, size: int) -> None:
         if size == 1:

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 
 from datagen.domain.geometry import Box
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
-from datagen.domain.trace import InstanceTrace, Trace
+from datagen.domain.trace import Draws, InstanceTrace, Trace
 from datagen.domain.wording import by_number, counted
 from datagen.synthesis.composite.draws import ABOUT_PIXELS
 from datagen.synthesis.composite.parameters import CompositeParameters
@@ -25,6 +26,7 @@ from datagen.synthesis.diffusion.inference.mask_measurement import Painted, best
 from datagen.synthesis.diffusion.inference.pipeline_cache import ModelArtifacts, Warm, cached_inpainter
 from datagen.synthesis.diffusion.models.crops import Place, enlarged, enlarged_mask, place_of, reduced
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
+from datagen.synthesis.diffusion.settings_draws import PaintSettings, SettingsChoice
 from datagen.synthesis.diffusion.weights import pipeline_loading
 from datagen.synthesis.engine import FitReport, FittedEngine, Picture, Pictures, Rendered
 from datagen.synthesis.intensity import Floats, from_tones, to_tones
@@ -120,10 +122,26 @@ class FittedDiffusion(FittedEngine):
             for target in self._targets(number, sample, photo)
         ]
         warm = self._warm()
+        names = warm.painter.drawable if self._own.vary else frozenset[str]()
+        choice = SettingsChoice(warm.painter.usual, names, self._where.preference)
+        settings = [
+            choice.choose(self._spec.digest, sample.provenance.index, self._known(sample.provenance.trace))
+            for sample in placed
+        ]
         for attempt in range(ROUNDS):
-            self._paint(warm, [t for t in targets if t.chosen is None], placed, attempt)
+            left = [target for target in targets if target.chosen is None]
+            # one call of the pipeline has one number of steps
+            for same, group in groupby(left, key=lambda target: settings[target.sample]):
+                self._paint(warm, list(group), placed, same, attempt)
         for number, (sample, photo) in enumerate(zip(placed, photos, strict=True)):
-            yield self._finish(sample, photo, [t for t in targets if t.sample == number], warm)
+            own = settings[number].draws(names)
+            yield self._finish(sample, photo, [t for t in targets if t.sample == number], own, warm)
+
+    def _known(self, trace: Trace) -> list[Draws]:
+        """Return the draws of each instance that its inpainted pixels will have."""
+        if self._own.refine_composite:
+            return [instance.draws or {} for instance in trace.instances]
+        return [_about_place(instance) for instance in trace.instances]
 
     def _targets(self, number: int, sample: Rendered, photo: Picture) -> Iterator[_Target]:
         for instance, labelled in enumerate(sample.instances, start=1):
@@ -139,7 +157,14 @@ class FittedDiffusion(FittedEngine):
                 painted=[],
             )
 
-    def _paint(self, warm: Warm, targets: Sequence[_Target], placed: Sequence[Rendered], attempt: int) -> None:
+    def _paint(
+        self,
+        warm: Warm,
+        targets: Sequence[_Target],
+        placed: Sequence[Rendered],
+        settings: PaintSettings,
+        attempt: int,
+    ) -> None:
         """Inpaint one more round of candidates for every target, and choose the best candidate of each."""
         orders: list[Order] = []
         for target in targets:
@@ -149,14 +174,14 @@ class FittedDiffusion(FittedEngine):
                 number = attempt * self._own.candidates + candidate
                 seed = sample_seed(f"{self._spec.digest}:{sample}:{target.instance}", number)
                 orders.append(Order(image=target.start, mask=mask, prompt=target.prompt, seed=seed))
-        # the second round is for the few places without a visible candidate
-        most = None if attempt == 0 else self._own.candidates
+        # few orders: the places of samples with one setting, or, in the second round, those without a visible candidate
+        most = None if attempt == 0 and not self._own.vary else self._own.candidates
         with ThreadPoolExecutor(_MEASURING) as pool:  # measures while the next batch is inpainted
             measurements = [
                 pool.submit(_measured, target, painted)
                 for target, painted in zip(
                     (target for target in targets for _ in range(self._own.candidates)),
-                    warm.painter.paint(orders, most),
+                    warm.painter.paint(orders, most, settings),
                     strict=True,
                 )
             ]
@@ -164,7 +189,10 @@ class FittedDiffusion(FittedEngine):
             target.painted += [future.result() for future in measurements[start : start + self._own.candidates]]
             target.chosen = best(target.painted, self._where.min_contrast)
 
-    def _finish(self, sample: Rendered, photo: Picture, targets: Sequence[_Target], warm: Warm) -> Rendered:
+    def _finish(
+        self, sample: Rendered, photo: Picture, targets: Sequence[_Target], drawn: Draws, warm: Warm
+    ) -> Rendered:
+        """Return a sample with its chosen candidates; ``drawn`` are its settings that were drawn."""
         image, mask = photo.copy(), np.zeros(photo.shape[:2], np.uint8)
         instances: list[Instance] = []
         traces: list[InstanceTrace] = []
@@ -192,7 +220,7 @@ class FittedDiffusion(FittedEngine):
                     },
                 )
                 seen = round(painted.contrast, 2)
-                draws = None if trace.draws is None else {**trace.draws, "measured_contrast": seen}
+                draws = {**(trace.draws or {}), "measured_contrast": seen, **drawn}
                 trace = replace(trace, contrast=seen, draws=draws)
             # pixels are written only here, under the mask
             image[window][own] = pixels[own]
@@ -237,6 +265,11 @@ def _measured(target: _Target, painted: Floats) -> Painted:
     return measure(target.before, reduced(painted, target.place, target.before.shape[2]), target.place)
 
 
+def _about_place(instance: InstanceTrace) -> Draws:
+    """Return composite's draws of an instance without those that describe composite's pixels."""
+    return {name: value for name, value in (instance.draws or {}).items() if name not in ABOUT_PIXELS}
+
+
 def _with_details(trace: InstanceTrace, details: Mapping[str, Json]) -> InstanceTrace:
     return replace(trace, details={**trace.details, **details})
 
@@ -244,8 +277,7 @@ def _with_details(trace: InstanceTrace, details: Mapping[str, Json]) -> Instance
 def _without_pixels(placed: InstanceTrace) -> InstanceTrace:
     """Return composite's trace without the entries that describe composite's pixels, which were replaced."""
     details = {name: value for name, value in placed.details.items() if name != "slope"}
-    draws = {name: value for name, value in (placed.draws or {}).items() if name not in ABOUT_PIXELS}
-    return replace(placed, blend=None, contrast=None, draws=draws or None, details=details)
+    return replace(placed, blend=None, contrast=None, draws=_about_place(placed) or None, details=details)
 
 
 def replace_provenance(placed: Provenance, spec: Spec, trace: Trace) -> Provenance:

@@ -68,7 +68,8 @@ def test_few_steps_begin_with_all_noise_also_where_a_pipeline_prefers_a_hair_les
         """As SDXL's is declared."""
 
     wanted = SimpleNamespace(__call__=call, device=pipeline.device)
-    assert Inpainter(wanted, DiffusionParameters(steps=steps), 1)._strength() == strength
+    painter = Inpainter(wanted, DiffusionParameters(steps=steps), 1)
+    assert painter._strength(painter.usual) == strength
 
 
 def test_another_seed_paints_another_picture(pipeline):
