@@ -36,7 +36,7 @@ REQUEST_SECONDS, ANSWER_SECONDS = 30.0, 60.0
 #: Time after which a connection without a request is closed, seconds.
 IDLE_SECONDS = 10.0
 #: Maximum number of open connections. All pools except AT_ONCE together have fewer waiting requests than this.
-MAX_CONNECTIONS = 512
+MAX_CONNECTIONS = 544
 #: Maximum bytes of requests and responses that are buffered for all connections together. One that is larger than 1 MiB
 #: is buffered in a file.
 MAX_BUFFERED = 256 * 2**20
