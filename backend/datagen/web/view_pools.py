@@ -36,7 +36,7 @@ POOLS = {
     "ml": Pool(threads=3, waiting=24),
     "metrics": Pool(threads=1, waiting=8),
     "pages": Pool(threads=4, waiting=32),
-    "thumbnails": Pool(threads=4, waiting=60),
+    "thumbnails": Pool(threads=4, waiting=72),
     "actions": Pool(threads=2, waiting=8),
     "verdicts": Pool(threads=4, waiting=32),
     "log-in": Pool(threads=2, waiting=16),
