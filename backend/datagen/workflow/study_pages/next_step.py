@@ -1,14 +1,16 @@
-"""The one next step of a study: what to do, who does it, and where: on its page, or in a project of Label Studio."""
+"""The one next step of a study: what to do, who does it, and where: on a page, or in Label Studio."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyState
 from datagen.domain.wording import counted
+from datagen.store.tables.base import BatchKind
 
 
 class Turn(StrEnum):
@@ -27,6 +29,13 @@ class LabelStudioTarget:
     task_id: int | None = None
 
 
+class BatchName(NamedTuple):
+    """A round, audit or run of a study."""
+
+    kind: BatchKind
+    number: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextStep:
     """The next step of a study."""
@@ -36,8 +45,10 @@ class NextStep:
     text: str
     #: a sentence with the reason, or what comes after it
     why: str
-    #: where it is done in Label Studio; None before provisioning, and if it is done on the study's page
+    #: where it is done in Label Studio; None before provisioning, and if it is done on the study's page alone
     target: LabelStudioTarget | None
+    #: the round or audit on whose contact sheet it is done; None if it is done elsewhere
+    sheet: BatchName | None = None
     #: whether it is a decision, or the progress of what one started: both are on the study's page
     is_decision: bool = False
 
@@ -50,9 +61,10 @@ class StudySituation:
     projects: Mapping[ProjectKind, int]
     #: role → number of images that are missing for a preview; roles with enough images are left out
     missing: Mapping[Role, int] = field(default_factory=dict)
-    #: number of previews without a verdict, and the review task of the first of them
+    #: number of previews without a verdict, the review task of the first of them, and the first batch with any
     unjudged: int = 0
     first_unjudged_task: int | None = None
+    unjudged_batch: BatchName | None = None
 
 
 #: Role → what a person does with its images.
@@ -92,7 +104,11 @@ def next_step(situation: StudySituation) -> NextStep:
             previews = _target(situation, ProjectKind.PREVIEWS, situation.first_unjudged_task)
             text = f"Judge {counted(situation.unjudged, 'preview')}"
             return NextStep(
-                turn=people, text=text, why="A verdict takes a second: good or bad, by key.", target=previews
+                turn=people,
+                text=text,
+                why="A verdict takes a second: good or bad, by key.",
+                target=previews,
+                sheet=situation.unjudged_batch,
             )
         case StudyState.REVIEWING:
             why = "Every preview is judged: refine, audit or approve."

@@ -19,7 +19,7 @@ from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.inputs.input_sync import inputs_from_rows
 from datagen.workflow.reviews import verdict_sync
-from datagen.workflow.study_pages.next_step import StudySituation
+from datagen.workflow.study_pages.next_step import BatchName, StudySituation
 
 #: The kinds of batches that wait for verdicts while a study is under review.
 _JUDGED = (BatchKind.ROUND, BatchKind.AUDIT)
@@ -53,10 +53,12 @@ class _Judging:
     total: int = 0
     unjudged: int = 0
     first_task: int | None = None
+    #: the first round or audit with a sample without a verdict
+    first_batch: BatchName | None = None
 
 
 def statuses_of(session: Session, studies: Sequence[StudyRow]) -> dict[int, StudyStatus]:
-    """Return the status of each study by its id; at most six statements."""
+    """Return the status of each study by its id; at most seven statements."""
     ids = [study.id for study in studies]
     projects = _projects(session, ids)
     versions = _current_versions(session, ids)
@@ -83,6 +85,7 @@ def statuses_of(session: Session, studies: Sequence[StudyRow]) -> dict[int, Stud
                 missing=missing,
                 unjudged=waiting.unjudged,
                 first_unjudged_task=waiting.first_task,
+                unjudged_batch=waiting.first_batch,
             ),
             version=versions[study.id][1] if study.id in versions else 0,
             progress=progress,
@@ -127,7 +130,13 @@ def _judging(session: Session, study_of_spec: dict[int, int]) -> dict[int, _Judg
     judged = exists().where(VerdictRow.sample_id == SampleRow.id, verdict_sync.verdicts_in_time())
     unjudged = case((~judged, SampleRow.task_id))
     rows = session.execute(
-        select(BatchRow.spec_id, func.count(), func.count(unjudged), func.min(unjudged))
+        select(
+            BatchRow.spec_id,
+            func.count(),
+            func.count(unjudged),
+            func.min(unjudged),
+            func.min(case((~judged, BatchRow.id))),
+        )
         .join(SampleRow, SampleRow.batch_id == BatchRow.id)
         .where(
             BatchRow.spec_id.in_(study_of_spec),
@@ -136,8 +145,18 @@ def _judging(session: Session, study_of_spec: dict[int, int]) -> dict[int, _Judg
             SampleRow.task_id.is_not(None),
         )
         .group_by(BatchRow.spec_id)
-    )
-    return {study_of_spec[spec_id]: _Judging(total, number, first_task) for spec_id, total, number, first_task in rows}
+    ).all()
+    first_batches = [batch_id for *_, batch_id in rows if batch_id is not None]
+    names = {
+        batch_id: BatchName(kind, number)
+        for batch_id, kind, number in session.execute(
+            select(BatchRow.id, BatchRow.kind, BatchRow.number).where(BatchRow.id.in_(first_batches))
+        )
+    }
+    return {
+        study_of_spec[spec_id]: _Judging(total, number, first_task, names.get(batch_id))
+        for spec_id, total, number, first_task, batch_id in rows
+    }
 
 
 def _under_way(session: Session, study_ids: Sequence[int]) -> dict[int, StudyProgress]:

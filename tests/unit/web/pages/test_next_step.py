@@ -1,4 +1,4 @@
-"""The one next step of a study leads to the decisions on its page, or to the very project or task of Label Studio."""
+"""The one next step of a study leads to the decisions on its page, to a contact sheet to judge, or to Label Studio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from studio import verdict_result
 
 LABEL_STUDIO = "http://label-studio.test:8080"
 
-#: State → the text of the button, and the project that it leads to; None: the decisions on the study's page.
+#: State → the text of the button, and the project that it leads to; None: the decisions on the study's page; Previews:
+#: the contact sheet, and the task of the first preview in Label Studio beside it.
 STEPS = {
     StudyState.COLLECTING: ("Build the first preview", None),
     StudyState.PREVIEWING: ("See how far it is", None),
@@ -40,6 +41,9 @@ def test_the_step_of_each_state_is_a_link_to_where_it_is_done(
         if kind is None:
             assert button.startswith(f'/studio/studies/{browser.study.id}#decide"')
             assert 'id="decide"' in browser.page(f"/studio/studies/{browser.study.id}")
+        elif kind is ProjectKind.PREVIEWS:
+            assert button.startswith(f'/studio/studies/{browser.study.id}/round/1/review"')
+            assert f"{LABEL_STUDIO}/projects/{browser.study.projects[kind]}/data?task=" in browser.page(path)
         else:
             assert button.startswith(f"{LABEL_STUDIO}/projects/{browser.study.projects[kind]}/data")
 
