@@ -15,7 +15,17 @@ from sqlalchemy import func, select
 from datagen.domain.lifecycle import StudyEvent
 from datagen.entrypoints.rq_tasks import sweep as sweep_job
 from datagen.entrypoints.scheduler import JsonCron
-from datagen.queue.jobs import ALL_QUEUES, EVENTS, GPU, NOTIFICATIONS, PREVIEWS, PUBLISHING, SYNTHESIS, UPKEEP
+from datagen.queue.jobs import (
+    ALL_QUEUES,
+    EVENTS,
+    GPU,
+    HANDOVERS,
+    NOTIFICATIONS,
+    PREVIEWS,
+    PUBLISHING,
+    SYNTHESIS,
+    UPKEEP,
+)
 from datagen.queue.queues import Queues, connect
 from datagen.queue.recovery import sweep
 from datagen.store.tables.base import WorkState, now
@@ -50,6 +60,7 @@ def test_each_door_has_its_queue_and_events_come_first(studio: Studio) -> None:
         NOTIFICATIONS: 1,
         UPKEEP: 2,
         SYNTHESIS: 2,
+        HANDOVERS: 1,
         GPU: 1,
     }
     assert studio.queues.queued() == {JobRequest(job_kind, 7) for job_kind in JobKind}
