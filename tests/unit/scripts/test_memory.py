@@ -16,7 +16,7 @@ import sys
 from benches import memory
 held = bytearray(300 * 2**20)
 held[::4096] = b"1" * len(held[::4096])
-sys.stdout.write(str(memory.peak_megabytes(["promises", "--studies", "1"])))
+sys.stdout.write(str(memory.peak_megabytes(["promises", "--studies", "50"])))
 """
 
 
