@@ -218,7 +218,8 @@ def _judge_on_the_sheet(
         card.focus()
         opinion = annotator.opinion_of(task)
         for reason in opinion.reasons:
-            visitor.page.keyboard.press(card.locator("label", has_text=reason).locator("kbd").inner_text())
+            key = card.locator("label", has_text=reason).locator("kbd").text_content()  # it is folded away
+            visitor.page.keyboard.press(str(key))
         visitor.page.keyboard.press("g" if opinion.good else "b")
         if done % AT_A_TIME == 0:
             album.add_frame(visitor.picture())
