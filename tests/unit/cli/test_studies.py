@@ -97,7 +97,7 @@ def test_ended_export_leaves_its_draft_and_says_so(
     ("place", "sentence"),
     [
         ("memory://b/set", "the next export to memory://b/set with the same options goes on"),
-        ("memory://b/set.zip", "the next export to it begins anew. An export to the folder memory://b/set goes on"),
+        ("memory://b/set.zip", "begins anew. After an interruption an export goes on in the folder memory://b/set,"),
     ],
 )
 def test_interrupted_export_to_a_store_says_whether_the_next_one_goes_on(
