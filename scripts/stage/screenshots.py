@@ -200,7 +200,7 @@ def _dataset(annotator: Annotator, visitor: PageVisitor, album: Album) -> None:
     _study(visitor)
     visitor.follow(re.compile("^Run 1"))
     album.keep("run.webp", visitor.picture(full_page=True))
-    visitor.page.locator("table a").first.click()
+    visitor.follow(re.compile(r"^image \d+$"))
     visitor.page.get_by_role("heading", name="Where it comes from").wait_for()
     album.keep("origin.webp", visitor.picture(full_page=True))
 
