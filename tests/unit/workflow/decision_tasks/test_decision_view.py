@@ -257,6 +257,8 @@ def test_round_without_verdicts_waits_for_all_of_them(study: Study) -> None:
             pairs=(),
             other_pairs=0,
             min_common=MIN_COMMON,
+            one_sided=(),
+            study_name=shlex.quote(study.name),
         ),
         wrong=(),
         noted=(),

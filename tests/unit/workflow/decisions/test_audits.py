@@ -329,12 +329,17 @@ class TestThreshold:
         sizes = {row.task_id: size_of(row) for row in study.samples_of(batch)}
         judge(study, batch, *(GOOD if sizes[task.id] < 1.25 else BAD for task in tasks_of(study, batch)))
         page = text_of(study.page())
-        assert "at least 87 % of what is left would be acceptable, at 90 % confidence: 18 of 30 audit" in page
+        with studio.services.database.read() as session:
+            found = threshold_acceptance_of(session, session.get_one(SpecRow, study.specs()[-1].id))
+        assert found is not None
+        assert (found.samples, found.kept - found.good) == (30, 0), "it keeps none that is bad"
+        assert 10 <= found.kept < 30
+        assert found.sentence in page
         assert "run: datagen provision" in page
         [status] = describe(studio.services.database, study.name)
         promise, threshold = status["acceptance"]
         assert promise.startswith("At least 46 % acceptable")
-        assert "18 of 30 audit samples are left, 0 of them bad" in threshold
+        assert found.sentence in threshold
 
     def test_threshold_does_not_depend_on_verdicts_on_the_version(self, studio: FakeStudio, study: Study) -> None:
         stated = []

@@ -52,14 +52,14 @@ def test_offered_confirmation_keeps_count_name_and_note(studio: FakeStudio, stud
 
 
 def _texts(source: str) -> list[str]:
-    """The texts in a module that are not docstrings; “7” stands for each value in them."""
+    """The texts in a module that are not docstrings; “1” stands for each value in them."""
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     left_out = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     left_out |= {node.value for node in nodes if isinstance(node, ast.Expr)}
     formatted = [node for node in nodes if isinstance(node, ast.JoinedStr)]
     texts = [
-        "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in f.values) for f in formatted
+        "".join(str(part.value) if isinstance(part, ast.Constant) else "1" for part in f.values) for f in formatted
     ]
     return texts + [
         node.value

@@ -23,7 +23,9 @@ class Endless:
     def project(self, project_id: int) -> Any:
         return SimpleNamespace(options={})
 
-    def tasks(self, project_id: int, *, view_id: int | None, unreadable: list[int]) -> Iterator[Task]:
+    def tasks(
+        self, project_id: int, *, view_id: int | None, ids: list[int] | None, unreadable: list[int]
+    ) -> Iterator[Task]:
         unreadable.append(7)
         while True:
             self.sent += 1
