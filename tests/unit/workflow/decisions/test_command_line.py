@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer import BadParameter
 from typer.main import get_command
 
 import datagen
@@ -52,14 +53,14 @@ def test_offered_confirmation_keeps_count_name_and_note(studio: FakeStudio, stud
 
 
 def _texts(source: str) -> list[str]:
-    """The texts in a module that are not docstrings; “1” stands for each value in them."""
+    """The texts in a module that are not docstrings; “7” stands for each value in them."""
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     left_out = {part for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     left_out |= {node.value for node in nodes if isinstance(node, ast.Expr)}
     formatted = [node for node in nodes if isinstance(node, ast.JoinedStr)]
     texts = [
-        "".join(str(part.value) if isinstance(part, ast.Constant) else "1" for part in f.values) for f in formatted
+        "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in f.values) for f in formatted
     ]
     return texts + [
         node.value
@@ -83,7 +84,16 @@ def test_command_in_a_message_is_accepted(line: str) -> None:
     _, name, *arguments = shlex.split(line)
     assert name in get_command(app).commands, line  # type: ignore[attr-defined]
     if arguments and arguments[-1] != "--engine":  # the engine is in the next text
+        # a value is a name, a number, or a share
+        assert any(_is_accepted(line.replace("7", value)) for value in ("7", "0.7")), line
+
+
+def _is_accepted(line: str) -> bool:
+    try:
         parsed(line)
+    except BadParameter:
+        return False
+    return True
 
 
 def test_names_in_commands_are_quoted_for_a_shell() -> None:
