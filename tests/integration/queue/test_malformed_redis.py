@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from datagen.entrypoints import scheduler as scheduler_module
 from datagen.entrypoints.scheduler import JsonCron, run_scheduler
 from datagen.operations.diagnostics.parts import check_scheduler, check_worker
 from datagen.queue import heartbeats
-from datagen.queue.jobs import ALL_QUEUES, EVENTS
+from datagen.queue.jobs import ALL_QUEUES, EVENTS, PERIODIC_JOBS
 from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues
 from datagen.queue.worker import _worker, run_worker
@@ -179,7 +180,8 @@ def test_scheduler_goes_on_after_a_fault_and_ends_when_told(
     thread.start()
     wait_until(ended.is_set, 20, "the end of the scheduler")
     assert len(set(names)) == 3
-    assert redis.llen(f"rq:queue:{EVENTS}") == 2
+    queued = Counter(job.queue for job in PERIODIC_JOBS)
+    assert {queue: redis.llen(f"rq:queue:{queue}") for queue in queued} == queued
     assert heartbeats.alive(redis, heartbeats.Kind.SCHEDULER) == []
 
 
