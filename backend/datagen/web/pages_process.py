@@ -44,6 +44,8 @@ _TOO_LONG = "This form has more text than fits. Go back, shorten it, and send it
 #: Time limit of a page, seconds; a log-in may wait for Label Studio for ten. That of a request to the API, which may
 #: add inputs, is longer.
 PAGE_SECONDS, API_SECONDS = 30.0, 150.0
+#: Methods that change nothing.
+_READING = ("GET", "HEAD", "OPTIONS")
 #: Methods that are forwarded to the API, which refuses those that it does not have.
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: First and longest pause before the process is started again after its end, seconds; each is twice the last one.
@@ -165,7 +167,7 @@ def _forwarded(
         data = b"" if streamed else answer.read()
     except TimeoutError:
         connection.close()
-        return refusal(HTTPStatus.GATEWAY_TIMEOUT, _TOO_SLOW[request.method == "POST"])
+        return refusal(HTTPStatus.GATEWAY_TIMEOUT, _TOO_SLOW[request.method not in _READING])
     except (OSError, HTTPException) as fault:
         connection.close()
         log.info("pages.unavailable", reason=type(fault).__name__)

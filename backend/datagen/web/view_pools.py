@@ -47,7 +47,7 @@ POOLS = {
 }
 #: The pools whose responses are passed on while they are made.
 STREAMING = frozenset({"streams", "downloads"})
-#: First segment of the path, or its first two → pool.
+#: First segments of a path, up to ``_LONGEST`` → pool; the longest that is here decides.
 POOL_OF = {
     "webhook": "webhook",
     "images": "pictures",
@@ -62,7 +62,9 @@ POOL_OF = {
     "studio/streams": "streams",
     "studio/downloads": "downloads",
     "api": "api",
+    "api/v1/downloads": "downloads",
 }
+_LONGEST = max(path.count("/") for path in POOL_OF) + 1
 
 
 class Busy(Error):  # type: ignore[misc]
@@ -98,5 +100,6 @@ class ViewPools:
 def pool_of(path: str, method: str = "GET") -> str:
     """Return the name of the pool that serves a path's view; ``method`` is the request's, in capital letters."""
     segments = path.lstrip("/").split("/")
-    pool = POOL_OF.get("/".join(segments[:2])) or POOL_OF.get(segments[0], AT_ONCE)
+    beginnings = ("/".join(segments[:number]) for number in range(_LONGEST, 0, -1))
+    pool = next((POOL_OF[beginning] for beginning in beginnings if beginning in POOL_OF), AT_ONCE)
     return "actions" if pool == "pages" and method == "POST" else pool

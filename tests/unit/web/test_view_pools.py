@@ -22,7 +22,12 @@ from datagen.web.view_pools import AT_ONCE, POOLS, pool_of
         ("/studio/log-in", "log-in"),
         ("/studio/streams/1/run/2", "streams"),
         ("/studio/downloads/1/2", "downloads"),
+        ("/api", "api"),
         ("/api/v1/studies", "api"),
+        ("/api/v1/studies/1/batches/run/1/downloads", "api"),
+        ("/api/v1/downloads/1/2", "downloads"),
+        ("/api/v1/downloadsx/1/2", "api"),
+        ("/api/v2/downloads/1/2", "api"),
         ("/studio/verdicts/1/2", "verdicts"),
         ("/studiox", AT_ONCE),
         ("/x/studio", AT_ONCE),
@@ -34,7 +39,12 @@ def test_pages_pictures_verdicts_log_ins_and_the_api_have_threads_of_their_own(p
 
 @pytest.mark.parametrize(
     ("path", "pool"),
-    [("/studio/studies/1/decide", "actions"), ("/studio/log-in", "log-in"), ("/webhook", "webhook")],
+    [
+        ("/studio/studies/1/decide", "actions"),
+        ("/studio/log-in", "log-in"),
+        ("/webhook", "webhook"),
+        ("/api/v1/studies", "api"),
+    ],
 )
 def test_what_is_sent_to_pages_has_threads_of_its_own(path: str, pool: str) -> None:
     assert pool_of(path, "POST") == pool

@@ -17,6 +17,7 @@ from datagen.store.database import Database
 from datagen.web.api.batches import add_batches
 from datagen.web.api.bearer import TokenAccounts
 from datagen.web.api.decisions import add_decisions
+from datagen.web.api.downloads import add_downloads
 from datagen.web.api.inputs import add_inputs
 from datagen.web.api.limits import LARGEST_UPLOAD, ROOT
 from datagen.web.api.openapi import document
@@ -25,14 +26,16 @@ from datagen.web.api.problems import answer_with_problems
 from datagen.web.api.reading import Links
 from datagen.web.api.samples import add_samples
 from datagen.web.api.studies import CreateStudy, add_studies
+from datagen.web.api.verdicts import add_verdicts
 from datagen.web.api.versions import add_versions
+from datagen.web.download_sending import DownloadSender
 from datagen.web.responses import quiet_headers
 from datagen.web.wrong_credentials import network_of
 from datagen.workflow.services import Services
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 
 #: Requests that one network may send in a second, and those of them that may change something.
-REQUESTS_PER_SECOND, POSTS_PER_SECOND = 100, 10
+REQUESTS_PER_SECOND, CHANGES_PER_SECOND = 100, 10
 
 
 class Health(Resource):
@@ -49,6 +52,8 @@ class ApiParts:
 
     database: Database
     images: BlobStore
+    #: sends the files of downloads
+    downloads: DownloadSender
     accounts: TokenAccounts
     readiness: ReadinessCache
     #: returns the address of a project or task in Label Studio
@@ -80,9 +85,9 @@ def create_api(parts: ApiParts) -> Flask:
         return response
 
     limiter = Limiter(_network, app=app, storage_uri="memory://", default_limits=[f"{REQUESTS_PER_SECOND} per second"])
-    posts = [operation.name for operation in operations.all if operation.method == "POST"]
-    for name in posts:
-        app.view_functions[name] = limiter.limit(f"{POSTS_PER_SECOND} per second")(app.view_functions[name])  # type: ignore[assignment]
+    changes = [operation.name for operation in operations.all if operation.method != "GET"]
+    for name in changes:
+        app.view_functions[name] = limiter.limit(f"{CHANGES_PER_SECOND} per second")(app.view_functions[name])  # type: ignore[assignment]
     return app
 
 
@@ -94,7 +99,9 @@ def operations_of(parts: ApiParts) -> Operations:
     add_versions(operations, parts.database)
     add_batches(operations, parts.database, links)
     add_samples(operations, parts.database, parts.images, links)
+    add_verdicts(operations, parts.database, parts.services)
     add_decisions(operations, parts.database, parts.services)
+    add_downloads(operations, parts.database, parts.downloads, parts.services)
 
     @operations.get("/health", Health)
     def get_health(account: Account) -> Health:  # noqa: ARG001

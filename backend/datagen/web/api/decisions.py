@@ -23,9 +23,8 @@ from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.store.tables.studies import StudyRow
-from datagen.web.api.idempotency import current_claim, is_applied
+from datagen.web.api.idempotency import current_claim, is_applied, taken_over
 from datagen.web.api.operations import Body, Operations, Resource
-from datagen.web.api.problems import Problem
 from datagen.web.api.reading import Page, PageQuery, reading
 from datagen.workflow import decision_points
 from datagen.workflow.decisions.submit import LONGEST_NOTE, DecisionCommand, decide
@@ -137,9 +136,7 @@ def add_decisions(operations: Operations, database: Database, services: Callable
             )
             decide(services(), command)
             if claim is not None and not api_requests.is_applied(database, claim):
-                raise Problem(
-                    HTTPStatus.CONFLICT, "Another process carries out this request.", "idempotency-key-in-use"
-                )
+                raise taken_over()
         with reading(database, account, study_id) as (session, study):
             return MadeDecision(
                 action=body.action,

@@ -13,6 +13,7 @@ from datagen.store import api_requests
 from datagen.store.api_requests import Claim, KeyInUse, KeyReused
 from datagen.store.database import Database
 from datagen.web.api.problems import Problem
+from datagen.workflow.services import UnitOfWork
 
 HEADER = "Idempotency-Key"
 #: Form of a key: printable ASCII without blanks.
@@ -63,6 +64,22 @@ def current_claim() -> Claim | None:
     """Return the claim of the current request; None if it has no key."""
     claim: Claim | None = g.get("claim")
     return claim
+
+
+def mark_applied(unit: UnitOfWork) -> None:
+    """Record, in the transaction of a change, that the current request made it; do nothing if it has no key.
+
+    Raises:
+        Problem: another process made the change, or makes it.
+    """
+    claim = current_claim()
+    if claim is not None and not api_requests.mark_applied(unit.session, claim):
+        raise taken_over()
+
+
+def taken_over() -> Problem:
+    """Return the problem of a request that another process carries out."""
+    return Problem(HTTPStatus.CONFLICT, "Another process carries out this request.", "idempotency-key-in-use")
 
 
 def is_applied() -> bool:

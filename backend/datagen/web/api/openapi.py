@@ -26,8 +26,8 @@ _DESCRIPTION = (
 )
 #: Statuses of refusals that every operation may answer with.
 _ALWAYS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-#: … that a POST may answer with, too.
-_OF_POSTS = (
+#: … that an operation which changes something may answer with, too.
+_OF_CHANGES = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.CONFLICT,
@@ -133,7 +133,10 @@ def _responses(operation: Operation) -> Iterator[tuple[str, dict[str, Any]]]:
     yield str(int(operation.status)), {"description": operation.status.phrase, "content": content}
     if operation.method == "GET":
         yield "304", {"description": "Not changed since the response with the tag in If-None-Match."}
-    refusals = [*_ALWAYS, HTTPStatus.UNPROCESSABLE_ENTITY, *(_OF_POSTS if operation.method == "POST" else ())]
+    if operation.is_ranged:
+        yield "206", {"description": "The range of the file that the header Range names.", "content": content}
+        yield "416", {"description": "The range begins behind the end of the file."}
+    refusals = [*_ALWAYS, HTTPStatus.UNPROCESSABLE_ENTITY, *(_OF_CHANGES if operation.method != "GET" else ())]
     if "<" in operation.path:
         refusals.append(HTTPStatus.NOT_FOUND)
     problem = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMAS + ProblemDetails.__name__}}}

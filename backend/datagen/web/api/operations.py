@@ -61,6 +61,8 @@ class Operation:
     #: the response's model, or its media type
     response: type[Resource] | str
     status: HTTPStatus = HTTPStatus.OK
+    #: whether it is answered with the range of a file that the request names
+    is_ranged: bool = False
 
     @property
     def name(self) -> str:
@@ -88,6 +90,10 @@ class Operations:
     def post(self, path: str, response: type[Resource], **declared: Any) -> Callable[..., Any]:
         """Return a decorator for the handler of a POST, which may be sent with an idempotency key."""
         return self._declared("POST", path, response, declared)
+
+    def delete(self, path: str, response: type[Resource], **declared: Any) -> Callable[..., Any]:
+        """Return a decorator for the handler of a DELETE, which has no body."""
+        return self._declared("DELETE", path, response, declared)
 
     def _declared(
         self, method: str, path: str, response: type[Resource] | str, declared: dict[str, Any]

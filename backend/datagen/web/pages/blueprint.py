@@ -14,8 +14,8 @@ from datagen.domain.inputs import Role
 from datagen.domain.wording import sentence_case
 from datagen.operations.readiness import ReadinessCache
 from datagen.store.database import Database
-from datagen.store.download_files import DownloadFiles
 from datagen.store.tables.base import BatchKind
+from datagen.web.download_sending import DownloadSender
 from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import PICTURES, Addresses
 from datagen.web.pages.background import BackgroundWork
@@ -74,7 +74,7 @@ class Studio:
     addresses: Addresses
     readiness: ReadinessCache
     renderer: Renderer
-    download_files: DownloadFiles
+    downloads: DownloadSender
     #: returns what actions are carried out with; it is called at the first action
     services: Callable[[], Services]
     #: the numbers on the forms of decisions
@@ -94,7 +94,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     actions = Actions(blueprint, writer, studio.services)
     add_decisions(actions, to)
     add_notifications(actions, to)
-    add_handovers(blueprint, actions, writer, studio.database, studio.download_files, to)
+    add_handovers(blueprint, actions, writer, studio.database, studio.downloads, to)
     add_live(blueprint, studio.database, writer)
     add_runs(blueprint, studio.database, writer)
     add_background_search(actions, to)

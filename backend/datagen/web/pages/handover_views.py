@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import structlog
-from flask import Blueprint, Response, request
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
-from werkzeug.http import quote_etag
 
-from datagen.domain.wording import counted
-from datagen.errors import InputProblem, LabelStudioError, Refused, StoreMissing
+from datagen.errors import InputProblem, LabelStudioError, Refused
 from datagen.label_studio.api.models import Project
 from datagen.store.database import Database
-from datagen.store.download_files import DownloadFiles
-from datagen.store.tables.base import HandoverKind, WorkState
-from datagen.store.tables.handovers import HandoverRow
+from datagen.web.download_sending import RETRY_AFTER_SECONDS, DownloadSender, TooManySent
 from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import DOWNLOADS, Addresses
 from datagen.web.pages.page_writer import PageWriter
@@ -27,42 +21,11 @@ from datagen.workflow.generation.sample_table import TableFilter
 from datagen.workflow.handovers import requests
 from datagen.workflow.handovers.targets import push_targets
 from datagen.workflow.handovers.wishes import DownloadWish, PushWish
-from datagen.workflow.study_pages.access import visible_study
 
 log = structlog.get_logger()
 
-#: Largest number of files of one study that are sent at the same time.
-MAX_SENT_OF_STUDY = 4
-#: Seconds after which a browser may ask for a file again that is not sent now.
-RETRY_AFTER_SECONDS = 30
 #: Beginning of the names of the table's filters in the form for a download.
 _FILTER = "filter_"
-_GONE = "The file of this download is not kept any more. Make the download again on the page of its run."
-_TOO_MANY = (
-    f"{counted(MAX_SENT_OF_STUDY, 'file')} of this study are being downloaded at this moment. Try again when one is "
-    "complete."
-)
-
-
-class SendingSlots:
-    """Counts the files of each study that are being sent; thread-safe."""
-
-    def __init__(self, most: int = MAX_SENT_OF_STUDY) -> None:
-        self._most, self._guard = most, threading.Lock()
-        self._counts: Counter[int] = Counter()
-
-    def take(self, study_id: int) -> bool:
-        """Take a slot; return False if the study has none left."""
-        with self._guard:
-            if self._counts[study_id] >= self._most:
-                return False
-            self._counts[study_id] += 1
-            return True
-
-    def release(self, study_id: int) -> None:
-        """Release a slot."""
-        with self._guard:
-            self._counts[study_id] -= 1
 
 
 def add_handovers(
@@ -70,11 +33,10 @@ def add_handovers(
     actions: Actions,
     writer: PageWriter,
     database: Database,
-    files: DownloadFiles,
+    downloads: DownloadSender,
     to: Addresses,
 ) -> None:
     """Add the views and actions to the pages."""
-    slots = SendingSlots()
 
     def back(study_id: int, number: int, **_values: int) -> str:
         return to.handovers(study_id, number)
@@ -118,25 +80,11 @@ def add_handovers(
 
     @blueprint.get(f"/{DOWNLOADS}/<int:study_id>/<int:handover_id>")
     def send_download(study_id: int, handover_id: int) -> ResponseReturnValue:
-        with database.read() as session:
-            study = visible_study(session, study_id, visible_projects())
-            row = session.get(HandoverRow, handover_id)
-            if row is None or row.study_id != study.id or row.kind is not HandoverKind.DOWNLOAD:
-                raise Refused("There is no download at this address.")
-            if row.state is not WorkState.DONE or not row.file:
-                raise Refused(_GONE)
-            file, name = row.file, f"{study.name} run {row.wish['run']}.zip"
         try:
-            size = files.size(file)
-        except StoreMissing as missing:
-            raise Refused(_GONE) from missing
-        if not slots.take(study_id):
-            page = writer.error(HTTPStatus.SERVICE_UNAVAILABLE, _TOO_MANY)
+            return downloads.send(study_id, handover_id, visible_projects())
+        except TooManySent as refusal:
+            page = writer.error(HTTPStatus.SERVICE_UNAVAILABLE, str(refusal))
             return *page, {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        response = _ranged(files, file, size)
-        response.call_on_close(lambda: slots.release(study_id))
-        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
-        return response
 
 
 _NOT_ALL = (
@@ -165,38 +113,6 @@ def _projects(actor: Actor) -> tuple[Sequence[Project], str]:
     except LabelStudioError as fault:
         log.info("push.no_projects", reason=str(fault))
         return (), "Label Studio does not answer, so its projects cannot be listed. Try again in a moment."
-
-
-def _ranged(files: DownloadFiles, file: str, size: int) -> Response:
-    """Return the response with a file, or with the range of it that the request names."""
-    etag = quote_etag(file.removesuffix(".zip")[:16])
-    headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, no-cache"}
-    start, stop, status = 0, size, HTTPStatus.OK
-    wanted = request.range
-    if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1 and _is_same(etag):
-        part = wanted.range_for_length(size)
-        if part is None:
-            headers["Content-Range"] = f"bytes */{size}"
-            return Response(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=headers)
-        start, stop = part
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-        status = HTTPStatus.PARTIAL_CONTENT
-    headers["Content-Length"] = str(stop - start)
-    pieces: Iterator[bytes] = files.pieces(file, start, stop) if request.method != "HEAD" else iter(())
-    return Response(pieces, status=status, mimetype="application/zip", headers=headers)
-
-
-def _is_same(etag: str) -> bool:
-    """Return whether the request goes on with the same file, or does not say which file it goes on with."""
-    condition = request.if_range
-    if condition.date is not None:
-        return False
-    return condition.etag is None or quote_etag(condition.etag) == etag
-
-
-def file_name(name: str) -> str:
-    """Return a file's name without characters that file systems do not accept."""
-    return "".join("_" if character in '\\/:*?"<>|' or not character.isprintable() else character for character in name)
 
 
 def _download_wish(number: int) -> DownloadWish:

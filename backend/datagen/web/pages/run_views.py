@@ -20,9 +20,9 @@ from datagen.errors import InputProblem
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
+from datagen.web.download_sending import file_name
 from datagen.web.pages.addresses import DOWNLOADS
 from datagen.web.pages.forms import number_of
-from datagen.web.pages.handover_views import file_name
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.generation.sample_facts import words_of

@@ -33,6 +33,7 @@ from datagen.web.api.bearer import TokenAccounts
 from datagen.web.api.limits import LARGEST_UPLOAD
 from datagen.web.api.limits import ROOT as API_ROOT
 from datagen.web.api.studies import NewStudy
+from datagen.web.download_sending import DownloadSender
 from datagen.web.pages.addresses import Addresses
 from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.blueprint import Studio, pages_blueprint
@@ -96,6 +97,7 @@ def create_pages_app(chosen: Settings) -> Flask:
     accounts = Accounts(chosen.label_studio_url, lambda: chosen.api_key)
     addresses = Addresses(chosen.label_studio_address, StaticFiles())
     background = BackgroundWork()
+    downloads = DownloadSender(database, DownloadFiles(chosen.resolved_store_url))
 
     @cache
     def services() -> Services:
@@ -121,7 +123,7 @@ def create_pages_app(chosen: Settings) -> Flask:
             addresses=addresses,
             readiness=readiness_cache,
             renderer=Renderer(addresses),
-            download_files=DownloadFiles(chosen.resolved_store_url),
+            downloads=downloads,
             services=services,
             limits=FormLimits(audit_size=chosen.audit_size, most_images=chosen.max_run_images),
             background=background,
@@ -142,6 +144,7 @@ def create_pages_app(chosen: Settings) -> Flask:
         ApiParts(
             database=database,
             images=images,
+            downloads=downloads,
             accounts=TokenAccounts(accounts, partial(_known_projects, database)),
             readiness=readiness_cache,
             address_of=addresses.label_studio,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -17,8 +17,10 @@ from datagen.store.tables.handovers import HandoverRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.generation.sample_table import TableFilter, count_of
 from datagen.workflow.handovers.wishes import DownloadWish, PushWish
-from datagen.workflow.services import JobKind, Services
+from datagen.workflow.services import JobKind, Services, UnitOfWork
 
+#: Records in the transaction of a request that it is carried out; it may raise an exception, which undoes the request.
+Accept = Callable[[UnitOfWork], None]
 #: Largest number of handovers of one study that wait or are made.
 MAX_UNDER_WAY = 3
 #: Bytes of the disk that a download leaves free.
@@ -28,8 +30,10 @@ _MEASURED = 12
 _UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 
 
-def request_download(services: Services, study_id: int, wish: DownloadWish, who: str) -> int:
-    """Request a download and return its id.
+def request_download(
+    services: Services, study_id: int, wish: DownloadWish, who: str, accept: Accept | None = None
+) -> int:
+    """Request a download and return its id; ``accept`` is called in the transaction that stores it.
 
     Raises:
         InputProblem: values cannot be used, or the study lacks a label.
@@ -51,7 +55,7 @@ def request_download(services: Services, study_id: int, wish: DownloadWish, who:
     if not count:
         raise NotReady("No image of this run is stored yet. Wait for the first shard, and try again.")
     _check_room(services, run.id, count, formats)
-    return _request(services, study_id, HandoverKind.DOWNLOAD, wish, who, secrets.token_hex(16) + ".zip")
+    return _request(services, study_id, HandoverKind.DOWNLOAD, wish, who, secrets.token_hex(16) + ".zip", accept)
 
 
 def request_push(services: Services, study_id: int, wish: PushWish, who: str) -> int:
@@ -101,7 +105,13 @@ def run_of(session: Session, study_id: int, number: int) -> BatchRow:
 
 
 def _request(
-    services: Services, study_id: int, kind: HandoverKind, wish: DownloadWish | PushWish, who: str, file: str
+    services: Services,
+    study_id: int,
+    kind: HandoverKind,
+    wish: DownloadWish | PushWish,
+    who: str,
+    file: str,
+    accept: Accept | None = None,
 ) -> int:
     with services.unit() as unit:
         study = unit.lock_study(study_id)
@@ -117,6 +127,8 @@ def _request(
         unit.session.flush()
         unit.note(study, who, f"{kind} of run {wish.run}")
         unit.enqueue_after_commit(JobKind.HANDOVER, row.id)
+        if accept is not None:
+            accept(unit)
         return row.id
 
 

@@ -17,6 +17,7 @@ from datagen.operations.readiness import ReadinessCache
 from datagen.web.api.app import ApiParts, create_api
 from datagen.web.api.bearer import TokenAccounts
 from datagen.web.api.studies import NewStudy
+from datagen.web.download_sending import DownloadSender
 from datagen.workflow.studies.open import open_study
 from datagen.workflow.study_pages.access import known_projects
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
@@ -93,6 +94,7 @@ def api_of(studio: FakeStudio, accounts: FakeAccounts, clock: Clock, parts: dict
         ApiParts(
             database=database,
             images=studio.services.images,
+            downloads=DownloadSender(database, studio.services.download_files),
             accounts=TokenAccounts(accounts, projects, clock),
             readiness=ReadinessCache(lambda: parts),
             address_of=address,

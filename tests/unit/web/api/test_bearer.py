@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from datagen.web.api.app import POSTS_PER_SECOND
+from datagen.web.api.app import CHANGES_PER_SECOND
 from datagen.web.api.bearer import KEPT_SECONDS, WRONG_TOKENS
 from datagen.workflow.study_pages.access import known_projects
 
@@ -137,5 +137,5 @@ def test_more_changes_in_a_second_than_allowed_are_answered_with_429(
         answer = program.send("POST", "./decisions", json={}, environ_base={"REMOTE_ADDR": address})
         return int(answer.status_code)
 
-    assert [status("10.0.0.1") for _ in range(POSTS_PER_SECOND + 1)] == [422] * POSTS_PER_SECOND + [429]
+    assert [status("10.0.0.1") for _ in range(CHANGES_PER_SECOND + 1)] == [422] * CHANGES_PER_SECOND + [429]
     assert status("10.0.0.2") == 422

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from datagen.domain.lifecycle import StudyState
 from datagen.operations.readiness import ReadinessCache
+from datagen.web.download_sending import DownloadSender
 from datagen.web.pages.addresses import Addresses
 from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.blueprint import Studio, pages_blueprint
@@ -103,7 +104,7 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
             addresses=addresses,
             readiness=ReadinessCache(lambda: {}),
             renderer=Renderer(addresses),
-            download_files=studio.services.download_files,
+            downloads=DownloadSender(studio.services.database, studio.services.download_files),
             services=lambda: studio.services,
             limits=FormLimits(audit_size=3, most_images=100_000),
             background=background,

@@ -14,7 +14,8 @@ from datagen.domain.lifecycle import StudyState
 from datagen.errors import LabelStudioUnavailable
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.handovers import HandoverRow
-from datagen.web.pages import handover_views, live_views
+from datagen.web import download_sending
+from datagen.web.pages import live_views
 from datagen.workflow.handovers.requests import request_download
 from datagen.workflow.handovers.wishes import DownloadWish
 
@@ -143,7 +144,7 @@ def test_an_expired_file_has_a_sentence_in_its_place(browser: Any) -> None:
 
 def test_few_files_of_a_study_are_sent_at_a_time(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     address, _ = made(browser)
-    open_answers = [browser.client.get(address, buffered=False) for _ in range(handover_views.MAX_SENT_OF_STUDY)]
+    open_answers = [browser.client.get(address, buffered=False) for _ in range(download_sending.MAX_SENT_OF_STUDY)]
     refused = browser.get(address)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
     for answer in open_answers:

@@ -1,0 +1,133 @@
+"""Sends the files of downloads, for the pages and for the API: each whole, or the range that a request names."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from flask import Response, request
+from werkzeug.http import quote_etag
+
+from datagen.domain.wording import counted
+from datagen.errors import Refused, StoreMissing
+from datagen.store.database import Database
+from datagen.store.download_files import DownloadFiles
+from datagen.store.tables.base import HandoverKind, WorkState
+from datagen.store.tables.handovers import HandoverRow
+from datagen.workflow.study_pages.access import Visible, visible_study
+
+#: Media type of the files.
+ZIP = "application/zip"
+#: Largest number of files of one study that are sent at the same time.
+MAX_SENT_OF_STUDY = 4
+#: Seconds after which a client may ask for a file again that is not sent now.
+RETRY_AFTER_SECONDS = 30
+_GONE = "The file of this download is not kept any more. Make the download again on the page of its run."
+_UNFINISHED = "This download is not complete yet. Its file is here when it is."
+_TOO_MANY = (
+    f"{counted(MAX_SENT_OF_STUDY, 'file')} of this study are being downloaded at this moment. Try again when one is "
+    "complete."
+)
+
+
+class TooManySent(Exception):
+    """As many files of the study are being sent as may be at a time."""
+
+
+class SendingSlots:
+    """Counts the files of each study that are being sent; thread-safe."""
+
+    def __init__(self, most: int = MAX_SENT_OF_STUDY) -> None:
+        self._most, self._guard = most, threading.Lock()
+        self._counts: Counter[int] = Counter()
+
+    def take(self, study_id: int) -> bool:
+        """Take a slot; return False if the study has none left."""
+        with self._guard:
+            if self._counts[study_id] >= self._most:
+                return False
+            self._counts[study_id] += 1
+            return True
+
+    def release(self, study_id: int) -> None:
+        """Release a slot."""
+        with self._guard:
+            self._counts[study_id] -= 1
+
+
+class DownloadSender:
+    """Sends files; thread-safe. The pages and the API of a process share one, and with it the files sent at a time."""
+
+    def __init__(self, database: Database, files: DownloadFiles) -> None:
+        self._database, self._files = database, files
+        self._slots = SendingSlots()
+
+    def send(self, study_id: int, download_id: int, project_ids: Visible) -> Response:
+        """Return the response to the current request for the file of a download.
+
+        Args:
+            study_id: the study.
+            download_id: the id of the handover.
+            project_ids: the projects that the person may see.
+
+        Raises:
+            Refused: there is no such download, the person may not see it, or its file is not there.
+            TooManySent: it may be sent later.
+            StoreUnavailable: the image store does not answer.
+        """
+        with self._database.read() as session:
+            study = visible_study(session, study_id, project_ids)
+            row = session.get(HandoverRow, download_id)
+            if row is None or row.study_id != study.id or row.kind is not HandoverKind.DOWNLOAD:
+                raise Refused("There is no download at this address.")
+            if row.state in (WorkState.PENDING, WorkState.RUNNING):
+                raise Refused(_UNFINISHED)
+            if row.state is not WorkState.DONE or not row.file:
+                raise Refused(_GONE)
+            file, name = row.file, f"{study.name} run {row.wish['run']}.zip"
+        try:
+            size = self._files.size(file)
+        except StoreMissing as missing:
+            raise Refused(_GONE) from missing
+        if not self._slots.take(study_id):
+            raise TooManySent(_TOO_MANY)
+        response = _ranged(self._files, file, size)
+        response.call_on_close(lambda: self._slots.release(study_id))
+        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
+        return response
+
+
+def _ranged(files: DownloadFiles, file: str, size: int) -> Response:
+    """Return the response with a file, or with the range of it that the request names."""
+    etag = quote_etag(file.removesuffix(".zip")[:16])
+    headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, no-cache"}
+    if request.if_none_match.contains_weak(etag.strip('"')):
+        return Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    start, stop, status = 0, size, HTTPStatus.OK
+    wanted = request.range
+    if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1 and _is_same(etag):
+        part = wanted.range_for_length(size)
+        if part is None:
+            headers["Content-Range"] = f"bytes */{size}"
+            return Response(status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=headers)
+        start, stop = part
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        status = HTTPStatus.PARTIAL_CONTENT
+    headers["Content-Length"] = str(stop - start)
+    pieces: Iterator[bytes] = files.pieces(file, start, stop) if request.method != "HEAD" else iter(())
+    return Response(pieces, status=status, mimetype=ZIP, headers=headers)
+
+
+def _is_same(etag: str) -> bool:
+    """Return whether the request goes on with the same file, or does not say which file it goes on with."""
+    condition = request.if_range
+    if condition.date is not None:
+        return False
+    return condition.etag is None or quote_etag(condition.etag) == etag
+
+
+def file_name(name: str) -> str:
+    """Return a file's name without characters that file systems do not accept."""
+    return "".join("_" if character in '\\/:*?"<>|' or not character.isprintable() else character for character in name)
