@@ -3,7 +3,7 @@
 It needs Python 3.11 and httpx:
 
     python unattended.py --name "Scratches, line 4" --label scratch --concepts concepts.zip --canvases canvases.zip \
-        --photos new-photos --count 200 --out dataset
+        --photos new-photos --count 200 --format coco --out dataset.zip
 
 It may be interrupted and run again: what is done is not done twice.
 """
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,27 @@ class Api:
                 return
             cursor = {"cursor": page["next_cursor"]}
 
+    def save(self, path: str, file: Path) -> None:
+        """Write the content at a path to a file. After an interruption it goes on where it was."""
+        until, tag = time.monotonic() + LONGEST_SECONDS, ""
+        file.write_bytes(b"")
+        while True:
+            headers = {"Range": f"bytes={file.stat().st_size}-", "If-Range": tag} if file.stat().st_size else {}
+            try:
+                with self._http.stream("GET", path, headers=headers) as answer:
+                    if answer.is_success:
+                        tag = answer.headers["ETag"]
+                        with file.open("ab" if answer.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as opened:
+                            opened.writelines(answer.iter_bytes())
+                        return
+                    answer.read()
+                    pause = self._pause(answer, f"GET {path}", until)
+            except httpx.TransportError:
+                if time.monotonic() > until:
+                    raise
+                pause = EVERY_SECONDS
+            time.sleep(pause)
+
     def _sent(self, method: str, path: str, **options: Any) -> httpx.Response:
         until = time.monotonic() + LONGEST_SECONDS
         while True:
@@ -75,11 +96,19 @@ class Api:
                 continue
             if answer.is_success:
                 return answer
+            time.sleep(self._pause(answer, f"{method} {path}", until))
+
+    @staticmethod
+    def _pause(answer: httpx.Response, request: str, until: float) -> float:
+        """Return the seconds after which a refused request may be sent again; end if it may not."""
+        if answer.headers.get("Content-Type") != "application/problem+json":  # the server itself is busy
+            problem = {"type": "", "detail": f"{answer.status_code} {answer.reason_phrase}"}
+        else:
             problem = answer.json()
-            may_be_repeated = answer.status_code in (429, 502, 503, 504) or problem["type"].endswith("key-in-use")
-            if not may_be_repeated or time.monotonic() > until:
-                raise Refused(f"{method} {path}", problem)
-            time.sleep(float(answer.headers.get("Retry-After", EVERY_SECONDS)))
+        may_be_repeated = answer.status_code in (429, 502, 503, 504) or problem["type"].endswith("key-in-use")
+        if not may_be_repeated or time.monotonic() > until:
+            raise Refused(request, problem)
+        return float(answer.headers.get("Retry-After", EVERY_SECONDS))
 
 
 def study_of(api: Api, name: str, labels: list[str]) -> int:
@@ -146,20 +175,28 @@ def decide(api: Api, study: str, what: str, **decision: Any) -> dict[str, Any]:
     return dict(batch)
 
 
-def download(api: Api, study: str, run: int, out: Path) -> int:
-    """Write the images of a run, their masks and a list of them into a folder, and return their number."""
-    out.mkdir(parents=True, exist_ok=True)
-    number = 0
-    with (out / "samples.jsonl").open("w", encoding="utf-8") as lines:
-        for sample in api.items(f"{study}/batches/run/{run}/samples"):
-            for part in ("image", "mask"):
-                data = api.get(f"{study}/samples/{sample['id']}/{part}").content
-                (out / f"{sample['index']:07d}-{part}.png").write_bytes(data)
-                if part == "image" and hashlib.sha256(data).hexdigest() != sample["sha256"]:
-                    raise SystemExit(f"image {sample['index']} is damaged; run this again")
-            lines.write(json.dumps(sample) + "\n")
-            number += 1
-    return number
+def download(api: Api, study: str, run: int, image_format: str, out: Path) -> int:
+    """Have a zip of a run's images and labels made, write it to a file, and return the number of images."""
+    of_run = f"{study}/batches/run/{run}/downloads"
+    # a failed one is made again, though its request is known
+    in_vain = sum(each["state"] in ("failed", "cancelled") for each in api.items(of_run))
+    made = api.post(of_run, f"{image_format}, after {in_vain} in vain", json={"formats": [image_format]})
+    until = time.monotonic() + LONGEST_SECONDS
+    while made["state"] in ("pending", "running") and time.monotonic() < until:
+        time.sleep(EVERY_SECONDS)
+        made = api.get(f"{of_run}/{made['id']}").json()
+    if made["file"] is None:
+        raise SystemExit(f"the download is {made['state']}. {made['problem']} Run this again")
+    for note in made["notes"]:
+        print(f"  {note}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.part")
+    api.save(made["file"], part)
+    with zipfile.ZipFile(part) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise SystemExit(f"{damaged} in the download is damaged; run this again")
+    part.replace(out)
+    return int(made["total"])
 
 
 def main() -> None:
@@ -173,7 +210,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="the folder of new photos")
     parser.add_argument("--count", type=int, default=200, help="number of images to generate")
     parser.add_argument("--least-good", type=float, default=0.0, help="least share of good verdicts, 0 to 1")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--format", default="coco", help="of the dataset: coco, yolo, or another one of the form")
+    parser.add_argument("--out", type=Path, required=True, help="the zip that the dataset is written to")
     given = parser.parse_args()
     api = Api(given.url, os.environ["LABEL_STUDIO_TOKEN"])
 
@@ -196,7 +234,7 @@ def main() -> None:
     note = f"unattended: {round_['verdicts']['judged']} of {round_['count']} previews judged"
     approval = {"action": "approve", "count": given.count, "note": note, "confirmed": True}
     run = decide(api, study, f"run of {photos}, {given.count}", **approval)
-    print(f"{download(api, study, run['number'], given.out)} images with their masks are in {given.out}")
+    print(f"{download(api, study, run['number'], given.format, given.out)} images with their labels are in {given.out}")
 
 
 if __name__ == "__main__":

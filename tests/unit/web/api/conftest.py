@@ -118,6 +118,7 @@ def program_in(
         studio, study = in_state(state, tmp_path)
         opened.append(studio)
         accounts, clock, parts = FakeAccounts(), Clock(), {"database": True}
+        studio.client.people |= {id_: email for email, id_ in accounts.people.items()}
         app = api_of(studio, accounts, clock, parts)
         return Program(
             app=app, client=app.test_client(), studio=studio, study=study, accounts=accounts, clock=clock, parts=parts
