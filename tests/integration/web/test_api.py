@@ -124,7 +124,7 @@ def test_the_script_of_the_how_to_takes_new_photos_to_a_dataset_and_does_nothing
     photos.mkdir()
     for name, data, _ in given[Role.BACKGROUND]:
         (photos / name).write_bytes(data)
-    out = tmp_path / "dataset"
+    out = tmp_path / "dataset.zip"
     name = "pits, unattended"
     studio.opened.append(name)
     command = [sys.executable, str(ROOT / "docs" / "examples" / "unattended.py")]
@@ -146,12 +146,12 @@ def test_the_script_of_the_how_to_takes_new_photos_to_a_dataset_and_does_nothing
     for _ in range(2):  # the second time it only downloads
         result = run()
         assert result.returncode == 0, result.stdout + result.stderr
-        lines = [json.loads(line) for line in (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
-        assert len(lines) == 3
-        for line in lines:
-            assert {instance["label"] for instance in line["instances"]} == {"pit"}
-            for part in ("image", "mask"):
-                assert (out / f"{line['index']:07d}-{part}.png").stat().st_size > 0
+        with zipfile.ZipFile(out) as archive:
+            assert archive.testzip() is None
+            coco = json.loads(archive.read("coco.json"))
+            assert {image["file_name"] for image in coco["images"]} <= set(archive.namelist())
+        assert len(coco["images"]) == 3
+        assert [category["name"] for category in coco["categories"]] == ["pit"]
     with studio.services.database.read() as session:
         of_study = select(BatchRow).join(StudyRow).where(StudyRow.name == name).order_by(BatchRow.id)
         batches = [(batch.kind, batch.number, batch.state) for batch in session.scalars(of_study)]

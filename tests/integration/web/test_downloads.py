@@ -172,3 +172,7 @@ def test_a_download_is_made_by_a_worker_and_sent(browser: httpx.Client, studio: 
     assert answer.status_code == 200
     assert len(answer.content) == row.bytes
     assert answer.headers["Content-Type"] == "application/zip"
+    headers = {"Authorization": f"Bearer {studio.server.token}", "Range": "bytes=0-99"}
+    path = f"{studio.settings.own_url}/api/v1/downloads/{study.id}/{handover_id}"
+    of_api = httpx.get(path, headers=headers, timeout=30)
+    assert (of_api.status_code, of_api.content) == (206, answer.content[:100])

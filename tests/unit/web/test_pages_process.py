@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
 from datagen.web.pages_process import PagesProcess, forwarding_blueprint
+
+#: Longest wait for what should happen at once, seconds.
+WITHIN_S = 5.0
 
 
 def test_a_socket_whose_path_would_be_too_long_is_put_into_a_short_folder(
@@ -26,6 +30,35 @@ def test_a_socket_whose_path_would_be_too_long_is_put_into_a_short_folder(
         listener.bind(str(process.socket))  # raises OSError for a path of more than 107 bytes
     assert process.socket.parent.stat().st_mode & 0o077 == 0
     assert list(long_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/studio/downloads/1/2", "/api/v1/downloads/1/2"])
+def test_the_file_of_a_download_is_passed_on_while_it_is_sent(tmp_path: Path, path: str) -> None:
+    process, may_end = PagesProcess(), threading.Event()
+    process.socket = tmp_path / "socket"
+    app = Flask(__name__)
+    app.register_blueprint(forwarding_blueprint(process))
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(2**16)
+            connection.sendall(b"HTTP/1.1 206 Partial Content\r\nContent-Length: 10\r\n\r\nfirst")
+            may_end.wait(WITHIN_S)
+            connection.sendall(b"other")
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(process.socket))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        answer = app.test_client().get(path, buffered=False)
+        pieces = iter(answer.response)
+        assert (answer.status_code, next(pieces)) == (206, b"first")
+        may_end.set()
+        assert b"".join(pieces) == b"other"
+        answer.close()
+        thread.join(WITHIN_S)
 
 
 def test_a_page_that_is_not_served_yet_is_loaded_again_by_itself_and_a_form_is_not() -> None:

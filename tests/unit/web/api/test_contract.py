@@ -16,6 +16,9 @@ from datagen.domain.decision import ACTIONS
 from datagen.domain.lifecycle import StudyState
 from datagen.web.api import bearer
 from datagen.web.api.decisions import Action
+from datagen.web.download_sending import SendingSlots
+from datagen.workflow.handovers.requests import request_download
+from datagen.workflow.handovers.wishes import DownloadWish
 
 #: Number of requests that are made up for an operation.
 EXAMPLES = 10
@@ -63,6 +66,7 @@ def test_the_api_keeps_to_its_document_whatever_it_is_sent(
     program_in: Callable[[StudyState], Any], mode: GenerationMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bearer, "WRONG_TOKENS", "100000 per minute")  # schemathesis sends wrong ones, too
+    monkeypatch.setattr(SendingSlots, "take", lambda *_: True)  # schemathesis leaves the responses open
     program = program_in(StudyState.ACCEPTED)
     for limiter in program.app.extensions["limiter"]:
         limiter.enabled = False
@@ -71,7 +75,10 @@ def test_the_api_keeps_to_its_document_whatever_it_is_sent(
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) == sum(len(methods) for methods in document_of(program)["paths"].values())
     sample = program.study.samples_of(program.study.batches()[0])[0]
-    there = {"study_id": program.study.id, "version": 1, "number": 1, "sample_id": sample.id}
+    download_id = request_download(program.studio.services, program.study.id, DownloadWish(run=1), "ann@example.com")
+    program.studio.settle()
+    there = {"study_id": program.study.id, "version": 1, "number": 1}
+    there |= {"sample_id": sample.id, "download_id": download_id}
     for operation in operations:
         _send_all(operation, mode, program.token, there if mode.is_positive else {})
 

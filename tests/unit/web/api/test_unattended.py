@@ -91,8 +91,7 @@ def test_new_photos_become_a_dataset_and_nothing_is_done_twice(script: tuple[Any
     first = dataset.read_bytes()
     with zipfile.ZipFile(dataset) as archive:
         assert archive.testzip() is None
-        [name] = [name for name in archive.namelist() if name.endswith(".json") and "coco" in name]
-        coco = json.loads(archive.read(name))
+        coco = json.loads(archive.read("coco.json"))
         assert {image["file_name"] for image in coco["images"]} <= set(archive.namelist())
     assert len(coco["images"]) == 3
     assert [category["name"] for category in coco["categories"]] == ["pit"]
