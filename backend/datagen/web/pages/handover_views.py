@@ -130,12 +130,12 @@ def add_handovers(
             size = files.size(file)
         except StoreMissing as missing:
             raise Refused(_GONE) from missing
+        response = _ranged(files, file, size)
+        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
         if not slots.take(study_id):
             page = writer.error(HTTPStatus.SERVICE_UNAVAILABLE, _TOO_MANY)
             return *page, {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        response = _ranged(files, file, size)
-        response.call_on_close(lambda: slots.release(study_id))
-        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
+        response.call_on_close(lambda: slots.release(study_id))  # nothing that may fail follows
         return response
 
 
@@ -169,8 +169,8 @@ def _projects(actor: Actor) -> tuple[Sequence[Project], str]:
 
 def _ranged(files: DownloadFiles, file: str, size: int) -> Response:
     """Return the response with a file, or with the range of it that the request names."""
-    etag = quote_etag(file.removesuffix(".zip")[:16])
-    headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, no-cache"}
+    etag = file.removesuffix(".zip")[:16]
+    headers = {"Accept-Ranges": "bytes", "ETag": quote_etag(etag), "Cache-Control": "private, no-cache"}
     start, stop, status = 0, size, HTTPStatus.OK
     wanted = request.range
     if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1 and _is_same(etag):
@@ -191,7 +191,7 @@ def _is_same(etag: str) -> bool:
     condition = request.if_range
     if condition.date is not None:
         return False
-    return condition.etag is None or quote_etag(condition.etag) == etag
+    return condition.etag is None or condition.etag == etag
 
 
 def file_name(name: str) -> str:

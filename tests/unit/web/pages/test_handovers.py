@@ -110,6 +110,7 @@ def test_a_download_goes_on_where_it_was_interrupted(browser: Any) -> None:
         ({"Range": "lines=1-2"}, 200),
         ({"Range": "bytes=x"}, 200),
         ({"Range": "bytes=0-9", "If-Range": '"another file"'}, 200),
+        ({"Range": "bytes=0-9", "If-Range": '"a"b"'}, 200),
     ],
 )
 def test_ranges_that_cannot_be_sent_alone(browser: Any, headers: dict[str, str], status: int) -> None:
@@ -148,6 +149,19 @@ def test_few_files_of_a_study_are_sent_at_a_time(browser: Any, monkeypatch: pyte
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
     for answer in open_answers:
         answer.close()
+    assert browser.get(address).status_code == 200
+
+
+def test_a_file_that_could_not_be_sent_takes_no_place(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    address, _ = made(browser)
+
+    def broken(*_args: Any) -> Any:
+        raise ValueError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(handover_views, "_ranged", broken)
+        for _ in range(handover_views.MAX_SENT_OF_STUDY):
+            assert browser.get(address).status_code == 500
     assert browser.get(address).status_code == 200
 
 
