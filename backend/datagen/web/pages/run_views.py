@@ -38,7 +38,7 @@ _KEPT_FIGURES = 64
 _ROWS_AT_A_TIME = 1_000
 _COLUMNS = ("image", "index", "labels", "instances", "size_px", "background", "concept_photos", "verdict", "task")
 #: Beginnings of a text that spreadsheets read as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class KeptFigures:
