@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from werkzeug.http import quote_etag
 
+from datagen.domain.foreign_text import plain
 from datagen.domain.wording import counted
 from datagen.errors import InputProblem, LabelStudioError, Refused, StoreMissing
 from datagen.label_studio.api.models import Project
@@ -235,7 +236,7 @@ def _push_wish(number: int) -> PushWish:
     return PushWish(
         run=number,
         project_id=_number("project", project) if project else None,
-        title=request.form.get("title", "").strip()[:50],
+        title=plain(request.form.get("title", "")).strip()[:50],
         annotations=request.form.get("annotations") == "yes",
     )
 

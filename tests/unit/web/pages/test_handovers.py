@@ -15,6 +15,7 @@ from datagen.errors import LabelStudioUnavailable
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.handovers import HandoverRow
 from datagen.web.pages import handover_views, live_views
+from datagen.workflow.generation.sample_table import TableFilter
 from datagen.workflow.handovers.requests import request_download
 from datagen.workflow.handovers.wishes import DownloadWish
 
@@ -184,6 +185,14 @@ def test_images_are_pushed_into_a_project_of_the_list(browser: Any) -> None:
     row = newest(browser)
     assert (row.state, row.done) == (WorkState.DONE, 3)
     assert f"Open project {row.wish['project_id']}" in browser.page(run_page(browser))
+
+
+def test_what_is_stored_of_a_form_is_text_that_every_database_can_read(browser: Any) -> None:
+    page = run_page(browser)
+    browser.act(f"{page}/push", page, project="", title="New\x00one")
+    assert newest(browser).wish["title"] == "New?one"
+    table = TableFilter.of({"background": "a\x00b", "min_size": "\x00"})
+    assert (table.background, table.min_size) == ("a?b", "?")
 
 
 def test_a_person_who_does_not_see_every_project_cannot_push(browser: Any) -> None:
