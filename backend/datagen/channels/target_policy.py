@@ -13,8 +13,9 @@ import httpcore
 
 from datagen.label_studio.api.transport import Address, AddressPolicy, Resolver, resolved
 
-#: Prefix of IPv6 addresses that a gateway translates into IPv4 addresses, which may be private ones (RFC 6052).
-_TRANSLATED = IPv6Network("64:ff9b::/96")
+#: Prefixes of IPv6 addresses that contain an IPv4 address, which may be a private one: those that a gateway translates
+#: (RFC 6052, RFC 8215), and the compatible ones of RFC 4291.
+_TRANSLATED = tuple(map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
 _SETTING = "DATAGEN_NOTIFICATION_HOSTS"
 
 
@@ -80,6 +81,8 @@ def _is_public(address: Address) -> bool:
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return _is_public(address.ipv4_mapped)
-        if address.sixtofour is not None or address.teredo is not None or address in _TRANSLATED:
+        if address.sixtofour is not None or address.teredo is not None or address.is_site_local:
+            return False
+        if any(address in network for network in _TRANSLATED):
             return False
     return address.is_global and not address.is_multicast

@@ -91,19 +91,19 @@ class DownloadSender:
             size = self._files.size(file)
         except StoreMissing as missing:
             raise Refused(_GONE) from missing
+        response = _ranged(self._files, file, size)
+        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
         if not self._slots.take(study_id):
             raise TooManySent(_TOO_MANY)
-        response = _ranged(self._files, file, size)
-        response.call_on_close(lambda: self._slots.release(study_id))
-        response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
+        response.call_on_close(lambda: self._slots.release(study_id))  # nothing that may fail follows
         return response
 
 
 def _ranged(files: DownloadFiles, file: str, size: int) -> Response:
     """Return the response with a file, or with the range of it that the request names."""
-    etag = quote_etag(file.removesuffix(".zip")[:16])
-    headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, no-cache"}
-    if request.if_none_match.contains_weak(etag.strip('"')):
+    etag = file.removesuffix(".zip")[:16]
+    headers = {"Accept-Ranges": "bytes", "ETag": quote_etag(etag), "Cache-Control": "private, no-cache"}
+    if request.if_none_match.contains_weak(etag):
         return Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     start, stop, status = 0, size, HTTPStatus.OK
     wanted = request.range
@@ -125,7 +125,7 @@ def _is_same(etag: str) -> bool:
     condition = request.if_range
     if condition.date is not None:
         return False
-    return condition.etag is None or quote_etag(condition.etag) == etag
+    return condition.etag is None or condition.etag == etag
 
 
 def file_name(name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import socket
+import string
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
+from urllib.parse import quote
 
 import structlog
 from flask import Blueprint, Response, request
@@ -215,8 +217,9 @@ def _copy_headers(answer: HTTPResponse, response: Response) -> None:
 
 
 def _target() -> str:
-    """Return the path and the query of the current request, as they were sent."""
-    path = str(request.environ.get("REQUEST_URI") or request.full_path.rstrip("?"))
+    """Return the path and the query of the current request, as they were sent; bytes beyond ASCII are encoded."""
+    sent = request.environ.get("REQUEST_URI")
+    path = quote(sent, string.printable, "latin-1") if sent else quote(request.full_path.rstrip("?"), string.printable)
     return path if path.startswith("/") else "/" + path.partition("://")[2].partition("/")[2]
 
 

@@ -159,7 +159,10 @@ def test_nothing_listens_there_is_a_failure_without_the_address() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"],
+    [
+        *("127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "::ffff:127.0.0.1", "2002:7f00:1::"),
+        *("64:ff9b::7f00:1", "64:ff9b:1::7f00:1", "::7f00:1", "fec0::1"),
+    ],
 )
 def test_name_that_means_this_machine_or_the_local_network_is_not_sent_to(hooks: HookServer, address: str) -> None:
     channels = Channels(policy=TargetPolicy(AllowedHosts(), lambda _host, _port: [ip_address(address)]))

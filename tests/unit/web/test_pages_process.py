@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import tempfile
 import threading
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import UnixStreamServer
 
 import pytest
 from flask import Flask
@@ -71,3 +73,28 @@ def test_a_page_that_is_not_served_yet_is_loaded_again_by_itself_and_a_form_is_n
     assert form.status_code == 503
     assert "Refresh" not in form.headers
     assert "may not have arrived" in form.text
+
+
+def test_an_address_with_bytes_beyond_ascii_is_forwarded(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing."""
+
+    process = PagesProcess()
+    process.socket = tmp_path / "socket"
+    app = Flask(__name__)
+    app.register_blueprint(forwarding_blueprint(process))
+    with UnixStreamServer(str(process.socket), Pages) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        answer = app.test_client().get("/studio/x", environ_overrides={"REQUEST_URI": "/studio/\xe9%20x?a=\xff&b=%ff"})
+        thread.join(10)
+    assert answer.status_code == 404
+    assert asked == ["/studio/%E9%20x?a=%FF&b=%ff"]

@@ -3,7 +3,8 @@
 Label Studio stores two users of an annotation: the submitter, whom a request may name, and the user who updated it
 last, who is always the one whose token the request has. An annotation that Datagen wrote in a person's name therefore
 looks as if another user had changed it. Its result is marked with a digest of its content and of the person. As long as
-the mark fits, the content is the person's; after any change in Label Studio it is that of the user who changed it.
+the mark fits, and Datagen's own account updated it last, the content is the person's; after any change in Label Studio
+it is that of the user who changed it. Anybody can compute a mark or copy one, so a mark alone says nothing.
 """
 
 from __future__ import annotations

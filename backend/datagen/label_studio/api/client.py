@@ -126,7 +126,7 @@ class LabelStudio:
         none. With ``project_id``, it does not.
         """
         if project_id is None:
-            return Task.from_json(self._at.get(f"/api/tasks/{task_id}/", f"task {task_id}"))
+            return Task.from_json(self._at.get(f"/api/tasks/{task_id}/", f"task {task_id}"), self._at.user_id)
         for task in self.tasks(project_id, ids=[task_id]):
             return task
         raise LabelStudioMissing(f"Label Studio does not have task {task_id} in project {project_id}.")

@@ -31,7 +31,7 @@ READ_ATTEMPTS = 3
 #: Time limit of the health check in seconds; a running server answers at once.
 _HEALTH_TIMEOUT = httpx.Timeout(5.0)
 #: A path whose answer needs the database; Label Studio answers /health without it.
-_DATABASE_PATH = "/api/current-user/whoami"
+_WHOAMI = "/api/current-user/whoami"
 #: Seconds after which a failed read is not retried; otherwise a server that hangs could make a job exceed its time
 #: limit.
 READ_SECONDS = 30.0
@@ -66,6 +66,7 @@ class Connection:
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
         self._pid = 0
+        self._user_id: int | None = None
 
     @property
     def token_kind(self) -> TokenKind | None:
@@ -88,6 +89,12 @@ class Connection:
                     cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
                 )
             return self._http
+
+    def user_id(self) -> int:
+        """The id of the token's user. Label Studio is asked once."""
+        if self._user_id is None:
+            self._user_id = int(self.get(_WHOAMI, "the token's user")["id"])
+        return self._user_id
 
     def close(self) -> None:
         """Close the sockets; the next request opens new ones."""
@@ -134,7 +141,7 @@ class Connection:
     def is_up(self) -> bool:
         """Whether Label Studio answers its health check and a request that needs its database."""
         try:
-            return all(self.http.get(path, timeout=_HEALTH_TIMEOUT).is_success for path in ("/health", _DATABASE_PATH))
+            return all(self.http.get(path, timeout=_HEALTH_TIMEOUT).is_success for path in ("/health", _WHOAMI))
         except httpx.HTTPError:
             return False
 

@@ -21,6 +21,7 @@ from datagen.label_studio.api import failures
 from datagen.label_studio.api.auth import TokenKind
 from datagen.label_studio.api.downloads import gone, same_origin_url, too_large
 from datagen.label_studio.api.in_memory_records import (
+    USER_ID,
     StoredAnnotation,
     StoredTask,
     can_send,
@@ -138,7 +139,7 @@ class InMemoryLabelStudio(InMemoryServer):
         body = self._task(task_id, f"task {task_id}").body(self._email, annotations=True)
         if not can_send(body):
             raise failures.fault(failures.RequestFailed, f"task {task_id}")
-        return Task.from_json(receive(body))
+        return Task.from_json(receive(body), _own_id)
 
     def tasks(
         self,
@@ -172,7 +173,7 @@ class InMemoryLabelStudio(InMemoryServer):
                 if body is None:
                     note_unreadable(project_id, task_id, unreadable)
                 else:
-                    yield Task.from_json(body)
+                    yield Task.from_json(body, _own_id)
             if len(page) < PAGE:
                 return
             last, page_number = page[-1].id, page_number + 1
@@ -458,6 +459,10 @@ class InMemoryLabelStudio(InMemoryServer):
     def delete_view(self, view_id: int) -> None:
         """See ``LabelStudioPort``."""
         self._views.pop(view_id, None)
+
+
+def _own_id() -> int:
+    return USER_ID
 
 
 def _backend(id_: int, project_id: int, url: str, title: str, user: str, password: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ because ``Connection`` has already done it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -41,8 +41,11 @@ class Annotation:
     submitted_by: int | None = None
 
     @staticmethod
-    def from_json(body: Mapping[str, Any]) -> Annotation:
-        """The annotation in a body of the API or of a webhook."""
+    def from_json(body: Mapping[str, Any], writer: Callable[[], int] | None = None) -> Annotation:
+        """The annotation in a body of the API.
+
+        ``writer`` returns the id of the account in whose requests a mark counts (see ``authorship``); None: none does.
+        """
         entries = list(flattened(body.get("result")))
         result = tuple(entry for entry in entries if isinstance(entry, dict))
         return Annotation(
@@ -50,7 +53,7 @@ class Annotation:
             result=result,
             unreadable=len(entries) - len(result),
             was_cancelled=bool(body.get("was_cancelled")),
-            completed_by=_author(body)[:LONGEST_NAME],
+            completed_by=_author(body, writer)[:LONGEST_NAME],
             updated_at=stamp(body.get("updated_at")),
             created_at=stamp(body.get("created_at")),
             copied_from=_copied_from(body),
@@ -81,9 +84,9 @@ class Task:
         return max(submitted, key=lambda annotation: (annotation.updated_at, annotation.id), default=None)
 
     @staticmethod
-    def from_json(body: Mapping[str, Any]) -> Task:
-        """The task in a body of the API."""
-        annotations = (Annotation.from_json(entry) for entry in _listed(body.get("annotations")))
+    def from_json(body: Mapping[str, Any], writer: Callable[[], int] | None = None) -> Task:
+        """The task in a body of the API; ``writer`` as for its annotations."""
+        annotations = (Annotation.from_json(entry, writer) for entry in _listed(body.get("annotations")))
         data = body.get("data")
         return Task(
             id=int(body["id"]),
@@ -230,14 +233,14 @@ def _submitter(body: Mapping[str, Any]) -> int | None:
     return submitted_by if isinstance(submitted_by, int) else None
 
 
-def _author(body: Mapping[str, Any]) -> str:
+def _author(body: Mapping[str, Any], writer: Callable[[], int] | None) -> str:
     """The author of an annotation's current content. ``body`` may have any of the API's forms."""
     by, updated_by, submitted_by = body.get("completed_by"), body.get("updated_by"), _submitter(body)
     if (
         isinstance(updated_by, int)
         and submitted_by is not None
         and updated_by != submitted_by
-        and not is_marked(body.get("result"), submitted_by)
+        and not (is_marked(body.get("result"), submitted_by) and writer is not None and writer() == updated_by)
     ):
         return f"user {updated_by}"  # Label Studio sends only the submitter's name
     named = str(body.get("created_username") or "").rpartition(",")[0].strip()

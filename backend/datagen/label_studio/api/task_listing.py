@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from datagen.errors import LabelStudioFault, LabelStudioMissing, LabelStudioUnavailable
@@ -79,12 +80,12 @@ def list_tasks(
     """
     params = _params(project_id, annotations, page_size)
     if wanted.ids is None:
-        yield from map(Task.from_json, _list(at, project_id, wanted, params, unreadable))
+        yield from map(partial(Task.from_json, writer=at.user_id), _list(at, project_id, wanted, params, unreadable))
         return
     ids = sorted(set(wanted.ids))
     for start in range(0, len(ids), IDS_AT_A_TIME):
         part = replace(wanted, ids=ids[start : start + IDS_AT_A_TIME])
-        yield from map(Task.from_json, _list(at, project_id, part, params, unreadable))
+        yield from map(partial(Task.from_json, writer=at.user_id), _list(at, project_id, part, params, unreadable))
 
 
 def list_stamps(at: Connection, project_id: int, wanted: TaskQuery) -> Iterator[tuple[int, str]]:
@@ -143,7 +144,7 @@ def list_tab(
             readable = _read_around(at, project_id, ids, params_without_view, unreadable)
             by_id = {int(task["id"]): task for task in readable}
             tasks = [by_id[task_id] for task_id in ids if task_id in by_id]
-        yield from map(Task.from_json, tasks)
+        yield from map(partial(Task.from_json, writer=at.user_id), tasks)
         if number * page_size >= page["total"]:
             return
         number += 1

@@ -130,7 +130,9 @@ def add_inputs(operations: Operations, database: Database, links: Links, service
             name = study.name
         with _source(account, body) as source:
             if isinstance(source, Path):
-                added = add_files(services(), name, Role(role), source)
+                # an uploaded export may name pictures on Label Studio, as “urls” does
+                sees_all = account.project_ids is None
+                added = add_files(services(), name, Role(role), source, only_files=not sees_all)
             else:
                 added = _of_project(services(), name, Role(role), *source)
         log.info("api.inputs_added", study=study_id, account=account.id, role=role, new=added.new)

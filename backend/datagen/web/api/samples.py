@@ -9,6 +9,7 @@ from flask import Response, request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from datagen.domain.foreign_text import plain
 from datagen.domain.verdict import Reason
 from datagen.errors import StoreMissing
 from datagen.label_studio.api.accounts import Account
@@ -119,7 +120,8 @@ def add_samples(operations: Operations, database: Database, images: BlobStore, l
         With a filter, a page may have fewer items than “limit”, even none, though more follow: go on until
         “next_cursor” is null.
         """
-        chosen = SampleFilter(judgement=query.judgement, reason=query.reason, background=query.background)
+        background = plain(query.background) if query.background is not None else None
+        chosen = SampleFilter(judgement=query.judgement, reason=query.reason, background=background)
         with reading(database, account, study_id) as (session, _):
             batch = batch_of(session, study_id, BatchKind(kind), number, account.project_ids)
             samples, next_cursor = samples_of(session, batch, chosen, query.cursor, query.limit)

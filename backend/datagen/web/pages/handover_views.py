@@ -9,6 +9,7 @@ import structlog
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
+from datagen.domain.foreign_text import plain
 from datagen.errors import InputProblem, LabelStudioError, Refused
 from datagen.label_studio.api.models import Project
 from datagen.store.database import Database
@@ -151,7 +152,7 @@ def _push_wish(number: int) -> PushWish:
     return PushWish(
         run=number,
         project_id=_number("project", project) if project else None,
-        title=request.form.get("title", "").strip()[:50],
+        title=plain(request.form.get("title", "")).strip()[:50],
         annotations=request.form.get("annotations") == "yes",
     )
 

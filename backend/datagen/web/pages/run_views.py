@@ -15,6 +15,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datagen.domain.foreign_text import plain
 from datagen.domain.wording import sentence_case
 from datagen.errors import InputProblem
 from datagen.store.database import Database
@@ -38,7 +39,7 @@ _KEPT_FIGURES = 64
 _ROWS_AT_A_TIME = 1_000
 _COLUMNS = ("image", "index", "labels", "instances", "size_px", "background", "concept_photos", "verdict", "task")
 #: Beginnings of a text that spreadsheets read as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 class KeptFigures:
@@ -68,7 +69,8 @@ def add_runs(blueprint: Blueprint, database: Database, writer: PageWriter) -> No
 
     @blueprint.get("/runs")
     def runs() -> ResponseReturnValue:
-        chosen = RunsFilter(**{name: request.args.get(name, "").strip()[:200] for name in ("state", "study", "who")})
+        given = {name: plain(request.args.get(name, "")) for name in ("state", "study", "who")}
+        chosen = RunsFilter(**{name: text.strip()[:200] for name, text in given.items()})
         with database.read() as session:
             view = runs_of(session, visible_projects(), chosen, number_of("before"))
         return writer.page("runs", "Runs", view=view)

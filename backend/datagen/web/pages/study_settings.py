@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from functools import partial
 
 from flask import request
@@ -85,10 +86,14 @@ def add_study_settings(
 
 
 def _delete(services: Services, study_id: int, name: str, who: str, *, with_projects: bool) -> None:
-    """Delete a study, which is archived meanwhile. A fault becomes a line of its history."""
+    """Delete a study, which is archived meanwhile. A fault becomes a line of its history.
+
+    The database of pages ends a statement after seconds, and those that delete a large study take longer.
+    """
     archive_study(services, study_id, who, archived=True)
+    patient = Database(services.database.url)
     try:
-        delete_study(services, name, who, with_projects=with_projects)
+        delete_study(replace(services, database=patient), name, who, with_projects=with_projects, study_id=study_id)
     except Exception as fault:
         reason = sentence_of(fault) if isinstance(fault, DatagenError) else shown(fault)
         with services.unit() as unit:
@@ -96,3 +101,5 @@ def _delete(services: Services, study_id: int, name: str, who: str, *, with_proj
             unit.note(study, who, f"the deletion stopped, and can be begun again: {reason}")
         if not isinstance(fault, DatagenError):
             raise
+    finally:
+        patient.engine.dispose()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from datagen.domain.foreign_text import plain
 from datagen.domain.verdict import Opinion
 from datagen.errors import InputProblem
 from datagen.export.selection import Judged, Place
@@ -59,7 +60,7 @@ class TableFilter:
     def of(values: Mapping[str, Any]) -> TableFilter:
         """Return the filter with those of ``values`` that it has."""
         names = [field.name for field in fields(TableFilter)]
-        return TableFilter(**{name: str(values.get(name) or "").strip()[:500] for name in names})
+        return TableFilter(**{name: plain(str(values.get(name) or "")).strip()[:500] for name in names})
 
     @property
     def is_empty(self) -> bool:

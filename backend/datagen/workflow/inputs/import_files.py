@@ -78,6 +78,7 @@ def add_files(
     *,
     images: Path | None = None,
     aliases: Mapping[str, str] | None = None,
+    only_files: bool = False,
 ) -> Added:
     """Add the pictures of a folder or zip, or those that an export names, with their drawings.
 
@@ -88,6 +89,8 @@ def add_files(
         path: a folder, a zip, or an export of Label Studio, COCO, Pascal VOC or YOLO.
         images: an additional folder that is searched for pictures.
         aliases: maps labels of the export to labels of the study.
+        only_files: whether pictures that an export names are taken from the given files alone. Otherwise those at
+            addresses of Label Studio are read with the installation's rights.
 
     Raises:
         InputProblem: the path or an option cannot be used.
@@ -100,18 +103,18 @@ def add_files(
     image_folders = [images] if images is not None else []
     if path.is_dir():
         read_folder(path, str(path), role, reading, zipped=False)
-        return _import(services, target, reading, [path, *image_folders])
+        return _import(services, target, reading, [path, *image_folders], only_files=only_files)
     if not path.exists():
         raise InputProblem(f"{path} does not exist; give a folder of images, an export, or a zip of one")
     if not path.is_file():
         raise InputProblem(f"{path} is neither a folder nor a file")
     if path.suffix.lower() != ".zip":
         read_file(path, str(path), role, reading)
-        return _import(services, target, reading, [path.parent, *image_folders])
+        return _import(services, target, reading, [path.parent, *image_folders], only_files=only_files)
     suffixes, most = PICTURE_SUFFIXES | EXPORT_SUFFIXES, services.limits.image_bytes
     with unpacked(path, suffixes, most, reading.report, refused=REFUSED_SUFFIXES) as folder:
         read_folder(folder, str(path), role, reading, zipped=True)
-        return _import(services, target, reading, [folder, *image_folders])
+        return _import(services, target, reading, [folder, *image_folders], only_files=only_files)
 
 
 def add_from_project(
@@ -141,6 +144,7 @@ def _import(
     folders: Sequence[Path],
     *,
     on_label_studio: bool = False,
+    only_files: bool = False,
 ) -> Added:
     """Import the items of a reading into the study's project."""
     import_ = TaskImport(
@@ -150,6 +154,7 @@ def _import(
         names=target.names,
         files=PictureFiles(folders=folders),
         on_label_studio=on_label_studio,
+        only_files=only_files,
     )
     outcome = import_.run(reading, study_tasks(services, target.project_id, target.study_id, target.role))
     return Added(

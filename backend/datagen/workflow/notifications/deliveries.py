@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from datagen.domain.foreign_text import plain
@@ -215,14 +215,22 @@ def _is_under_way(session: Session, recipient: RecipientRow) -> bool:
 
 
 def _check_rate(session: Session, recipient: RecipientRow) -> None:
-    """Check that people do not ask for more than a recipient can bear.
+    """Check that people do not ask for more than a recipient can bear. Removing it and adding it again helps nobody.
 
     Raises:
         Refused: too much was sent to it within the hour.
     """
     query = select(func.count()).select_from(DeliveryAttemptRow).join(DeliveryRow)
-    of_recipient = DeliveryRow.recipient_id == recipient.id
-    number = session.scalar(query.where(of_recipient, DeliveryAttemptRow.at > now() - timedelta(hours=1)))
+    # of a removed recipient only the shown address is kept
+    same = (
+        RecipientRow.study_id == recipient.study_id,
+        RecipientRow.channel == recipient.channel,
+        RecipientRow.shown == recipient.shown,
+        RecipientRow.removed_at.is_not(None),
+    )
+    ids = select(RecipientRow.id).where(or_(RecipientRow.id == recipient.id, and_(*same)))
+    recent = DeliveryAttemptRow.at > now() - timedelta(hours=1)
+    number = session.scalar(query.where(DeliveryRow.recipient_id.in_(ids), recent))
     if number is not None and number >= MAX_ATTEMPTS_AN_HOUR:
         raise Refused(f"{recipient.shown} was sent {counted(number, 'notification')} within an hour; try again later")
 

@@ -126,23 +126,27 @@ def _revive(unit: UnitOfWork, study: StudyRow, who: str) -> str:
     return sentence
 
 
-def delete_study(services: Services, name: str, who: str, *, with_projects: bool) -> int:
+def delete_study(services: Services, name: str, who: str, *, with_projects: bool, study_id: int | None = None) -> int:
     """Delete a study's rows and the pictures that no other study uses, and return the number of deleted pictures.
 
-    The study's audit rows are kept. ``with_projects`` deletes its Label Studio projects too.
+    The study's audit rows are kept. ``with_projects`` deletes its Label Studio projects too. ``study_id`` is the id
+    that the study must have: the name that a person chose may belong to another study when the deletion begins.
 
     Pictures and projects are deleted before the rows that refer to them, so after an interruption another call deletes
     the rest.
 
     Raises:
-        Refused: the study has work under way; cancel it first.
+        Refused: the study has work under way; cancel it first. Or the name belongs to a study of another id.
         StoreUnavailable: the image store does not answer; call again. Nothing is changed if it did not answer at the
             beginning.
         LabelStudioError: a project could not be deleted; call again.
     """
     services.images.check()
     with services.database.read() as session:
-        study_id = find_study(session, name).id
+        found = find_study(session, name).id
+        if study_id not in (None, found):
+            raise Refused(f"the study was renamed, and another one has the name “{name}” now; nothing was deleted")
+        study_id = found
         _check_idle(session, study_id, name)
         others = _pictures(session, StudyRow.id != study_id)
     deleted: set[str] = set()

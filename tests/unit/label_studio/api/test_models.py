@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from datagen.label_studio.api.authorship import marked
@@ -74,7 +76,15 @@ CHANGED = {"created_username": "ann@example.com, 2", "completed_by": 2, "updated
 @pytest.mark.parametrize("order", [1, -1])
 def test_what_datagen_wrote_in_a_persons_name_is_that_persons(order: int) -> None:
     result = marked([VERDICT, REGION], 2)[::order]
-    assert Annotation.from_json({"id": 1, "result": result, **CHANGED}).completed_by == "ann@example.com"
+    assert Annotation.from_json({"id": 1, "result": result, **CHANGED}, lambda: 1).completed_by == "ann@example.com"
+
+
+@pytest.mark.parametrize("writer", [lambda: 9, None])
+def test_a_mark_that_another_account_computed_or_copied_is_no_persons_verdict(
+    writer: Callable[[], int] | None,
+) -> None:
+    result = marked([VERDICT, REGION], 2)
+    assert Annotation.from_json({"id": 1, "result": result, **CHANGED}, writer).completed_by == "user 1"
 
 
 @pytest.mark.parametrize(
@@ -91,4 +101,4 @@ def test_what_datagen_wrote_in_a_persons_name_is_that_persons(order: int) -> Non
     ],
 )
 def test_what_another_user_changed_is_that_users_though_a_mark_is_left(result: object) -> None:
-    assert Annotation.from_json({"id": 1, "result": result, **CHANGED}).completed_by == "user 1"
+    assert Annotation.from_json({"id": 1, "result": result, **CHANGED}, lambda: 1).completed_by == "user 1"

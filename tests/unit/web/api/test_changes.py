@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -315,6 +316,24 @@ def test_an_account_that_does_not_see_every_project_names_nothing_on_label_studi
     assert answer.status_code == 403
     form = {"files": [(io.BytesIO(png(531)), "a.png")]}
     assert program.send("POST", "./inputs/background", data=form).status_code == 200
+
+
+@pytest.mark.parametrize("is_restricted", [True, False])
+def test_an_uploaded_export_names_pictures_on_label_studio_only_for_who_sees_every_project(
+    program: Any, is_restricted: bool
+) -> None:
+    client = program.studio.services.label_studio
+    [address] = client.upload(client.create_project("hidden", {}).id, [("secret.png", png(561))])
+    if is_restricted:
+        with program.studio.services.database.read() as session:
+            program.accounts.restricted["ann@example.com"] = frozenset(known_projects(session))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("tasks.json", json.dumps([{"data": {"image": address}}]))
+    answer = program.send("POST", "./inputs/background", data=buffer.getvalue(), content_type="application/zip")
+    assert answer.status_code == 200, answer.text
+    assert answer.json["new"] == (0 if is_restricted else 1)
+    assert is_restricted == any("not among the files" in problem for problem in answer.json["problems"])
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "../../etc/passwd", "a\\..\\b.png"])

@@ -16,6 +16,7 @@ from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.handovers import HandoverRow
 from datagen.web import download_sending
 from datagen.web.pages import live_views
+from datagen.workflow.generation.sample_table import TableFilter
 from datagen.workflow.handovers.requests import request_download
 from datagen.workflow.handovers.wishes import DownloadWish
 
@@ -111,6 +112,7 @@ def test_a_download_goes_on_where_it_was_interrupted(browser: Any) -> None:
         ({"Range": "lines=1-2"}, 200),
         ({"Range": "bytes=x"}, 200),
         ({"Range": "bytes=0-9", "If-Range": '"another file"'}, 200),
+        ({"Range": "bytes=0-9", "If-Range": '"a"b"'}, 200),
     ],
 )
 def test_ranges_that_cannot_be_sent_alone(browser: Any, headers: dict[str, str], status: int) -> None:
@@ -152,6 +154,19 @@ def test_few_files_of_a_study_are_sent_at_a_time(browser: Any, monkeypatch: pyte
     assert browser.get(address).status_code == 200
 
 
+def test_a_file_that_could_not_be_sent_takes_no_place(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    address, _ = made(browser)
+
+    def broken(*_args: Any) -> Any:
+        raise ValueError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download_sending, "_ranged", broken)
+        for _ in range(download_sending.MAX_SENT_OF_STUDY):
+            assert browser.get(address).status_code == 500
+    assert browser.get(address).status_code == 200
+
+
 def test_a_handover_under_way_is_cancelled_by_its_form(browser: Any) -> None:
     page = run_page(browser)
     handover_id = request_download(browser.studio.services, browser.study.id, DownloadWish(run=1), ANN)
@@ -171,6 +186,14 @@ def test_images_are_pushed_into_a_project_of_the_list(browser: Any) -> None:
     row = newest(browser)
     assert (row.state, row.done) == (WorkState.DONE, 3)
     assert f"Open project {row.wish['project_id']}" in browser.page(run_page(browser))
+
+
+def test_what_is_stored_of_a_form_is_text_that_every_database_can_read(browser: Any) -> None:
+    page = run_page(browser)
+    browser.act(f"{page}/push", page, project="", title="New\x00one")
+    assert newest(browser).wish["title"] == "New?one"
+    table = TableFilter.of({"background": "a\x00b", "min_size": "\x00"})
+    assert (table.background, table.min_size) == ("a?b", "?")
 
 
 def test_a_person_who_does_not_see_every_project_cannot_push(browser: Any) -> None:

@@ -15,7 +15,7 @@ from datagen.errors import InputProblem, LabelStudioUnavailable, Refused, StoreU
 from datagen.store.tables.installation import AuditRow
 from datagen.store.tables.studies import StudyRow
 from datagen.web.pages import study_settings
-from datagen.workflow.studies.editing import edit_study
+from datagen.workflow.studies.editing import archive_study, edit_study
 from datagen.workflow.studies.open import open_study
 from fake_studio import ACCESS
 
@@ -190,6 +190,39 @@ def test_a_deletion_on_an_outdated_page_is_refused(browser: Any) -> None:
     browser.send(f"{root(browser)}/delete", shown)
     wait_for_page_work()
     assert study_row(browser) is not None
+
+
+def test_a_deletion_of_a_study_that_was_renamed_meanwhile_deletes_no_other_one_of_its_name(
+    browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, services = browser.study.name, browser.studio.services
+    other = browser.studio.open_study(inputs=False)
+
+    def archive_late(*given: Any, **options: Any) -> None:
+        archive_study(*given, **options)
+        edit_study(services, browser.study.id, "bo", name="Renamed")
+        edit_study(services, other.id, "bo", name=name)
+
+    monkeypatch.setattr(study_settings, "archive_study", archive_late)
+    send(browser, "delete")
+    wait_for_page_work()
+    row = study_row(browser)
+    assert row is not None
+    assert row.name == "Renamed"
+    with services.database.read() as session:
+        assert session.get_one(StudyRow, other.id).name == name
+    assert "another one has the name" in browser.page(f"{root(browser)}/history")
+
+
+def test_a_deletion_does_not_end_with_the_time_of_a_page(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[Any] = []
+    monkeypatch.setattr(study_settings, "delete_study", lambda services, *_, **__: used.append(services.database))
+    send(browser, "delete")
+    wait_for_page_work()
+    [database] = used
+    pages = browser.studio.services.database
+    assert database is not pages
+    assert database.url == pages.url
 
 
 def test_a_deletion_that_stops_says_why_in_the_history(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:

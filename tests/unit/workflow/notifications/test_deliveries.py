@@ -363,6 +363,23 @@ def test_tests_and_redeliveries_of_a_recipient_are_bounded(
     assert events_of(channels) == ["test", "test", "test", "round.ready"]
 
 
+def test_a_recipient_that_is_removed_and_added_again_is_not_sent_more(
+    studio: FakeStudio, study: Study, channels: RecordedChannels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "MAX_ATTEMPTS_AN_HOUR", 2)
+    for _ in range(2):
+        recipient_id = subscribe(study)
+        send_test(studio.services, study.id, recipient_id, who="ann")
+        studio.settle()
+        remove_recipient(studio.services, study.id, recipient_id, who="ann")
+    again, other = subscribe(study), subscribe(study, "https://elsewhere.example.org/hook")
+    with pytest.raises(Refused, match="within an hour"):
+        send_test(studio.services, study.id, again, who="ann")
+    send_test(studio.services, study.id, other, who="ann")
+    studio.settle()
+    assert events_of(channels) == ["test"] * 3
+
+
 def test_names_of_any_letters_are_sent_as_one_line_that_keeps_its_direction(
     studio: FakeStudio, study: Study, channels: RecordedChannels
 ) -> None:

@@ -60,6 +60,16 @@ def test_the_outlines_of_the_task_are_kept_as_label_studio_keeps_them(studio: Fa
     assert len(drawn) > 0
 
 
+def test_a_copied_mark_makes_no_verdict_of_its_person(studio: FakeStudio, study: Study) -> None:
+    give(study, GOOD)
+    [judged, other, *_] = study.round_tasks()
+    with studio.client.acting_as(3, "eve@example.com"):
+        studio.client.annotate(other.id, judged.annotations[0].result, completed_by=BO)
+    studio.settle()
+    reviewers = [row.reviewer for row in study.verdicts()]
+    assert sorted(reviewers) == ["bo@example.com", "user 3"]
+
+
 def test_the_webhook_that_follows_changes_nothing(studio: FakeStudio, study: Study) -> None:
     give(study, GOOD)
     before = study.row().verdict_changes

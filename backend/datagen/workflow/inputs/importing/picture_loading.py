@@ -36,7 +36,9 @@ class Loaded:
     data: bytes = b""
 
 
-def load(services: Services, item: Item, files: PictureFiles, *, on_label_studio: bool) -> Loaded:
+def load(
+    services: Services, item: Item, files: PictureFiles, *, on_label_studio: bool, only_files: bool = False
+) -> Loaded:
     """Find, read and check the picture of an item.
 
     Args:
@@ -44,6 +46,7 @@ def load(services: Services, item: Item, files: PictureFiles, *, on_label_studio
         item: the item that names the picture.
         files: the folders to search.
         on_label_studio: whether the item's address is one of Label Studio's own. If it is, no folder is searched.
+        only_files: whether a picture is taken from a file alone.
 
     Raises:
         InputProblem: the picture is missing or cannot be used; the message names the remedy.
@@ -52,6 +55,11 @@ def load(services: Services, item: Item, files: PictureFiles, *, on_label_studio
     path = item.file
     if path is None and not on_label_studio:
         path = files.find(item.address)
+    if path is None and only_files:
+        raise InputProblem(
+            "its picture is not among the files, and none is taken from Label Studio, which does not show you every "
+            "project of Datagen; send the file, too"
+        )
     if path is None:
         return _from_label_studio(services, item, on_label_studio=on_label_studio)
     try:

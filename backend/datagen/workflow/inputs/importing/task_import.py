@@ -71,6 +71,8 @@ class TaskImport:
     files: PictureFiles
     #: whether the items' addresses are Label Studio's own
     on_label_studio: bool = False
+    #: whether pictures are taken from files alone, and none from Label Studio
+    only_files: bool = False
 
     def run(self, reading: Reading, tasks: StudyTasks) -> Outcome:
         """Import every item of ``reading`` and return the numbers. An item that cannot be used is reported there."""
@@ -117,7 +119,13 @@ class TaskImport:
             count += 1
             item_name = f"{item.where} ({item.address})" if item.address else item.where
             try:
-                picture = load(self.services, item, self.files, on_label_studio=self.on_label_studio)
+                picture = load(
+                    self.services,
+                    item,
+                    self.files,
+                    on_label_studio=self.on_label_studio,
+                    only_files=self.only_files,
+                )
             except InputProblem as problem:
                 reading.report(item_name, str(problem))
                 continue
