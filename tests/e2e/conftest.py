@@ -22,6 +22,7 @@ from stage.person import Person
 from stage.ports import free_port
 from stage.processes import Processes
 from stage.servers import DATAGEN, Servers
+from studio_log_ins import LogIns
 
 #: Of each role the least that a preview needs, and a few more backgrounds, so that they differ.
 GIVEN = {"concept": 6, "canvas": 6, "background": 8}
@@ -52,6 +53,12 @@ def installation(
     )
     yield Servers(label_studio, own, {**inherited, **own}, folder)
     processes.stop(up)
+
+
+@pytest.fixture(scope="session")
+def log_ins() -> LogIns:
+    """The log-ins of people at the studio's pages, which all tests share."""
+    return LogIns()
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from e2e_study import Study
 from second_person import sign_up
 from stage.label_studio_server import LabelStudio
 from stage.person import Person
+from studio_log_ins import LogIns, fill_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
@@ -60,7 +61,7 @@ def bo(label_studio: LabelStudio) -> LabelStudio:
 
 
 @pytest.fixture
-def open_sheet(chromium: Browser, study: Study) -> Iterator[OpenSheet]:
+def open_sheet(chromium: Browser, study: Study, log_ins: LogIns) -> Iterator[OpenSheet]:
     """Returns a function that opens the sheet in a window of its own, in which a person has logged in."""
     contexts = []
 
@@ -72,9 +73,7 @@ def open_sheet(chromium: Browser, study: Study) -> Iterator[OpenSheet]:
         expect.set_options(timeout=PATIENCE_MS)
         page.on("dialog", lambda dialog: dialog.accept())
         page.on("pageerror", lambda error: pytest.fail(str(error)))
-        page.goto(sheet_of(study))
-        log_in(page, account)
-        page.wait_for_url("**/review")
+        log_ins.open(page, account, sheet_of(study))
         return page
 
     yield open_sheet
@@ -86,12 +85,6 @@ def sheet_of(study: Study) -> str:
     with study.database.read() as session:
         study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == study.name)).one()
     return f"http://127.0.0.1:{study.servers.environment['PORT']}/studio/studies/{study_id}/round/1/review"
-
-
-def log_in(page: Page, account: LabelStudio) -> None:
-    page.fill("input[name=email]", account.email)
-    page.fill("input[name=password]", account.password)
-    page.get_by_role("button", name="Log in", exact=True).click()
 
 
 def expect_saved(page: Page, count: int) -> None:
@@ -201,12 +194,12 @@ def test_verdicts_wait_for_the_log_in_of_their_person(
     page.locator("#sheet > li").nth(5).get_by_role("button", name="Bad", exact=True).click()
     expect(page.locator("#waiting")).to_contain_text("Your log-in ended. 1 verdict waits in this browser")
     page.locator("#waiting a").click()
-    log_in(page, bo)  # another person at the same browser sends nothing of it
+    fill_in(page, bo)  # another person at the same browser sends nothing of it
     page.wait_for_url("**/review")
     expect(page.locator("#sheet > li").nth(5)).to_have_class(re.compile("good"))
     page.get_by_role("button", name="Log out").click()
     page.goto(sheet_of(study))
-    log_in(page, label_studio)
+    fill_in(page, label_studio)
     page.wait_for_url("**/review")
     expect_saved(page, 1)
     assert opinion_of(study, label_studio, 6) == "bad"

@@ -19,6 +19,7 @@ from datagen.store.tables.studies import StudyRow
 from e2e_study import ROUND, Study
 from stage.label_studio_server import LabelStudio
 from studio import verdict_result
+from studio_log_ins import LogIns
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
@@ -39,7 +40,7 @@ def study(open_study: Callable[[str], Study], whole_pack: Path, monkeypatch: pyt
 
 
 @pytest.fixture
-def page(chromium: Browser, study: Study, label_studio: LabelStudio) -> Iterator[Page]:
+def page(chromium: Browser, study: Study, label_studio: LabelStudio, log_ins: LogIns) -> Iterator[Page]:
     """The page of the study, after the log-in."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
@@ -47,11 +48,8 @@ def page(chromium: Browser, study: Study, label_studio: LabelStudio) -> Iterator
     expect.set_options(timeout=PATIENCE_MS)
     with study.database.read() as session:
         study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == study.name)).one()
-    opened.goto(f"http://127.0.0.1:{study.servers.environment['PORT']}/studio/studies/{study_id}")
-    opened.fill("input[name=email]", label_studio.email)
-    opened.fill("input[name=password]", label_studio.password)
-    opened.get_by_role("button", name="Log in", exact=True).click()
-    opened.wait_for_url(f"**/studies/{study_id}")
+    url = f"http://127.0.0.1:{study.servers.environment['PORT']}/studio/studies/{study_id}"
+    log_ins.open(opened, label_studio, url)
     yield opened
     context.close()
 

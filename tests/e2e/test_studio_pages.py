@@ -29,6 +29,7 @@ from datagen.store.tables.studies import StudyRow
 from e2e_study import ROUND, Study
 from stage.label_studio_server import LabelStudio
 from studio import verdict_result
+from studio_log_ins import LogIns
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
@@ -103,10 +104,18 @@ def open_page(
         context.close()
 
 
-def log_in(page: Page, server: LabelStudio) -> None:
-    page.fill("input[name=email]", server.email)
-    page.fill("input[name=password]", server.password)
-    page.get_by_role("button", name="Log in", exact=True).click()
+#: Returns a page in a window of that name, and a list that collects its errors.
+OpenPage = Callable[[str], tuple[Page, list[str]]]
+
+
+@pytest.fixture
+def enter(study: Study, label_studio: LabelStudio, log_ins: LogIns) -> Callable[[Page, str], None]:
+    """Returns a function that opens the page of an address as Label Studio's user."""
+
+    def enter(page: Page, path: str) -> None:
+        log_ins.open(page, label_studio, own_url(study) + path)
+
+    return enter
 
 
 def addresses(study: Study) -> dict[str, str]:
@@ -145,7 +154,7 @@ def own_url(study: Study) -> str:
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_every_page_is_complete_in_every_window(
-    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio, window: str
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None], window: str
 ) -> None:
     page, errors = open_page(window)
     kept = os.environ.get("DATAGEN_TEST_PICTURES")
@@ -153,8 +162,7 @@ def test_every_page_is_complete_in_every_window(
     page.wait_for_url("**/studio/log-in*")
     if kept:
         page.screenshot(path=f"{kept}/log-in-{window}.png")
-    log_in(page, label_studio)
-    page.wait_for_url("**/round/1")  # back to the page that was asked for
+    enter(page, addresses(study)["round"])
     for name, path in addresses(study).items():
         page.goto(own_url(study) + path)
         for picture in page.locator("img").all():
@@ -172,13 +180,12 @@ def test_every_page_is_complete_in_every_window(
 
 @pytest.mark.parametrize("window", ["laptop", "laptop-dark", "phone", "phone-dark"])
 def test_no_page_breaks_a_rule_of_accessibility(
-    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio, window: str
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None], window: str
 ) -> None:
     page, _ = open_page(window)
     page.goto(own_url(study) + "/studio/log-in")
     broken = {"log-in": violations(page)}
-    log_in(page, label_studio)
-    page.wait_for_url("**/studio/")
+    enter(page, "/studio/")
     for name, path in {**addresses(study), "no such page": "/studio/nothing/here"}.items():
         page.goto(own_url(study) + path)
         broken[name] = violations(page)
@@ -187,13 +194,12 @@ def test_no_page_breaks_a_rule_of_accessibility(
 
 @pytest.mark.parametrize("window", ["laptop", "phone-dark"])
 def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(
-    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio, window: str
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None], window: str
 ) -> None:
     page, _ = open_page(window)
     page.goto(own_url(study) + "/studio/log-in")
     wrong = {"log-in": controls_out_of_reach(page)}
-    log_in(page, label_studio)
-    page.wait_for_url("**/studio/")
+    enter(page, "/studio/")
     for name, path in addresses(study).items():
         page.goto(own_url(study) + path)
         wrong[name] = controls_out_of_reach(page)
@@ -201,12 +207,10 @@ def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(
 
 
 def test_a_picture_opens_in_a_viewer_that_zooms_to_single_pixels_by_keyboard(
-    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None]
 ) -> None:
     page, errors = open_page("laptop")
-    page.goto(own_url(study) + addresses(study)["round"])
-    log_in(page, label_studio)
-    page.wait_for_url("**/round/1")
+    enter(page, addresses(study)["round"])
     link = page.get_by_role("link", name="Every pixel of image 2")
     link.focus()
     page.keyboard.press("Enter")
@@ -235,12 +239,10 @@ def percent(line: str) -> int:
 
 
 def test_a_download_is_chosen_waited_for_and_opened_with_its_tool(
-    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio, tmp_path: Path
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None], tmp_path: Path
 ) -> None:
     page, errors = open_page("laptop")
-    page.goto(own_url(study) + addresses(study)["run"])
-    log_in(page, label_studio)
-    page.wait_for_url("**/run/1")
+    enter(page, addresses(study)["run"])
     page.get_by_text("Download images with their labels").click()
     page.get_by_label("voc", exact=False).check()
     page.get_by_label("Split, percent").fill("50,50")
@@ -265,13 +267,11 @@ def test_a_download_is_chosen_waited_for_and_opened_with_its_tool(
 
 
 def test_without_a_script_the_link_leads_to_the_whole_picture(
-    chromium: Browser, study: Study, label_studio: LabelStudio
+    chromium: Browser, study: Study, enter: Callable[[Page, str], None]
 ) -> None:
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(own_url(study) + addresses(study)["sample"])
-    log_in(page, label_studio)
-    page.wait_for_url("**/samples/*")
+    enter(page, addresses(study)["sample"])
     with page.expect_response("**/full?*") as answer:
         page.get_by_role("link", name="Every pixel").click()
     assert answer.value.headers["content-type"] == "image/png"
@@ -279,12 +279,10 @@ def test_without_a_script_the_link_leads_to_the_whole_picture(
 
 
 def test_an_earlier_day_is_a_date_of_the_readers_calendar(
-    study: Study, open_page: Callable[[str], tuple[Page, list[str]]], label_studio: LabelStudio
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None]
 ) -> None:
     page, _ = open_page("laptop")
-    page.goto(own_url(study) + addresses(study)["round"])
-    log_in(page, label_studio)
-    page.wait_for_url("**/round/1")
+    enter(page, addresses(study)["round"])
     recent = page.locator("time").first
     assert re.search("ago|just now", recent.inner_text())
     at = datetime.fromisoformat(recent.get_attribute("datetime") or "").astimezone(ZoneInfo(ZONE))
