@@ -21,6 +21,7 @@ from datagen.web.api.operations import Body, Operations, Resource
 from datagen.web.api.problems import Problem
 from datagen.web.api.reading import Links, Page, PageQuery, reading
 from datagen.workflow.inputs.input_sync import collect
+from datagen.workflow.studies.audit import own_lines
 from datagen.workflow.study_pages.home_view import LONGEST_SEARCH, StudyCard, home_of
 from datagen.workflow.study_pages.next_step import NextStep, next_step
 from datagen.workflow.study_pages.situations import statuses_of
@@ -175,7 +176,7 @@ def add_studies(operations: Operations, database: Database, links: Links, create
     def list_audit_log(account: Account, study_id: int, query: PageQuery) -> AuditLog:
         """List who decided and changed what about a study, and when."""
         with reading(database, account, study_id) as (session, study):
-            lines = select(AuditRow).where(AuditRow.study == study.name).order_by(AuditRow.id.desc())
+            lines = select(AuditRow).where(own_lines(study.name)).order_by(AuditRow.id.desc())
             if query.cursor is not None:
                 lines = lines.where(AuditRow.id < query.cursor)
             rows = session.scalars(lines.limit(query.limit + 1)).all()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
-from sqlalchemy import Update, update
+from sqlalchemy import Update, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from datagen.errors import InputProblem, NotReady, Refused, StoreMissing
@@ -67,20 +67,23 @@ class _Handover(LeasedJob[HandoverRow]):
 
     def _download(self, row: HandoverRow, study: str, progress: Callable[[int, int], None]) -> Write[HandoverRow]:
         wish, files = DownloadWish.from_json(row.wish), self._services.download_files
-        summary = export_study(
-            self._services,
-            study,
-            files.place(row.file),
-            selection=self._selection(row, wish),
-            balance=wish.dimensions(),
-            real_share=wish.real_percent / 100,
-            shares=wish.shares(),
-            apart=wish.apart_by(),
-            options=wish.options(),
-            overwrite=True,
-            progress=progress,
-        )
-        size = files.size(row.file)
+        try:
+            summary = export_study(
+                self._services,
+                study,
+                files.place(row.file),
+                selection=self._selection(row, wish),
+                balance=wish.dimensions(),
+                real_share=wish.real_percent / 100,
+                shares=wish.shares(),
+                apart=wish.apart_by(),
+                options=wish.options(),
+                overwrite=True,
+                progress=progress,
+            )
+            size = files.size(row.file)
+        finally:
+            self._remove_if_deleted(row)
 
         def end(_unit: UnitOfWork, row: HandoverRow) -> None:
             row.done = row.total = summary.samples
@@ -89,6 +92,13 @@ class _Handover(LeasedJob[HandoverRow]):
             row.expires_at = row.finished_at + KEPT
 
         return end
+
+    def _remove_if_deleted(self, row: HandoverRow) -> None:
+        """Remove the file if the study was deleted meanwhile: no row names it any more, so nothing else would."""
+        with self._services.database.read() as session:
+            is_named = session.scalar(select(HandoverRow.id).where(HandoverRow.file == row.file)) is not None
+        if not is_named:
+            self._services.download_files.remove(row.file)
 
     def _selection(self, row: HandoverRow, wish: DownloadWish) -> Selection:
         """Return which images are wanted; those that match a filter of the table are looked up now."""

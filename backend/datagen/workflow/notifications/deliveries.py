@@ -200,6 +200,9 @@ def prune(database: Database) -> int:
         ids = session.scalars(query).all()
     if ids:
         with database.write() as session:
+            # one that a person has sent again meanwhile is kept
+            locked = select(DeliveryRow.id).where(DeliveryRow.id.in_(ids), ended, old).with_for_update()
+            ids = session.scalars(locked).all()
             session.execute(delete(DeliveryAttemptRow).where(DeliveryAttemptRow.delivery_id.in_(ids)))
             session.execute(delete(DeliveryRow).where(DeliveryRow.id.in_(ids)))
     return len(ids)

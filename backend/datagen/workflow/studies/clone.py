@@ -15,6 +15,7 @@ from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decision_points import project_in
 from datagen.workflow.inputs.import_files import Added, add_from_project
 from datagen.workflow.services import Services, find_study
+from datagen.workflow.studies.audit import own_lines
 from datagen.workflow.studies.open import OpenedStudy, open_study
 from datagen.workflow.study_options import options_of
 
@@ -47,7 +48,7 @@ def clone_study(services: Services, name: str, new_name: str, who: str, access: 
         projects = {role: project_in(source, kind) for role, kind in _PROJECTS.items()}
         existing = session.scalar(select(StudyRow.id).where(StudyRow.name == new_name))
         origin = f"cloned from “{source.name}”"
-        is_clone = AuditRow.what == origin, AuditRow.study == new_name
+        is_clone = AuditRow.what == origin, own_lines(new_name)
         is_begun = session.scalar(select(AuditRow.id).where(*is_clone).limit(1)) is not None
         options, labels = options_of(source), list(source.labels)
         engine, preview_size = source.engine, source.preview_size

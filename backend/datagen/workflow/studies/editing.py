@@ -18,6 +18,7 @@ from datagen.store.tables.installation import AuditRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.services import Services, find_study
+from datagen.workflow.studies.audit import own_lines
 
 #: Smallest and largest length of a name, and largest length of a description, characters. A name that a study has
 #: already stays valid.
@@ -73,7 +74,7 @@ def edit_study(
             raise Refused(f"somebody else renamed the study to “{study.name}” meanwhile; look at it, and try again")
         if wanted != before:
             _check_free(services, wanted)
-            unit.session.execute(update(AuditRow).where(AuditRow.study == before).values(study=wanted))
+            unit.session.execute(update(AuditRow).where(own_lines(before)).values(study=wanted))
             study.name = wanted
             unit.note(study, who, f"renamed from “{before}”")
             decision_points.republish_open_decision(unit, study_id)
@@ -132,6 +133,8 @@ def _check_free(services: Services, name: str) -> None:
     with services.database.read() as session:
         if session.scalar(select(StudyRow.id).where(StudyRow.name == name)) is not None:
             raise Refused(f"there is another study named “{name}”; choose another name")
+        if session.scalar(select(AuditRow.id).where(AuditRow.study == name).limit(1)) is not None:
+            raise Refused(f"a deleted study was named “{name}”, and its history is kept; choose another name")
 
 
 def _rename_projects(services: Services, before: str, name: str, projects: dict[ProjectKind, int]) -> tuple[str, ...]:

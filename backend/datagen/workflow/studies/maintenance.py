@@ -25,6 +25,7 @@ from datagen.workflow.decisions import spec_versions, transitions
 from datagen.workflow.decisions.spec_versions import running_batch
 from datagen.workflow.notifications.recipients import delete_notifications
 from datagen.workflow.services import JobKind, Services, UnitOfWork, find_study, outbox_job_kind
+from datagen.workflow.studies.audit import DELETIONS
 
 log = structlog.get_logger()
 
@@ -168,7 +169,7 @@ def delete_study(services: Services, name: str, who: str, *, with_projects: bool
     with services.unit() as unit:
         study = unit.lock_study(study_id)
         _check_idle(unit.session, study_id, name)
-        unit.note(study, who, "deleted" + (" with its Label Studio projects" if with_projects else ""))
+        unit.note(study, who, DELETIONS[with_projects])
         _delete_rows(unit.session, study.id, projects)
     return len(deleted)
 

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.store.tables.installation import AuditRow
+from datagen.workflow.studies.audit import own_lines
 from datagen.workflow.study_pages.access import Visible, visible_study
 
 #: Number of lines on a page.
@@ -42,7 +43,7 @@ def history_of(session: Session, study_id: int, project_ids: Visible, before: in
         Refused: there is no such study, or the person may not see it.
     """
     study = visible_study(session, study_id, project_ids)
-    query = select(AuditRow).where(AuditRow.study == study.name).order_by(AuditRow.id.desc())
+    query = select(AuditRow).where(own_lines(study.name)).order_by(AuditRow.id.desc())
     if before is not None:
         query = query.where(AuditRow.id < before)
     rows = session.scalars(query.limit(LINES_A_PAGE + 1)).all()

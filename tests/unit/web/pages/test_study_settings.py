@@ -15,7 +15,9 @@ from datagen.errors import InputProblem, LabelStudioUnavailable, Refused, StoreU
 from datagen.store.tables.installation import AuditRow
 from datagen.store.tables.studies import StudyRow
 from datagen.web.pages import study_settings
+from datagen.workflow.studies.audit import audit_lines
 from datagen.workflow.studies.editing import archive_study, edit_study
+from datagen.workflow.studies.maintenance import delete_study
 from datagen.workflow.studies.open import open_study
 from fake_studio import ACCESS
 
@@ -140,6 +142,25 @@ def test_the_history_has_each_line_with_who_and_goes_on_page_by_page(
     while ">Older lines<" in lines:
         lines = browser.page(lines.split('">Older lines</a>')[0].rsplit('href="', 1)[1])
     assert "opened with the labels pit" in lines, "the lines of before have the new name, too"
+
+
+def test_the_history_of_a_deleted_study_goes_to_no_other_one_of_its_name(browser: Any) -> None:
+    services, name = browser.studio.services, browser.study.name
+    with services.unit() as unit:
+        unit.note(unit.lock_study(browser.study.id), "bo", "a secret of the deleted study")
+    other = browser.studio.open_study(inputs=False)
+    delete_study(services, name, "ann", with_projects=True)
+    with pytest.raises(Refused, match="a deleted study was named"):
+        edit_study(services, other.id, "eve", name=name)
+    open_study(services, name, ["pit"], ACCESS, engine="composite", preview_size=3)
+    with services.database.read() as session:
+        study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
+    shown = browser.page(f"/studio/studies/{study_id}/history")
+    assert "opened with the labels pit" in shown
+    assert "a secret of the deleted study" not in shown
+    edit_study(services, study_id, "eve", name="Brushed plates")
+    kept = [line["what"] for line in audit_lines(services.database, name)]
+    assert kept[-2:] == ["a secret of the deleted study", "deleted with its Label Studio projects"]
 
 
 def test_an_archived_study_is_on_the_home_page_of_the_archive_alone(browser: Any) -> None:

@@ -15,10 +15,11 @@ from datagen.domain.lifecycle import StudyState
 from datagen.errors import InputProblem, Refused, StoreMissing
 from datagen.store.tables.base import WorkState, now
 from datagen.store.tables.handovers import HandoverRow
-from datagen.workflow.handovers import requests
+from datagen.workflow.handovers import handover_job, requests
 from datagen.workflow.handovers.expiry import KEPT, LISTED, remove_expired
 from datagen.workflow.handovers.requests import MAX_UNDER_WAY, cancel, request_download, request_push
 from datagen.workflow.handovers.wishes import DownloadWish, PushWish
+from datagen.workflow.studies.export import export_study
 from datagen.workflow.studies.maintenance import delete_study
 from fake_studio import FakeStudio
 from studio import Study
@@ -184,6 +185,28 @@ def test_a_deleted_study_leaves_no_file_and_no_handover(studio: FakeStudio, stud
         assert session.get(HandoverRow, handover_id) is None
     with pytest.raises(StoreMissing):
         studio.services.download_files.size(file)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_study_that_is_deleted_while_its_download_is_made_leaves_no_file(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    handover_id = request_download(studio.services, study.id, WISH, ANN)
+    file = row_of(studio, handover_id).file
+    file_system, root = studio.services.download_files._filesystem()
+
+    def export(*given: Any, **options: Any) -> Any:
+        summary = export_study(*given, **options)
+        delete_study(studio.services, study.name, ANN, with_projects=False)
+        if fails:
+            file_system.pipe_file(f"{root}/.{file}.part", b"begun")
+            raise StoreMissing("a picture is gone")
+        file_system.pipe_file(f"{root}/{file}", b"complete")
+        return summary
+
+    monkeypatch.setattr(handover_job, "export_study", export)
+    studio.settle()
+    assert file_system.ls(root, detail=False) == []
 
 
 def test_a_push_makes_one_task_of_each_image_in_a_new_project(studio: FakeStudio, study: Study) -> None:

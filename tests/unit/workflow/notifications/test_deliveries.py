@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
@@ -409,6 +411,28 @@ def test_old_deliveries_are_deleted_and_others_kept(
     assert deliveries.prune(studio.services.database) == 1
     with studio.rows() as session:
         assert session.scalar(select(func.count()).select_from(DeliveryAttemptRow)) == 0
+
+
+def test_delivery_that_is_sent_again_while_old_ones_are_deleted_is_kept(
+    studio: FakeStudio, study: Study, channels: RecordedChannels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscribe(study)
+    old = ready(studio, study)
+    studio.settle()
+    database = studio.services.database
+    with database.write() as session:
+        session.get_one(DeliveryRow, old.id).due_at = now() - timedelta(days=KEPT_DAYS + 1)
+    write = database.write
+
+    def write_late() -> AbstractContextManager[Session]:
+        monkeypatch.undo()
+        redeliver(studio.services, old.id, who="ann")
+        return write()
+
+    monkeypatch.setattr(database, "write", write_late)
+    assert deliveries.prune(database) == 0
+    studio.settle()
+    assert events_of(channels) == ["round.ready", "round.ready"]
 
 
 def test_deleted_study_takes_its_notifications_along(
