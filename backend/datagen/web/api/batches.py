@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SpecRow
 from datagen.web.api.operations import Operations, Resource
@@ -91,10 +92,10 @@ def add_batches(operations: Operations, database: Database, links: Links) -> Non
             if query.version is not None:
                 batches = batches.where(SpecRow.version == query.version)
             rows = session.execute(batches.limit(query.limit + 1)).all()
-            shown = rows[: query.limit]
+            shown, next_cursor = keyset_page(rows, query.limit, lambda row: row[0].id)
             counts = verdict_counts(session, [row.id for row, _ in shown if row.kind.is_reviewed])
         items = [_summary(row, version, counts.get(row.id, VerdictCounts())) for row, version in shown]
-        return BatchPage(items=items, next_cursor=shown[-1][0].id if len(rows) > len(shown) else None)
+        return BatchPage(items=items, next_cursor=next_cursor)
 
     @operations.get(f"/studies/<int:study_id>/batches/<any({KINDS}):kind>/<int:number>", Batch)
     def get_batch(account: Account, study_id: int, kind: str, number: int) -> Batch:

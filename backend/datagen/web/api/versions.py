@@ -13,6 +13,7 @@ from datagen.domain.lifecycle import SpecState
 from datagen.errors import Refused
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.batches import SpecRow
 from datagen.store.tables.studies import StudyRow
 from datagen.web.api.operations import Operations, Resource
@@ -105,11 +106,8 @@ def add_versions(operations: Operations, database: Database) -> None:
                 *(getattr(SpecRow, name) for name in VersionSummary.model_fields if name != "changes"), SpecRow.notes
             )
             rows = session.scalars(versions.limit(query.limit + 1).options(columns)).all()
-        shown = rows[: query.limit]
-        return VersionPage(
-            items=[VersionSummary(**_summary(row)) for row in shown],
-            next_cursor=shown[-1].version if len(rows) > len(shown) else None,
-        )
+        shown, next_cursor = keyset_page(rows, query.limit, lambda row: row.version)
+        return VersionPage(items=[VersionSummary(**_summary(row)) for row in shown], next_cursor=next_cursor)
 
     @operations.get("/studies/<int:study_id>/versions/<int:version>", Version)
     def get_version(account: Account, study_id: int, version: int) -> Version:

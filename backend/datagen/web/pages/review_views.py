@@ -21,6 +21,7 @@ from datagen.store.database import Database
 from datagen.store.tables.base import REVIEWED_KINDS, BatchKind
 from datagen.web.pages.actions import FORGED, Actions, sentence_of
 from datagen.web.pages.addresses import VERDICTS, Addresses
+from datagen.web.pages.forms import number_of
 from datagen.web.pages.notices import Notice
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
@@ -52,8 +53,7 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
 
     @blueprint.get(f"/studies/<int:study_id>/<any({_KINDS}):kind>/<int:batch_number>/review")
     def review(study_id: int, kind: str, batch_number: int) -> ResponseReturnValue:
-        after = request.args.get("after", "")
-        place = int(after) if after.isascii() and after.isdigit() and len(after) <= 6 else 0
+        place = number_of("after") or 0
         shown = "plain" if request.args.get("show") == "plain" else "outline"
         with database.read() as session:
             row = batch_of(session, study_id, BatchKind(kind), batch_number, visible_projects())

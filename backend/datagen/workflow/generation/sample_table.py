@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from datagen.domain.foreign_text import plain
+from datagen.domain.foreign_text import plain, whole_number
 from datagen.domain.verdict import Opinion
 from datagen.errors import InputProblem
 from datagen.export.selection import Judged, Place
@@ -184,10 +184,10 @@ def verdicts_of(session: Session, run: BatchRow, indices: Sequence[int]) -> dict
 
 
 def _pixels(text: str) -> int:
-    number = text.removesuffix("px").strip()
-    if not (number.isascii() and number.isdigit() and len(number) <= 6 and int(number) <= MOST_PIXELS):
+    number = whole_number(text.removesuffix("px").strip(), MOST_PIXELS)
+    if number is None:
         raise InputProblem(f"“{text[:40]}” is no size: give the longer side of a box in pixels, for example 24.")
-    return int(number)
+    return number
 
 
 def _known(kind: type[E], word: str) -> E:

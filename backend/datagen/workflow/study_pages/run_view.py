@@ -17,6 +17,7 @@ from datagen.domain.inputs import ProjectKind
 from datagen.domain.trace import PHOTO_DIGITS
 from datagen.export.selection import Judged, Place
 from datagen.learning.acceptance import sentence_of
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.decision_tasks.batch_view import BatchName, Progress, name_of, progress_of
@@ -155,7 +156,7 @@ def run_of(
     rejections = Rejections.from_json(batch.rejections)
     project_id = project_of(session, batch.study_id, ProjectKind.DATASET)
     facts = page_of(session, batch, chosen, order, after, IMAGES_A_PAGE + 1)
-    shown = facts[:IMAGES_A_PAGE]
+    shown, next_after = keyset_page(facts, IMAGES_A_PAGE, lambda row: row.index)
     return RunView(
         study_id=batch.study_id,
         study=batch.study.name,
@@ -177,7 +178,7 @@ def run_of(
         choices=_choices(batch),
         matching=count_of(session, batch, chosen),
         images=_images(session, batch, project_id, shown),
-        next_after=shown[-1].index if len(facts) > len(shown) else None,
+        next_after=next_after,
     )
 
 
