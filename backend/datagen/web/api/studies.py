@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 from sqlalchemy import select
 
 from datagen.domain.foreign_text import plain
-from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Role
+from datagen.domain.inputs import MINIMUM_PER_ROLE, Role, recommended_images
 from datagen.domain.lifecycle import StudyState
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
@@ -198,7 +198,7 @@ def add_studies(operations: Operations, database: Database, links: Links, create
                     role=role,
                     usable=inputs.count(role),
                     minimum=MINIMUM_PER_ROLE,
-                    recommended=RECOMMENDED_BACKGROUNDS if role is Role.BACKGROUND else MINIMUM_PER_ROLE,
+                    recommended=recommended_images(role),
                 )
                 for role in Role
             ],

@@ -17,6 +17,7 @@ from flask import Blueprint, Response, g, redirect, request
 from flask.typing import ResponseReturnValue
 
 from datagen.errors import DatagenError, LabelStudioUnavailable, StoreError
+from datagen.web.outage_sentences import LABEL_STUDIO_UNAVAILABLE, STORE_UNAVAILABLE_UNCHANGED
 from datagen.web.pages.notices import Notice
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
@@ -26,8 +27,6 @@ from datagen.workflow.study_pages.access import visible_study
 log = structlog.get_logger()
 
 FORGED = "This form is too old, or was not shown to you by these pages. Load the page again, and repeat the action."
-_LABEL_STUDIO_AWAY = "Label Studio does not answer, so nothing was changed. Try again in a moment."
-_STORE_AWAY = "The image store does not answer, so nothing was changed. Try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ class Actions:
 def sentence_of(fault: DatagenError) -> str:
     """Return why an action was refused. That of an outage names no address."""
     if isinstance(fault, LabelStudioUnavailable):
-        return _LABEL_STUDIO_AWAY
+        return LABEL_STUDIO_UNAVAILABLE
     if isinstance(fault, StoreError):
-        return _STORE_AWAY
+        return STORE_UNAVAILABLE_UNCHANGED
     return str(fault)

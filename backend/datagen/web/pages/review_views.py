@@ -34,7 +34,7 @@ log = structlog.get_logger()
 _KINDS = ", ".join(REVIEWED_KINDS)
 #: Value of the field ``opinion`` that takes a verdict back.
 _NONE = "none"
-DATABASE_AWAY = "The database does not answer, so your verdict was not saved. Try again in a moment."
+DATABASE_UNAVAILABLE = "The database does not answer, so your verdict was not saved. Try again in a moment."
 LOGGED_OUT = "Your log-in ended. Log in, then send the verdict again."
 
 
@@ -89,7 +89,7 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
             return _Answer(sentence_of(fault), HTTPStatus.CONFLICT if is_final else HTTPStatus.SERVICE_UNAVAILABLE)
         except SQLAlchemyError as fault:
             log.warning("verdict.database_unavailable", reason=type(fault).__name__)
-            return _Answer(DATABASE_AWAY, HTTPStatus.SERVICE_UNAVAILABLE)
+            return _Answer(DATABASE_UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE)
         done = f"Your verdict “{verdict.opinion}” is saved." if verdict is not None else "Your verdict is taken back."
         return _Answer(note or done, note=note)
 

@@ -15,7 +15,7 @@ from datagen.store.tables.base import BatchKind, HandoverKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.handovers import HandoverRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
-from datagen.workflow.generation.sample_table import TableFilter, count_of
+from datagen.workflow.generation.sample_table import TableFilter, count_of, stored_count
 from datagen.workflow.handovers.wishes import DownloadWish, PushWish
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 
@@ -47,7 +47,7 @@ def request_download(
         formats = requested_formats(wish.formats, study.labels)
         run = run_of(session, study_id, wish.run)
         matching = TableFilter.of(wish.matching or {})
-        count = count_of(session, run, matching) if wish.matching else _stored(session, run)
+        count = count_of(session, run, matching) if wish.matching else stored_count(session, run)
     if wish.indices is not None:
         count = min(count, len(wish.indices))
     if not count and wish.matching:
@@ -130,10 +130,6 @@ def _request(
         if accept is not None:
             accept(unit)
         return row.id
-
-
-def _stored(session: Session, run: BatchRow) -> int:
-    return session.scalar(select(func.count()).select_from(SampleRow).where(SampleRow.batch_id == run.id)) or 0
 
 
 def _check_room(services: Services, run_id: int, count: int, formats: Sequence[type[ExportWriter]]) -> None:

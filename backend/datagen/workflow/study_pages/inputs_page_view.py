@@ -9,7 +9,7 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session, load_only
 
-from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Inputs, ProjectKind, Role
+from datagen.domain.inputs import MINIMUM_PER_ROLE, Inputs, ProjectKind, Role, recommended_images
 from datagen.errors import Refused
 from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.batches import SpecRow
@@ -135,7 +135,7 @@ def _tab(role: Role, inputs: Inputs, project_id: int | None) -> RoleTab:
         role=role,
         usable=inputs.count(role),
         minimum=MINIMUM_PER_ROLE,
-        recommended=RECOMMENDED_BACKGROUNDS if role is Role.BACKGROUND else MINIMUM_PER_ROLE,
+        recommended=recommended_images(role),
         target=LabelStudioTarget(project_id=project_id) if project_id is not None else None,
     )
 
