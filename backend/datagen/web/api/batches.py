@@ -42,7 +42,7 @@ class BatchSummary(Resource):
     name: str
     version: int
     state: WorkState
-    count: int = Field(description="Number of samples that it is to have.")
+    count: int = Field(description="Requested number of samples.")
     verdicts: Verdicts
     promise: str = Field(description="Of a run: what its approval stated; empty if it stated nothing.")
     problem: str = Field(description="Why it failed, was cancelled or paused; otherwise empty.")
@@ -64,13 +64,13 @@ class Batch(BatchSummary):
 
     rendered: int = Field(description="Number of samples that are rendered.")
     seconds_left: float | None = Field(description="Estimated time for the others; null if it is not known.")
-    status_text: str = Field(description="What is being done, or what it waits for.")
+    status_text: str = Field(description="Present work, or the reason of a wait; may be empty.")
     warnings: list[str]
     url: str | None = Field(description="Label Studio's project with its samples.")
 
 
 class BatchQuery(PageQuery):
-    """Which batches."""
+    """Filters of a list of batches."""
 
     kind: BatchKind | None = None
     version: int | None = Field(None, ge=1, le=2**53, description="Only those of this version.")

@@ -1,4 +1,4 @@
-"""Who sends a request: the account of the Label Studio token in its header “Authorization”.
+"""Accounts of requests, by the Label Studio token in the header “Authorization”.
 
 Label Studio checks each token. Its answer is kept for a minute under a digest of the token, and a network with many
 wrong tokens has to wait, so that neither clients nor guesses reach Label Studio at each request.

@@ -47,7 +47,7 @@ class NewDecision(Body):
     note: Annotated[str, StringConstraints(max_length=LONGEST_NOTE)] = Field(
         "", description="It is stored with the decision."
     )
-    confirmed: bool = Field(False, description="Whether the consequences were looked at that a refusal named.")
+    confirmed: bool = Field(False, description="Whether the consequences that a refusal named are accepted.")
 
 
 class StartedBatch(Resource):

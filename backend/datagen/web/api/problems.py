@@ -107,7 +107,7 @@ def wrong_request(error: ValidationError, part: str) -> Problem:
     ]
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"The {part} of the request is not as the document at /api/v1/openapi.json says; “faults” has the places.",
+        f"The {part} of the request does not match the document at /api/v1/openapi.json; “faults” names the fields.",
         "wrong-request",
         faults=faults,
     )

@@ -99,9 +99,9 @@ class CreatedStudy(Study):
 
 
 class StudyQuery(PageQuery):
-    """Which studies."""
+    """Filters of a list of studies."""
 
-    search: str = Field("", max_length=LONGEST_SEARCH, description="A part of the name.")
+    search: str = Field("", max_length=LONGEST_SEARCH, description="A part of the name or the description.")
 
 
 class NewStudy(Body):
@@ -117,7 +117,7 @@ class NewStudy(Body):
     )
 
 
-#: Creates a study in somebody's name; returns what could not be set up in Label Studio, as sentences.
+#: Creates a study in the name of an account; returns what could not be set up in Label Studio, as sentences.
 CreateStudy = Callable[[NewStudy, str], list[str]]
 
 

@@ -1,4 +1,4 @@
-"""Versions of a study: what they were made from, what changed, and what their audits promise."""
+"""Versions of a study: their specs, parameters and changes, and the acceptance by their audits."""
 
 from __future__ import annotations
 

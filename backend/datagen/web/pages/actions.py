@@ -49,7 +49,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A page in place of an outcome: it asks something, or keeps what was filled in; nothing was changed."""
+    """A page instead of an outcome: it asks for a confirmation, or keeps the values of a form. Nothing was changed."""
 
     template: str
     title: str
@@ -97,7 +97,7 @@ class Actions:
                     return self._refused(back(**values), sentence_of(fault))
                 if isinstance(result, Question):
                     return self.writer.page(result.template, result.title, result.status, **result.values)
-                return self._left(result)
+                return self._done(result)
 
             self.blueprint.add_url_rule(path, endpoint=action.__name__, view_func=view, methods=["POST"])
             return action
@@ -115,7 +115,7 @@ class Actions:
             visible_study(session, study_id, visible_projects())
         return Actor(services=services, email=account.email, id=account.id)
 
-    def _left(self, outcome: Outcome) -> Response:
+    def _done(self, outcome: Outcome) -> Response:
         return self._back(outcome.target, Notice(outcome.sentence))
 
     def _refused(self, target: str, sentence: str) -> Response:

@@ -146,7 +146,7 @@ class Addresses:
         return f"{ROOT}/{PICTURES}/{study_id}/input/{task_id}/{variant}?v={digest[:VERSION_DIGITS]}"
 
     def licences(self) -> str:
-        """Return the address of the page with the licences of the files of others."""
+        """Return the address of the page with the licences of the third-party files."""
         return f"{ROOT}/licences"
 
     def static(self, name: str) -> str:

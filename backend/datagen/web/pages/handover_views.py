@@ -60,7 +60,7 @@ def add_handovers(
     )
     def cancel_handover(actor: Actor, study_id: int, number: int, handover_id: int) -> Outcome:
         requests.cancel(actor.services, study_id, handover_id)
-        return Outcome(back(study_id, number), "It is cancelled.")
+        return Outcome(back(study_id, number), "The download or push is cancelled.")
 
     @blueprint.get("/studies/<int:study_id>/run/<int:number>/push")
     def push_form(study_id: int, number: int) -> ResponseReturnValue:
@@ -90,13 +90,13 @@ def add_handovers(
 
 
 _NOT_ALL = (
-    "Your account does not see every project, and Datagen cannot tell which of the others are yours. Ask a person who "
-    "sees all of them, or use the command line: datagen push"
+    "Label Studio does not show you every project, so Datagen cannot check which projects you may change. Ask a person "
+    "who sees all of them, or use the command line: datagen push"
 )
 
 
 def _check_sees_all() -> None:
-    """Check that the person sees every project: a push with Datagen's rights could reach a hidden one.
+    """Check that the person sees every project, because a push has Datagen's rights and could change a hidden project.
 
     Raises:
         Refused: the person does not.

@@ -1,8 +1,9 @@
 """The contact sheet on which a person judges, and the address that verdicts are sent to.
 
-A form without a script leads back to the sheet; if its verdict cannot be saved, a page has it, to be sent again. The
-script asks for JSON, and learns from the status what to do with a verdict that it keeps: saved (200), never to be saved
-(409), to be sent again after the log-in (401) or from a new page (400), and later (any other).
+Without JavaScript, a form redirects back to the sheet; if its verdict cannot be saved, a page shows the verdict with a
+button that sends it again. The page's script requests JSON. The status of the response determines what the script does
+with the verdict that it keeps: it is saved (200), refused for good (409), to be sent again after the log-in (401) or
+from a new page (400), or later (any other status).
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
 
     @blueprint.post(f"/{VERDICTS}/<int:study_id>/<int:sample_id>")
     def verdict(study_id: int, sample_id: int) -> ResponseReturnValue:
-        answer = given(study_id, sample_id)
+        answer = save(study_id, sample_id)
         if request.accept_mimetypes.best == "application/json":
             return as_json(answer, study_id, sample_id)
         if answer.status is not HTTPStatus.OK:
@@ -74,8 +75,8 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
         writer.visitors.leave_notice(request, response, Notice(answer.sentence))
         return response
 
-    def given(study_id: int, sample_id: int) -> _Answer:
-        """Give the verdict of the sent form."""
+    def save(study_id: int, sample_id: int) -> _Answer:
+        """Save the verdict of the sent form."""
         if g.session is None:
             return _Answer(LOGGED_OUT, HTTPStatus.UNAUTHORIZED)
         if not writer.visitors.is_own_form(request):

@@ -83,7 +83,7 @@ def cancel(services: Services, study_id: int, handover_id: int) -> None:
     with services.unit() as unit:
         row = unit.session.get(HandoverRow, handover_id, with_for_update=True)
         if row is None or row.study_id != study_id:
-            raise Refused("There is no such handover any more.")
+            raise Refused("There is no such download or push any more.")
         if row.state not in _UNFINISHED:
             raise Refused("It has ended already.")
         # the worker that makes it loses its lease, and stops
@@ -165,6 +165,6 @@ def estimated_bytes(services: Services, run_id: int, count: int, formats: Sequen
             select(image, mask).where(SampleRow.batch_id == run_id, SampleRow.index.in_(wanted))
         ).all()
     sizes = [sum(services.images.size(digest) or 0 for digest in pair) for pair in digests]
-    a_copy = sum(sizes) / max(1, len(sizes)) * count
-    of_their_own = sum(1 for each in formats if each.holds_images)
-    return int(a_copy * (of_their_own + (1 if of_their_own < len(formats) else 0)))
+    bytes_of_files = sum(sizes) / max(1, len(sizes)) * count
+    formats_with_images = sum(1 for each in formats if each.holds_images)
+    return int(bytes_of_files * (formats_with_images + (1 if formats_with_images < len(formats) else 0)))

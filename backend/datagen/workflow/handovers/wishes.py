@@ -1,4 +1,4 @@
-"""What a person wants handed over: the values of a form, as they are stored in a handover's row."""
+"""Options of downloads and pushes: the values of a form, as a handover's row stores them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The contact sheet on which a person judges a round, an audit or a run's spot checks.
 
-The images are in the order in which Label Studio serves their tasks: what teaches most comes first. Nothing shows which
-images an audit added. Under the rule ``all-agree`` a person sees another's verdict on an image only after giving one,
-so that two verdicts that agree were given independently. Under the other rules people share the work, and see at once
-what is judged already.
+The images are in the order in which Label Studio serves their tasks: what teaches most comes first. The sheet does not
+show which images an audit added. Under the rule ``all-agree`` a person sees another's verdict on an image only after
+giving one, so that the verdicts are independent. Under the other rules people share the work, and see at once which
+images are judged.
 """
 
 from __future__ import annotations
