@@ -208,7 +208,7 @@ def _dataset(annotator: Annotator, visitor: PageVisitor, album: Album) -> None:
 def _judge_on_the_sheet(
     annotator: Annotator, previews: Sequence[dict[str, Any]], visitor: PageVisitor, album: Album
 ) -> None:
-    """Judge previews of the first round on its contact sheet by keyboard, with a frame after each few."""
+    """Judge previews of the first round on its review sheet by keyboard, with a frame after each few."""
     _study(visitor)
     visitor.follow("Preview round 1")
     visitor.follow("Review here")

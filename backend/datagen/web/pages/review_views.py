@@ -1,4 +1,4 @@
-"""The contact sheet on which a person judges, and the address that verdicts are sent to.
+"""The review sheet on which a person judges, and the address that verdicts are sent to.
 
 Without JavaScript, a form redirects back to the sheet; if its verdict cannot be saved, a page shows the verdict with a
 button that sends it again. The page's script requests JSON. The status of the response determines what the script does
