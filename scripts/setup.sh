@@ -120,8 +120,8 @@ install_redis() {
         mv "$SETUP/valkey.draft" "$SETUP/valkey"
 }
 
-# ensure_third_party EXTRA: the files of others that the pages use, and with an extra those of the tests. Nothing is
-# fetched if they are there. Without them the pages link to whole pictures in place of the viewer.
+# ensure_third_party EXTRA: the third-party files of the pages, and with an extra those of the tests. Nothing is
+# fetched if they are present. Without them the pages link to whole pictures in place of the viewer.
 ensure_third_party() {
     "$VENV/bin/python" "$ROOT/scripts/third_party/fetch.py" ${1:+--tests} </dev/null 2>"$SETUP/third-party.log" ||
         say "The pages' picture viewer could not be fetched, so they link to whole pictures; see $SETUP/third-party.log."

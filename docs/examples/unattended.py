@@ -64,7 +64,7 @@ class Api:
             cursor = {"cursor": page["next_cursor"]}
 
     def save(self, path: str, file: Path) -> None:
-        """Write the content at a path to a file. After an interruption it goes on where it was."""
+        """Write the content at a path to a file. An interrupted transfer is continued."""
         until, tag = time.monotonic() + LONGEST_SECONDS, ""
         file.write_bytes(b"")
         while True:
@@ -178,9 +178,9 @@ def decide(api: Api, study: str, what: str, **decision: Any) -> dict[str, Any]:
 def download(api: Api, study: str, run: int, image_format: str, out: Path) -> int:
     """Have a zip of a run's images and labels made, write it to a file, and return the number of images."""
     of_run = f"{study}/batches/run/{run}/downloads"
-    # a failed one is made again, though its request is known
-    in_vain = sum(each["state"] in ("failed", "cancelled") for each in api.items(of_run))
-    made = api.post(of_run, f"{image_format}, after {in_vain} in vain", json={"formats": [image_format]})
+    # the key of a request has the number of failed downloads, so that one can be requested again after a failure
+    failures = sum(each["state"] in ("failed", "cancelled") for each in api.items(of_run))
+    made = api.post(of_run, f"{image_format}, after {failures} failures", json={"formats": [image_format]})
     until = time.monotonic() + LONGEST_SECONDS
     while made["state"] in ("pending", "running") and time.monotonic() < until:
         time.sleep(EVERY_SECONDS)

@@ -166,7 +166,7 @@ def _invite(running: servers.Servers, annotator: Annotator) -> None:
     }
     print_line(
         f"\nhttp://127.0.0.1:{running.settings['PORT']}/studio/\n"
-        "  is ready: what each round looks like and taught, and where every image comes from\n"
+        "  is ready: each round and what it changed, and the origin of every image\n"
         f"  log in with      {server.email}\n"
         f"  password         {server.password}\n"
         f"Label Studio runs at {server.url}, with the same log-in\n"

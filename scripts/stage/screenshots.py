@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/screenshots", description="Makes the pictures of the tour and the README anew."
     )
-    parser.add_argument("--pages", type=Path, metavar="DIR", help="keep a picture of every desk there, too")
+    parser.add_argument("--pages", type=Path, metavar="DIR", help="also save a picture of every project there")
     pages = parser.parse_args(arguments).pages
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
@@ -142,7 +142,7 @@ def _make(processes: Processes, folder: Path, browser: Browser, pages: Path | No
         _second_round(annotator, visitor, album)
         _dataset(annotator, visitor, album)
         if pages is not None:
-            _desks(annotator, person, pages)
+            _projects(annotator, person, pages)
     person.close()
     visitor.close()
     if visitor.errors:
@@ -180,7 +180,7 @@ def _second_round(annotator: Annotator, visitor: PageVisitor, album: Album) -> N
     _judge(annotator, previews, visitor, album, round_number=2)
     annotator.await_words(rf"(Version 2 is|Whether version 2 is)[^.]* of {loop.ROUND} verdicts", loop.ROUND_WITHIN_S)
     _study(visitor)
-    visitor.page.get_by_role("heading", name="What the rounds taught").scroll_into_view_if_needed()
+    visitor.page.get_by_role("heading", name="Results of the rounds").scroll_into_view_if_needed()
     album.add_frame(visitor.picture(), LAST_MS)
     visitor.home()
     album.keep("studies.webp", visitor.picture())
@@ -201,14 +201,14 @@ def _dataset(annotator: Annotator, visitor: PageVisitor, album: Album) -> None:
     visitor.follow(re.compile("^Run 1"))
     album.keep("run.webp", visitor.picture(full_page=True))
     visitor.follow(re.compile(r"^image \d+$"))
-    visitor.page.get_by_role("heading", name="Where it comes from").wait_for()
+    visitor.page.get_by_role("heading", name="Origin").wait_for()
     album.keep("origin.webp", visitor.picture(full_page=True))
 
 
 def _judge_on_the_sheet(
     annotator: Annotator, previews: Sequence[dict[str, Any]], visitor: PageVisitor, album: Album
 ) -> None:
-    """Judge previews of the first round on its contact sheet by keyboard, with a frame after each few."""
+    """Judge previews of the first round on its review sheet by keyboard, with a frame after each few."""
     _study(visitor)
     visitor.follow("Preview round 1")
     visitor.follow("Review here")
@@ -266,7 +266,7 @@ def _study(visitor: PageVisitor) -> None:
     visitor.follow(NAME)
 
 
-def _desks(annotator: Annotator, person: Person, folder: Path) -> None:
+def _projects(annotator: Annotator, person: Person, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for kind in (*KINDS.values(), "Previews", "Decisions", "Dataset"):
         person.open_project(int(annotator.project(kind)["id"]))

@@ -1,4 +1,4 @@
-"""The build backend of the package: setuptools', after the files of others that a wheel contains were fetched."""
+"""The build backend of the package: that of setuptools, which first fetches the third-party files of a wheel."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Puts the files of others that the studio's pages use beside the pages' own, from the npm registry.
+"""Fetches the third-party files of the studio's pages from the npm registry, and puts them beside the pages' own files.
 
 ``python scripts/third_party/fetch.py`` fetches those of the pages (into the package, so that a wheel contains them);
-with ``--tests`` it fetches those of the tests, too. ``files.json`` lists each file with its SHA-256: if all are there,
-nothing is fetched. ``npm ci`` checks the packages by the integrity hashes of ``package-lock.json``, which records no
+with ``--tests`` it fetches those of the tests, too. ``files.json`` lists each file with its SHA-256; nothing is fetched
+if all are present. ``npm ci`` checks the packages by the integrity hashes of ``package-lock.json``, which records no
 address.
 
-Needs Python alone: without a working npm, the Node of ``scripts/locks/node.txt`` is used, and removed afterwards.
+It needs Python only: without a working npm, the Node of ``scripts/locks/node.txt`` is used, and removed afterwards.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class File:
     target: Path
 
     def is_there(self) -> bool:
-        """Return whether the file was put there before, with the content that it should have."""
+        """Return whether the file is present with the listed content."""
         return self.target.is_file() and hashlib.sha256(self.target.read_bytes()).hexdigest() == self.sha256
 
 

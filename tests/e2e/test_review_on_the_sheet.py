@@ -1,4 +1,4 @@
-"""A round judged on the contact sheet, in a real browser and on a real Label Studio: by keyboard, by two people who
+"""A round judged on the review sheet, in a real browser and on a real Label Studio: by keyboard, by two people who
 disagree, through an outage and the end of a log-in, without a script, and then in Label Studio alone."""
 
 from __future__ import annotations

@@ -246,7 +246,7 @@ def test_a_download_is_chosen_waited_for_and_opened_with_its_tool(
     page.get_by_text("Download images with their labels").click()
     page.get_by_label("voc", exact=False).check()
     page.get_by_label("Split, percent").fill("50,50")
-    page.get_by_label("Splits have nothing in common of").select_option("background")
+    page.get_by_label("Splits share no").select_option("background")
     page.get_by_label("Image files").select_option("jpeg")
     page.get_by_role("button", name="Make the download").click()
     page.wait_for_url("**/run/1#handovers")

@@ -1,1 +1,1 @@
-"""Channels of notifications: addresses, e-mail, signed webhooks, and the services that apprise speaks to."""
+"""Channels of notifications: addresses, e-mail, signed webhooks, and the services that apprise supports."""

@@ -1,7 +1,7 @@
-"""Notifications through chat and push services, which the library apprise speaks to (Slack, Teams, Telegram …).
+"""Notifications through chat and push services that the library apprise supports (Slack, Teams, Telegram …).
 
-apprise speaks to more than 180 services, and some of them send requests to any host, show messages on this machine or
-read files that an address names. So only listed services are used, with listed options. A service whose address
+apprise supports more than 180 services. Some of them send requests to any host, show messages on this machine or read
+files that an address names. So only listed services are used, with listed options. A service whose address
 contains a host is used only if the host is listed, or is one of that service's provider.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PROVIDER_HOSTS = {
     name: AllowedHosts(("*.logic.azure.com", "*.api.powerplatform.com")) for name in ("workflow", "workflows")
 }
-#: Hosts of addresses that services show to be copied; apprise reads them, too.
+#: Hosts of the https addresses that services offer for copying; apprise accepts these addresses, too.
 _COPIED_FROM = AllowedHosts(
     (
         "hooks.slack.com",

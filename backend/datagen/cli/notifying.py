@@ -90,7 +90,7 @@ def list_(name: Study, as_json: AsJson = False) -> None:
 @app.command(cls=Command)
 @needs_data
 def remove(name: Study, recipient: Recipient) -> None:
-    """Remove a recipient; what it has not got yet is cancelled."""
+    """Remove a recipient; its pending notifications are cancelled."""
     from datagen.workflow.notifications.recipients import remove_recipient
 
     with report_errors():

@@ -1,4 +1,4 @@
-"""Sanitization of untrusted text and JSON: values that a database, JSON or UTF-8 cannot represent are replaced.
+"""Sanitization of untrusted text, numbers and JSON: what a database, JSON or UTF-8 cannot represent is replaced.
 
 JSON can hold lone surrogates, NUL, NaN, infinities and any depth of nesting. File names and command lines can hold
 bytes that are not text. All of these are replaced on input, so no other module has to handle them.
@@ -22,6 +22,14 @@ def plain(text: str) -> str:
     if text.isascii() and "\x00" not in text:
         return text
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "?")
+
+
+def whole_number(text: str, most: int) -> int | None:
+    """Return a number that is written with digits alone, 0 to ``most``; None for any other text."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most))):
+        return None
+    number = int(text)
+    return number if number <= most else None
 
 
 def is_showable(letter: str) -> bool:

@@ -23,6 +23,11 @@ class Role(StrEnum):
     BACKGROUND = "background"  #: a photo without the concept, on which samples are synthesized
 
 
+def recommended_images(role: Role) -> int:
+    """Return the recommended number of images of a role."""
+    return RECOMMENDED_BACKGROUNDS if role is Role.BACKGROUND else MINIMUM_PER_ROLE
+
+
 class ProjectKind(StrEnum):
     """The Label Studio projects of a study; the value is the second half of the project's title."""
 

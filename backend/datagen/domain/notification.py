@@ -1,4 +1,4 @@
-"""Notifications: the events that people and programs are told about, and the ways to send them."""
+"""Notifications: the events that people and programs are notified of, and the channels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Channel(StrEnum):
 
     EMAIL = "e-mail"
     WEBHOOK = "webhook"  #: a signed request of Datagen's own
-    SERVICE = "service"  #: a chat or push service that the library apprise speaks to
+    SERVICE = "service"  #: a chat or push service that the library apprise supports
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

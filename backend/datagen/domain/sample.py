@@ -18,6 +18,11 @@ class Instance:
     outlines: tuple[Polygon, ...]
 
 
+def file_stem_of(spec_digest: str, index: int) -> str:
+    """Return the name of a sample's files without suffix; see ``Provenance.file_stem``."""
+    return f"{spec_digest[:8]}_{index:07d}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """The origin of a sample: enough data to reproduce it bit for bit."""
@@ -34,7 +39,7 @@ class Provenance:
     @property
     def file_stem(self) -> str:
         """The name of the sample's files without suffix, used both in exports and in Label Studio's lists."""
-        return f"{self.spec_digest[:8]}_{self.index:07d}"
+        return file_stem_of(self.spec_digest, self.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Sends the files of downloads, for the pages and for the API: each whole, or the range that a request names."""
+"""Sends the files of downloads, for the pages and the API: a whole file, or the range that a request names."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from datagen.workflow.study_pages.access import Visible, visible_study
 ZIP = "application/zip"
 #: Largest number of files of one study that are sent at the same time.
 MAX_SENT_OF_STUDY = 4
-#: Seconds after which a client may ask for a file again that is not sent now.
+#: Seconds after which a client may request a file again if too many are being sent.
 RETRY_AFTER_SECONDS = 30
 _GONE = "The file of this download is not kept any more. Make the download again on the page of its run."
-_UNFINISHED = "This download is not complete yet. Its file is here when it is."
+_UNFINISHED = "This download is not complete yet. Its file will be at this address."
 _TOO_MANY = (
     f"{counted(MAX_SENT_OF_STUDY, 'file')} of this study are being downloaded at this moment. Try again when one is "
     "complete."
@@ -33,7 +33,7 @@ _TOO_MANY = (
 
 
 class TooManySent(Exception):
-    """As many files of the study are being sent as may be at a time."""
+    """The largest number of files of the study is being sent."""
 
 
 class SendingSlots:
@@ -121,7 +121,7 @@ def _ranged(files: DownloadFiles, file: str, size: int) -> Response:
 
 
 def _is_same(etag: str) -> bool:
-    """Return whether the request goes on with the same file, or does not say which file it goes on with."""
+    """Return whether the request continues this file, or names no file that it continues."""
     condition = request.if_range
     if condition.date is not None:
         return False

@@ -72,11 +72,11 @@ _FORWARDED = (
 )
 #: Bytes of a streamed response that are passed on at a time.
 _PIECE = 2**16
-#: Whether something was sent → what is said if there is no answer in time.
+#: Whether the request was a POST → the sentence of the page if there is no response in time.
 _TOO_SLOW = {
     False: "This page took too long. Try again in a moment.",
-    True: "This takes longer than a page waits. It may still be done: go back, load the page again, and look whether "
-    "it was, before you repeat it.",
+    True: "This takes longer than the time limit of a page. It may still be carried out: go back, load the page again, "
+    "and check before you repeat it.",
 }
 
 

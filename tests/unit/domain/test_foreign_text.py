@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.domain.foreign_text import DEEPEST, plain, plain_json, read_json
+from datagen.domain.foreign_text import DEEPEST, plain, plain_json, read_json, whole_number
 
 JSON = st.recursive(
     st.none()
@@ -77,3 +77,13 @@ def test_cleaned_text_can_be_encoded_as_utf_8_and_strict_json(value: Any) -> Non
     assert "\\u0000" not in text
     assert json.loads(text.encode("utf-8")) == made
     assert plain_json(made) == made
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("7", 7), ("007", 7), ("500", 500)])
+def test_number_of_digits_is_read(text: str, number: int) -> None:
+    assert whole_number(text, 500) == number
+
+
+@pytest.mark.parametrize("text", ["", " 7", "-7", "+7", "7.0", "1e2", "٧", "²", "501", "0007", "9" * 5_000])
+def test_text_that_is_no_number_up_to_the_largest_is_none(text: str) -> None:
+    assert whole_number(text, 500) is None

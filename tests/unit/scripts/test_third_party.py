@@ -1,4 +1,4 @@
-"""The files of others that the pages use: by hashes, without addresses, and fetched only if they are missing."""
+"""The third-party files of the pages: by hashes, without addresses, and fetched only if they are missing."""
 
 from __future__ import annotations
 

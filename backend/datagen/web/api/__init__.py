@@ -1,1 +1,1 @@
-"""What the studio's pages show and do, as JSON for programs."""
+"""The API: the studies, inputs, versions, samples and decisions of the studio's pages, as JSON for programs."""

@@ -48,7 +48,7 @@ class Health(Resource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiParts:
-    """What the API needs."""
+    """Dependencies of the API."""
 
     database: Database
     images: BlobStore
@@ -58,7 +58,7 @@ class ApiParts:
     readiness: ReadinessCache
     #: returns the address of a project or task in Label Studio
     address_of: Callable[[LabelStudioTarget], str]
-    #: returns what changes are made with; it is called at the first one
+    #: returns the services that carry out changes; it is called at the first change
     services: Callable[[], Services]
     create_study: CreateStudy
 
@@ -114,5 +114,5 @@ def operations_of(parts: ApiParts) -> Operations:
 
 
 def _network() -> str:
-    """Return what requests are counted by."""
+    """Return the network of the current request, for the rate limits."""
     return network_of(request.remote_addr or "") or "unknown"

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SpecRow
 from datagen.web.api.operations import Operations, Resource
@@ -41,7 +42,7 @@ class BatchSummary(Resource):
     name: str
     version: int
     state: WorkState
-    count: int = Field(description="Number of samples that it is to have.")
+    count: int = Field(description="Requested number of samples.")
     verdicts: Verdicts
     promise: str = Field(description="Of a run: what its approval stated; empty if it stated nothing.")
     problem: str = Field(description="Why it failed, was cancelled or paused; otherwise empty.")
@@ -63,13 +64,13 @@ class Batch(BatchSummary):
 
     rendered: int = Field(description="Number of samples that are rendered.")
     seconds_left: float | None = Field(description="Estimated time for the others; null if it is not known.")
-    status_text: str = Field(description="What is being done, or what it waits for.")
+    status_text: str = Field(description="Present work, or the reason of a wait; may be empty.")
     warnings: list[str]
     url: str | None = Field(description="Label Studio's project with its samples.")
 
 
 class BatchQuery(PageQuery):
-    """Which batches."""
+    """Filters of a list of batches."""
 
     kind: BatchKind | None = None
     version: int | None = Field(None, ge=1, le=2**53, description="Only those of this version.")
@@ -91,10 +92,10 @@ def add_batches(operations: Operations, database: Database, links: Links) -> Non
             if query.version is not None:
                 batches = batches.where(SpecRow.version == query.version)
             rows = session.execute(batches.limit(query.limit + 1)).all()
-            shown = rows[: query.limit]
+            shown, next_cursor = keyset_page(rows, query.limit, lambda row: row[0].id)
             counts = verdict_counts(session, [row.id for row, _ in shown if row.kind.is_reviewed])
         items = [_summary(row, version, counts.get(row.id, VerdictCounts())) for row, version in shown]
-        return BatchPage(items=items, next_cursor=shown[-1][0].id if len(rows) > len(shown) else None)
+        return BatchPage(items=items, next_cursor=next_cursor)
 
     @operations.get(f"/studies/<int:study_id>/batches/<any({KINDS}):kind>/<int:number>", Batch)
     def get_batch(account: Account, study_id: int, kind: str, number: int) -> Batch:

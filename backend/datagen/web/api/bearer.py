@@ -1,4 +1,4 @@
-"""Who sends a request: the account of the Label Studio token in its header “Authorization”.
+"""Accounts of requests, by the Label Studio token in the header “Authorization”.
 
 Label Studio checks each token. Its answer is kept for a minute under a digest of the token, and a network with many
 wrong tokens has to wait, so that neither clients nor guesses reach Label Studio at each request.
@@ -21,7 +21,7 @@ from limits.strategies import FixedWindowRateLimiter
 
 from datagen.errors import DatagenError, LabelStudioUnavailable, Refused
 from datagen.label_studio.api.accounts import REFUSED_CREDENTIAL, Account, AccountDirectory
-from datagen.web.api.problems import AWAY_RETRY_SECONDS, RETRY_AFTER_SECONDS, Problem
+from datagen.web.api.problems import OUTAGE_RETRY_SECONDS, RETRY_AFTER_SECONDS, Problem
 from datagen.web.wrong_credentials import network_of
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ LONGEST_TOKEN = 4_000
 #: Schemes of the header “Authorization”: that of RFC 6750, and Label Studio's own.
 _SCHEMES = ("bearer", "token")
 _NO_TOKEN = "Send a token of your Label Studio account in the header “Authorization: Bearer …”."  # noqa: S105
-_AWAY = "Label Studio does not answer, so the token cannot be checked. Try again in a moment."
+_UNAVAILABLE = "Label Studio does not answer, so the token cannot be checked. Try again in a moment."
 _NO_ACCESS = "Tokens cannot be checked now: Datagen itself has no access to Label Studio. The log says why."
 _TOO_MANY = "There were too many wrong tokens from your network. Try again in a minute."
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="datagen"'}
@@ -97,8 +97,8 @@ class TokenAccounts:
             return None
         except DatagenError as fault:
             log.warning("api.token_not_checked", reason=str(fault))
-            sentence = _AWAY if isinstance(fault, LabelStudioUnavailable) else _NO_ACCESS
-            headers = {"Retry-After": str(AWAY_RETRY_SECONDS)}
+            sentence = _UNAVAILABLE if isinstance(fault, LabelStudioUnavailable) else _NO_ACCESS
+            headers = {"Retry-After": str(OUTAGE_RETRY_SECONDS)}
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, sentence, "unavailable", headers=headers) from None
 
 

@@ -19,6 +19,7 @@ from datagen.label_studio.api.accounts import Account
 from datagen.store import api_requests
 from datagen.store.api_requests import Claim
 from datagen.store.database import Database
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
@@ -46,7 +47,7 @@ class NewDecision(Body):
     note: Annotated[str, StringConstraints(max_length=LONGEST_NOTE)] = Field(
         "", description="It is stored with the decision."
     )
-    confirmed: bool = Field(False, description="Whether the consequences were looked at that a refusal named.")
+    confirmed: bool = Field(False, description="Whether the consequences that a refusal named are accepted.")
 
 
 class StartedBatch(Resource):
@@ -114,9 +115,9 @@ def add_decisions(operations: Operations, database: Database, services: Callable
             if query.cursor is not None:
                 decisions = decisions.where(DecisionRow.number < query.cursor)
             rows = session.scalars(decisions.limit(query.limit + 1)).all()
-            shown = rows[: query.limit]
+            shown, next_cursor = keyset_page(rows, query.limit, lambda row: row.number)
             items = [_answered(row) for row in shown]
-        return DecisionPage(items=items, next_cursor=shown[-1].number if len(rows) > len(shown) else None)
+        return DecisionPage(items=items, next_cursor=next_cursor)
 
     @operations.post("/studies/<int:study_id>/decisions", MadeDecision, body=NewDecision, status=HTTPStatus.CREATED)
     def make_decision(account: Account, study_id: int, body: NewDecision) -> MadeDecision:

@@ -20,6 +20,7 @@ from datagen.export.selection import Judged
 from datagen.export.splitting import Apart
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.base import BatchKind, HandoverKind, WorkState
 from datagen.store.tables.handovers import HandoverRow
 from datagen.web.api.idempotency import is_applied, mark_applied
@@ -28,6 +29,7 @@ from datagen.web.api.operations import Body, Operations, Resource
 from datagen.web.api.problems import Problem
 from datagen.web.api.reading import Page, PageQuery, reading
 from datagen.web.download_sending import RETRY_AFTER_SECONDS, ZIP, DownloadSender, TooManySent
+from datagen.web.pages.forms import MOST_IN_FORM
 from datagen.workflow.generation.sample_table import TableFilter
 from datagen.workflow.handovers import requests
 from datagen.workflow.handovers.wishes import DownloadWish
@@ -35,8 +37,8 @@ from datagen.workflow.services import Services
 from datagen.workflow.study_pages.gallery_view import batch_of
 
 _RUN = "/studies/<int:study_id>/batches/run/<int:number>/downloads"
-#: A whole number of at most ten digits, as a form accepts it.
-Number = Annotated[int, Field(ge=0, le=9_999_999_999)]
+#: A whole number, as a form of the pages accepts it.
+Number = Annotated[int, Field(ge=0, le=MOST_IN_FORM)]
 #: The text of a bound or of a split.
 Text = Annotated[str, StringConstraints(max_length=20)]
 #: The name of a label, of a format, of a background, or the digits of a digest.
@@ -45,33 +47,35 @@ _FILE_DESCRIPTION = "Path of its zip below /api/v1; null while there is none."
 
 
 class Matching(Body):
-    """What images have to match, as in the run's table; empty values filter nothing."""
+    """Filter of images, as that of the run's table; empty values filter nothing."""
 
     label: Name = Field("", description="The label of an instance.")
-    min_size: Text = Field("", description="Smallest and largest size of the largest box, in pixels.")
-    max_size: Text = ""
+    min_size: Text = Field("", description="Smallest longer side of the largest box, in pixels.")
+    max_size: Text = Field("", description="Largest longer side of the largest box, in pixels.")
     place: Text = Field("", description="The ninth of the image that an instance is in.")
-    verdict: Text = Field("", description="What people said of it in spot checks.")
+    verdict: Text = Field("", description="The verdict in spot checks: “good”, “bad” or “unjudged”.")
     background: Name = Field("", description="The name of its background.")
     concept: Name = Field("", description="First digits of the digest of a photo that one of its concepts is from.")
 
 
 class NewDownload(Body):
-    """Which images of the run are wanted, and how they are written; the same as the form on the run's page."""
+    """Selection of images of the run, and options of the export; the same as in the form on the run's page."""
 
     indices: list[Number] | None = Field(None, description="The indices of the images; null: all of the run.")
     matching: Matching | None = Field(None, description="Only images that match; null: there is no filter.")
-    verdicts: list[Judged] = Field([], description="Only images of which people said one of these.")
+    verdicts: list[Judged] = Field([], description="Only images with one of these verdicts in spot checks.")
     labels: list[Name] = Field([], description="Only images with an instance of one of these labels.")
-    min_size: Text = Field("", description="Smallest and largest size of instances, such as “24px” or “0.5%”.")
-    max_size: Text = ""
-    balance: list[Dimension] = Field([], description="What is balanced.")
+    min_size: Text = Field("", description="Smallest size of instances, such as “24px” or “0.5%”.")
+    max_size: Text = Field("", description="Largest size of instances, such as “200px” or “5%”.")
+    balance: list[Dimension] = Field([], description="The properties by which objects are balanced.")
     real_percent: Number = Field(0, description="Share of real photos in percent, 0 to 90.")
-    formats: list[Name] = Field(["coco"], description="Names of formats: “coco”, “yolo”, and the others of the form.")
+    formats: list[Name] = Field(
+        ["coco"], description="Names of export formats, such as “coco” and “yolo”; see docs/export.md."
+    )
     split: Text = Field("", description="Percentages such as “80,20”; empty: there is no split.")
     apart: Apart = Field(Apart.BOTH, description="What two splits may not have in common.")
     images: ImageKind = ImageKind.PNG
-    quality: Number | None = Field(None, description="Of JPEG and WebP; null: the usual one.")
+    quality: Number | None = Field(None, description="Quality of JPEG and WebP; null: the default.")
     tile: Number | None = Field(None, description="Side of tiles in pixels; null: the images are whole.")
     overlap: Number = Field(0, description="Overlap of tiles in pixels.")
 
@@ -104,13 +108,13 @@ class Download(Resource):
     id: int
     run: int
     state: WorkState
-    options: dict[str, Any] = Field(description="What was asked for, by the names of the request.")
+    options: dict[str, Any] = Field(description="The options of the request.")
     requested_by: str
     requested_at: datetime
     done: int = Field(description="Number of images that are written.")
-    total: int = Field(description="Number of all of them; 0 before they are counted.")
+    total: int = Field(description="Number of all images; 0 before they are counted.")
     problem: str = Field(description="Why it failed or waits; otherwise empty.")
-    notes: list[str] = Field(description="What was left out, or done otherwise, as sentences.")
+    notes: list[str] = Field(description="Sentences about what was left out or changed.")
     finished_at: datetime | None
     file: str | None = Field(description=_FILE_DESCRIPTION)
     bytes: int | None = Field(description="Size of the zip; null while there is none.")
@@ -137,8 +141,9 @@ def add_downloads(
             if query.cursor is not None:
                 of_run = of_run.where(HandoverRow.id < query.cursor)
             rows = session.scalars(of_run.limit(query.limit + 1)).all()
-            items = [_download(row) for row in rows[: query.limit]]
-        return DownloadPage(items=items, next_cursor=items[-1].id if len(rows) > len(items) else None)
+            shown, next_cursor = keyset_page(rows, query.limit, lambda row: row.id)
+            items = [_download(row) for row in shown]
+        return DownloadPage(items=items, next_cursor=next_cursor)
 
     @operations.post(_RUN, Download, body=NewDownload, status=HTTPStatus.CREATED)
     def request_download(account: Account, study_id: int, number: int, body: NewDownload) -> Download:
@@ -159,7 +164,7 @@ def add_downloads(
 
     @operations.get(f"{_RUN}/<int:download_id>", Download)
     def get_download(account: Account, study_id: int, number: int, download_id: int) -> Download:
-        """Return one download, and how far it is."""
+        """Return one download with its progress."""
         with reading(database, account, study_id) as (session, _):
             return _download(_row(session, study_id, number, download_id))
 
@@ -176,7 +181,8 @@ def add_downloads(
     def get_download_file(account: Account, study_id: int, download_id: int) -> Response:
         """Return the zip of a download, or the range of it that the header Range names.
 
-        “file” of the download has this path. Go on with an interrupted one by Range and If-Range with its tag.
+        “file” of the download has this path. An interrupted transfer can be continued by Range and
+        If-Range with the tag of the file.
         """
         try:
             return downloads.send(study_id, download_id, account.project_ids)
@@ -208,7 +214,7 @@ def _row(session: Session, study_id: int, number: int, download_id: int) -> Hand
 
 
 def _stored(session: Session, study_id: int, wish: DownloadWish, account: Account) -> int:
-    """Return the id of the newest download that an account asked for with a wish.
+    """Return the id of the newest download with these options that an account requested.
 
     Raises:
         Refused: it was deleted.

@@ -67,7 +67,7 @@ class InputPage(Page):
 
 
 class NewInputs(Body):
-    """Where the inputs come from, if they are not sent."""
+    """Inputs on Label Studio: pictures by their addresses, or a project."""
 
     urls: list[Address] | None = Field(None, min_length=1, max_length=1_000, description="Pictures on Label Studio.")
     project_id: int | None = Field(
@@ -77,7 +77,7 @@ class NewInputs(Body):
 
 
 class AddedInputs(Resource):
-    """What became of the given inputs."""
+    """Result of adding inputs."""
 
     new: int
     known: int = Field(description="Number of inputs that were there already.")
@@ -199,7 +199,7 @@ def _check_unpacked_size(path: Path) -> None:
 
 @contextmanager
 def _without_path(folder: str) -> Iterator[None]:
-    """Leave the path of a temporary folder out of what is said about the files in it."""
+    """Remove the path of a temporary folder from the error messages about the files in it."""
     try:
         yield
     except InputProblem as problem:

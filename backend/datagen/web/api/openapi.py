@@ -21,8 +21,8 @@ _SCHEMAS = "#/components/schemas/"
 _VALUE = re.compile(r"<(?:(?P<converter>\w+)(?:\((?P<arguments>[^)]*)\))?:)?(?P<name>\w+)>")
 _INTEGER = {"type": "integer", "minimum": 0, "maximum": 2**53}
 _DESCRIPTION = (
-    "What the studio's pages show and do. Each request carries a token of a Label Studio account, and sees the studies "
-    "that this account sees. See docs/api.md."
+    "Studies with their inputs, versions, samples and decisions. Each request carries a token of a Label Studio "
+    "account, and has access to the studies whose projects Label Studio shows to this account. See docs/api.md."
 )
 #: Statuses of refusals that every operation may answer with.
 _ALWAYS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)

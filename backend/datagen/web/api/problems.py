@@ -21,6 +21,7 @@ from datagen.errors import (
     NotReady,
     StoreError,
 )
+from datagen.web.outage_sentences import LABEL_STUDIO_UNAVAILABLE, STORE_UNAVAILABLE
 
 log = structlog.get_logger()
 
@@ -30,14 +31,12 @@ MEDIA_TYPE = "application/problem+json"
 _TYPES = "urn:datagen:problem:"
 #: Seconds after which a part that does not answer, or a client that sent too much, may be tried again.
 RETRY_AFTER_SECONDS = 60
-AWAY_RETRY_SECONDS = 10
+OUTAGE_RETRY_SECONDS = 10
 #: Largest number of faults of one request that are named.
 _MAX_FAULTS = 20
 HOW_TO_CONFIRM = "Send the request again with “confirmed”: true, and a new Idempotency-Key if it had one."
-_LABEL_STUDIO_AWAY = "Label Studio does not answer, so nothing was changed. Try again in a moment."
-_STORE_AWAY = "The image store does not answer. Try again in a moment."
-_DATABASE_AWAY = "The database does not answer. Try again in a moment."
-_QUEUE_AWAY = "Redis does not answer. What was to be queued is queued when it is back. Try again in a moment."
+_DATABASE_UNAVAILABLE = "The database does not answer. Try again in a moment."
+_QUEUE_UNAVAILABLE = "Redis does not answer. What was to be queued is queued when it is back. Try again in a moment."
 _FAULT = "Something is wrong here; the web process's log says what."
 _SENTENCES = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address.",
@@ -108,7 +107,7 @@ def wrong_request(error: ValidationError, part: str) -> Problem:
     ]
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"The {part} of the request is not as the document at /api/v1/openapi.json says; “faults” has the places.",
+        f"The {part} of the request does not match the document at /api/v1/openapi.json; “faults” names the fields.",
         "wrong-request",
         faults=faults,
     )
@@ -124,17 +123,17 @@ def of_fault(fault: DatagenError) -> Problem:
         case InputProblem():
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(fault), "unusable-input")
         case LabelStudioUnavailable():
-            return _away(_LABEL_STUDIO_AWAY)
+            return _unavailable(LABEL_STUDIO_UNAVAILABLE)
         case StoreError():
-            return _away(_STORE_AWAY)
+            return _unavailable(STORE_UNAVAILABLE)
         case LabelStudioError():
             return Problem(HTTPStatus.BAD_GATEWAY, str(fault), "label-studio-refused")
     return Problem(HTTPStatus.CONFLICT, str(fault), "refused")
 
 
-def _away(sentence: str) -> Problem:
+def _unavailable(sentence: str) -> Problem:
     return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, sentence, "unavailable", headers={"Retry-After": str(AWAY_RETRY_SECONDS)}
+        HTTPStatus.SERVICE_UNAVAILABLE, sentence, "unavailable", headers={"Retry-After": str(OUTAGE_RETRY_SECONDS)}
     )
 
 
@@ -150,9 +149,12 @@ def answer_with_problems(app: Flask) -> None:
         log.info("api.refused", reason=str(fault))
         return of_fault(fault).response
 
-    away: tuple[tuple[type[Exception], str], ...] = ((SQLAlchemyError, _DATABASE_AWAY), (RedisError, _QUEUE_AWAY))
-    for kind, sentence in away:
-        app.register_error_handler(kind, _answer_away(sentence))
+    outages: tuple[tuple[type[Exception], str], ...] = (
+        (SQLAlchemyError, _DATABASE_UNAVAILABLE),
+        (RedisError, _QUEUE_UNAVAILABLE),
+    )
+    for kind, sentence in outages:
+        app.register_error_handler(kind, _answer_unavailable(sentence))
 
     @app.errorhandler(HTTPException)
     def failed_request(error: HTTPException) -> Response:
@@ -168,9 +170,9 @@ def answer_with_problems(app: Flask) -> None:
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, _FAULT).response
 
 
-def _answer_away(sentence: str) -> Callable[[Exception], Response]:
+def _answer_unavailable(sentence: str) -> Callable[[Exception], Response]:
     def answer(fault: Exception) -> Response:
         log.warning("api.unavailable", reason=type(fault).__name__)
-        return _away(sentence).response
+        return _unavailable(sentence).response
 
     return answer

@@ -1,4 +1,4 @@
-"""What all resources share: access to a study, pages of lists, and links."""
+"""Common parts of the resources: access to a study, pages of lists, and links."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Cursor = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class PageQuery(Query):
-    """Which page of a list."""
+    """Query of a page of a list."""
 
     limit: int = Field(USUAL_ITEMS, ge=1, le=MAX_ITEMS, description="Largest number of items.")
     cursor: Cursor | None = Field(None, description="“next_cursor” of the page before; left out for the first page.")
@@ -52,7 +52,7 @@ def reading(database: Database, account: Account, study_id: int) -> Iterator[tup
     """Context manager of a session that reads a study, which the account may see.
 
     Raises:
-        Problem: there is no such study, or nothing of the study that the block looks for.
+        Problem: there is no such study, or the block raised ``Refused`` because a part of the study does not exist.
     """
     with database.read() as session:
         try:

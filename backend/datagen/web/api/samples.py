@@ -1,4 +1,4 @@
-"""Samples: the list of a batch's, one of them with where it comes from, and its pictures."""
+"""Samples: the list of a batch's samples, one sample with its provenance, and its pictures."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class GivenVerdict(Resource):
 
 
 class Sample(Resource):
-    """A sample with its verdicts and where it comes from."""
+    """A sample with its verdicts and its provenance."""
 
     id: int
     key: str
@@ -101,7 +101,7 @@ class Sample(Resource):
 
 
 class SampleQuery(PageQuery):
-    """Which samples."""
+    """Filters of a list of samples."""
 
     judgement: Judgement | None = Field(None, description="What the verdicts on it say.")
     reason: Reason | None = Field(None, description="A reason that one of its verdicts has.")

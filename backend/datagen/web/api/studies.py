@@ -11,17 +11,16 @@ from pydantic import Field, StringConstraints
 from sqlalchemy import select
 
 from datagen.domain.foreign_text import plain
-from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Role
+from datagen.domain.inputs import MINIMUM_PER_ROLE, Role, recommended_images
 from datagen.domain.lifecycle import StudyState
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
-from datagen.store.tables.installation import AuditRow
 from datagen.store.tables.studies import StudyRow
 from datagen.web.api.operations import Body, Operations, Resource
 from datagen.web.api.problems import Problem
 from datagen.web.api.reading import Links, Page, PageQuery, reading
 from datagen.workflow.inputs.input_sync import collect
-from datagen.workflow.studies.audit import own_lines
+from datagen.workflow.study_pages.history_view import history_of
 from datagen.workflow.study_pages.home_view import LONGEST_SEARCH, StudyCard, home_of
 from datagen.workflow.study_pages.next_step import NextStep, next_step
 from datagen.workflow.study_pages.situations import statuses_of
@@ -100,9 +99,9 @@ class CreatedStudy(Study):
 
 
 class StudyQuery(PageQuery):
-    """Which studies."""
+    """Filters of a list of studies."""
 
-    search: str = Field("", max_length=LONGEST_SEARCH, description="A part of the name.")
+    search: str = Field("", max_length=LONGEST_SEARCH, description="A part of the name or the description.")
 
 
 class NewStudy(Body):
@@ -118,7 +117,7 @@ class NewStudy(Body):
     )
 
 
-#: Creates a study in somebody's name; returns what could not be set up in Label Studio, as sentences.
+#: Creates a study in the name of an account; returns what could not be set up in Label Studio, as sentences.
 CreateStudy = Callable[[NewStudy, str], list[str]]
 
 
@@ -175,16 +174,9 @@ def add_studies(operations: Operations, database: Database, links: Links, create
     @operations.get("/studies/<int:study_id>/audit-log", AuditLog, query=PageQuery)
     def list_audit_log(account: Account, study_id: int, query: PageQuery) -> AuditLog:
         """List who decided and changed what about a study, and when."""
-        with reading(database, account, study_id) as (session, study):
-            lines = select(AuditRow).where(own_lines(study.name)).order_by(AuditRow.id.desc())
-            if query.cursor is not None:
-                lines = lines.where(AuditRow.id < query.cursor)
-            rows = session.scalars(lines.limit(query.limit + 1)).all()
-        shown = rows[: query.limit]
-        return AuditLog(
-            items=[AuditLine.model_validate(row) for row in shown],
-            next_cursor=shown[-1].id if len(rows) > len(shown) else None,
-        )
+        with reading(database, account, study_id) as (session, _):
+            view = history_of(session, study_id, account.project_ids, query.cursor, query.limit)
+        return AuditLog(items=[AuditLine.model_validate(line) for line in view.lines], next_cursor=view.next_before)
 
     def study_of(study_id: int, account: Account, kind: type[Kind], **further: list[str]) -> Kind:
         with reading(database, account, study_id) as (session, study):
@@ -206,7 +198,7 @@ def add_studies(operations: Operations, database: Database, links: Links, create
                     role=role,
                     usable=inputs.count(role),
                     minimum=MINIMUM_PER_ROLE,
-                    recommended=RECOMMENDED_BACKGROUNDS if role is Role.BACKGROUND else MINIMUM_PER_ROLE,
+                    recommended=recommended_images(role),
                 )
                 for role in Role
             ],

@@ -1,4 +1,4 @@
-"""Verdicts on samples, in the name of the account; Label Studio has them as that person's annotations."""
+"""Verdicts on samples, in the name of the account; each is an annotation of the account in Label Studio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datagen.errors import LabelStudioUnavailable, Refused
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
 from datagen.web.api.operations import Body, Operations, Resource
-from datagen.web.api.problems import AWAY_RETRY_SECONDS, Problem
+from datagen.web.api.problems import OUTAGE_RETRY_SECONDS, Problem
 from datagen.web.api.reading import reading
 from datagen.web.api.samples import GivenVerdict
 from datagen.workflow.reviews.page_verdicts import judge
@@ -20,11 +20,13 @@ from datagen.workflow.services import Services
 from datagen.workflow.study_pages.sample_view import sample_row_of, sample_view_of
 
 _VERDICT = "/studies/<int:study_id>/samples/<int:sample_id>/verdict"
-_AWAY = "Label Studio does not answer, so your verdict may not be saved. Send the same request again in a moment."
+_UNAVAILABLE = (
+    "Label Studio does not answer, so your verdict may not be saved. Send the same request again in a moment."
+)
 
 
 class NewVerdict(Body):
-    """A verdict; it takes the place of the account's earlier one on the sample."""
+    """A verdict; it replaces the account's earlier one on the sample."""
 
     opinion: Opinion
     reasons: list[Reason] = Field([], description="A good verdict may have reasons, too.")
@@ -32,9 +34,9 @@ class NewVerdict(Body):
 
 
 class SavedVerdict(Resource):
-    """What is saved of the verdicts on a sample."""
+    """The verdicts on a sample after a change."""
 
-    note: str = Field(description="Why the verdict is saved and does not count; otherwise empty.")
+    note: str = Field(description="Why the verdict is saved but does not count; otherwise empty.")
     verdicts: list[GivenVerdict] = Field(description="The verdicts on the sample.")
 
 
@@ -49,8 +51,8 @@ def add_verdicts(operations: Operations, database: Database, services: Callable[
         try:
             note = judge(services(), study_id, sample_id, verdict, account.id)
         except LabelStudioUnavailable:
-            headers = {"Retry-After": str(AWAY_RETRY_SECONDS)}
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY, "unavailable", headers=headers) from None
+            headers = {"Retry-After": str(OUTAGE_RETRY_SECONDS)}
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, _UNAVAILABLE, "unavailable", headers=headers) from None
         with reading(database, account, study_id) as (session, _):
             view = sample_view_of(session, sample_row_of(session, study_id, sample_id, account.project_ids))
         return SavedVerdict(note=note, verdicts=[GivenVerdict.model_validate(each) for each in view.verdicts])
@@ -66,5 +68,5 @@ def add_verdicts(operations: Operations, database: Database, services: Callable[
 
     @operations.delete(_VERDICT, SavedVerdict)
     def take_verdict_back(account: Account, study_id: int, sample_id: int) -> SavedVerdict:
-        """Take your verdict on a sample back."""
+        """Remove your verdict on a sample."""
         return saved(account, study_id, sample_id, None)

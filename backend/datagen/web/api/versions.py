@@ -1,4 +1,4 @@
-"""Versions of a study: what they were made from, what changed, and what their audits promise."""
+"""Versions of a study: their specs, parameters and changes, and the acceptance by their audits."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from pydantic import Field
 from sqlalchemy import select
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm import load_only
 
 from datagen.domain.lifecycle import SpecState
-from datagen.errors import Refused
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.batches import SpecRow
-from datagen.store.tables.studies import StudyRow
 from datagen.web.api.operations import Operations, Resource
 from datagen.web.api.reading import Page, PageQuery, reading
+from datagen.workflow.decisions.spec_versions import spec_of_version
 from datagen.workflow.reviews import audits
 
 
@@ -105,17 +105,14 @@ def add_versions(operations: Operations, database: Database) -> None:
                 *(getattr(SpecRow, name) for name in VersionSummary.model_fields if name != "changes"), SpecRow.notes
             )
             rows = session.scalars(versions.limit(query.limit + 1).options(columns)).all()
-        shown = rows[: query.limit]
-        return VersionPage(
-            items=[VersionSummary(**_summary(row)) for row in shown],
-            next_cursor=shown[-1].version if len(rows) > len(shown) else None,
-        )
+        shown, next_cursor = keyset_page(rows, query.limit, lambda row: row.version)
+        return VersionPage(items=[VersionSummary(**_summary(row)) for row in shown], next_cursor=next_cursor)
 
     @operations.get("/studies/<int:study_id>/versions/<int:version>", Version)
     def get_version(account: Account, study_id: int, version: int) -> Version:
         """Return one version, with the parameters that it changed."""
         with reading(database, account, study_id) as (session, study):
-            row = _row(session, study, version)
+            row = spec_of_version(session, study, version)
             parent = session.get(SpecRow, row.parent_id) if row.parent_id is not None else None
         body = row.body
         return Version(
@@ -137,14 +134,14 @@ def add_versions(operations: Operations, database: Database) -> None:
         With thousands of drawn inputs it has megabytes.
         """
         with reading(database, account, study_id) as (session, study):
-            row = _row(session, study, version)
+            row = spec_of_version(session, study, version)
         return Spec(digest=row.digest, spec=row.body)
 
     @operations.get("/studies/<int:study_id>/versions/<int:version>/acceptance", Acceptance)
     def get_acceptance(account: Account, study_id: int, version: int) -> Acceptance:
         """Return what the verdicts on a version say about it."""
         with reading(database, account, study_id) as (session, study):
-            row = _row(session, study, version)
+            row = spec_of_version(session, study, version)
             promise = audits.acceptance_of(session, row.id)
             good, verdicts = audits.round_verdicts(session, row.id)
         return Acceptance(
@@ -153,13 +150,6 @@ def add_versions(operations: Operations, database: Database) -> None:
             good_of_newest_round=good,
             verdicts_on_newest_round=verdicts,
         )
-
-
-def _row(session: Session, study: StudyRow, version: int) -> SpecRow:
-    row = session.scalar(select(SpecRow).where(SpecRow.study_id == study.id, SpecRow.version == version))
-    if row is None:
-        raise Refused(f"The study “{study.name}” has no version {version}.")
-    return row
 
 
 def _summary(row: SpecRow) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from flask import Blueprint, Response, g, redirect, request
 from flask.typing import ResponseReturnValue
 
 from datagen.errors import DatagenError, LabelStudioUnavailable, StoreError
+from datagen.web.outage_sentences import LABEL_STUDIO_UNAVAILABLE, STORE_UNAVAILABLE_UNCHANGED
 from datagen.web.pages.notices import Notice
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
@@ -26,8 +27,6 @@ from datagen.workflow.study_pages.access import visible_study
 log = structlog.get_logger()
 
 FORGED = "This form is too old, or was not shown to you by these pages. Load the page again, and repeat the action."
-_LABEL_STUDIO_AWAY = "Label Studio does not answer, so nothing was changed. Try again in a moment."
-_STORE_AWAY = "The image store does not answer, so nothing was changed. Try again in a moment."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A page in place of an outcome: it asks something, or keeps what was filled in; nothing was changed."""
+    """A page instead of an outcome: it asks for a confirmation, or keeps the values of a form. Nothing was changed."""
 
     template: str
     title: str
@@ -98,7 +97,7 @@ class Actions:
                     return self._refused(back(**values), sentence_of(fault))
                 if isinstance(result, Question):
                     return self.writer.page(result.template, result.title, result.status, **result.values)
-                return self._left(result)
+                return self._done(result)
 
             self.blueprint.add_url_rule(path, endpoint=action.__name__, view_func=view, methods=["POST"])
             return action
@@ -116,7 +115,7 @@ class Actions:
             visible_study(session, study_id, visible_projects())
         return Actor(services=services, email=account.email, id=account.id)
 
-    def _left(self, outcome: Outcome) -> Response:
+    def _done(self, outcome: Outcome) -> Response:
         return self._back(outcome.target, Notice(outcome.sentence))
 
     def _refused(self, target: str, sentence: str) -> Response:
@@ -131,7 +130,7 @@ class Actions:
 def sentence_of(fault: DatagenError) -> str:
     """Return why an action was refused. That of an outage names no address."""
     if isinstance(fault, LabelStudioUnavailable):
-        return _LABEL_STUDIO_AWAY
+        return LABEL_STUDIO_UNAVAILABLE
     if isinstance(fault, StoreError):
-        return _STORE_AWAY
+        return STORE_UNAVAILABLE_UNCHANGED
     return str(fault)

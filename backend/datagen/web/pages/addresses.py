@@ -121,7 +121,7 @@ class Addresses:
     def review(
         self, study_id: int, kind: BatchKind, number: int, after: int = 0, sample_id: int | None = None, show: str = ""
     ) -> str:
-        """Return the address of a contact sheet to judge, from a place on, at a sample."""
+        """Return the address of a review sheet: its page that begins after a place, at a sample."""
         page = _with_query(f"{ROOT}/studies/{study_id}/{kind}/{number}/review", {"after": after or None, "show": show})
         return page if sample_id is None else f"{page}#image-{sample_id}"
 
@@ -146,7 +146,7 @@ class Addresses:
         return f"{ROOT}/{PICTURES}/{study_id}/input/{task_id}/{variant}?v={digest[:VERSION_DIGITS]}"
 
     def licences(self) -> str:
-        """Return the address of the page with the licences of the files of others."""
+        """Return the address of the page with the licences of the third-party files."""
         return f"{ROOT}/licences"
 
     def static(self, name: str) -> str:

@@ -1,6 +1,6 @@
-"""Work of the pages that takes longer than a page: one piece after another, in a thread of its own.
+"""Background work of the pages: tasks that take longer than a request, one at a time.
 
-It is for work that may be repeated: what was begun is lost if the process ends, and whoever asked for it asks again.
+It is for work that can be repeated: if the process ends, unfinished work is lost and has to be requested again.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from datagen.errors import Refused
 
 log = structlog.get_logger()
 
-#: Largest number of pieces that run or wait.
+#: Largest number of tasks that run or wait.
 MOST_WAITING = 8
 
 
 class BackgroundWork:
-    """Runs pieces of work, each under a key that no second one has at the same time. Thread-safe."""
+    """Runs tasks one after another. At most one task of each key runs or waits. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock, self._turn = threading.Lock(), threading.Lock()
         self._keys: set[Hashable] = set()
 
     def start(self, key: Hashable, work: Callable[[], None]) -> bool:
-        """Run ``work`` when its turn comes; return False if work with that key runs or waits already.
+        """Run ``work`` after the tasks that wait; return False if a task with that key runs or waits already.
 
         Raises:
-            Refused: too much waits already.
+            Refused: ``MOST_WAITING`` tasks run or wait already.
         """
         with self._lock:
             if key in self._keys:
                 return False
             if len(self._keys) >= MOST_WAITING:
-                raise Refused("Much is under way already. Try again in a few minutes.")
+                raise Refused("Too many tasks are under way. Try again in a few minutes.")
             self._keys.add(key)
         threading.Thread(target=self._run, args=(key, work), name="page-work", daemon=True).start()
         return True
 
     def has(self, key: Hashable) -> bool:
-        """Return whether work with that key runs or waits."""
+        """Return whether a task with that key runs or waits."""
         with self._lock:
             return key in self._keys
 
@@ -49,7 +49,7 @@ class BackgroundWork:
         try:
             with self._turn:
                 work()
-        except Exception:  # the thread has nobody to report to but the log
+        except Exception:  # no caller waits for the thread, so the log has the fault
             log.exception("page_work.failed", key=str(key))
         finally:
             with self._lock:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from flask import request
 
-from datagen.domain.foreign_text import plain
+from datagen.domain.foreign_text import plain, whole_number
 from datagen.domain.inputs import Role
 from datagen.domain.wording import counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store.tables.studies import StudyRow
 from datagen.web.pages.actions import Actions, Actor, Outcome, Question
 from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.forms import MOST_IN_FORM
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.inputs.import_files import add_from_project
 from datagen.workflow.inputs.task_search import MOST_FOUND, Operator, TaskCondition, find_tasks
@@ -68,10 +69,9 @@ def _project_of_form() -> int:
     Raises:
         Refused: it is no number, or the person does not see the project.
     """
-    given = request.form.get("project", "").strip()
-    if not (given.isascii() and given.isdigit() and len(given) <= 9):
+    visible, project_id = visible_projects(), whole_number(request.form.get("project", "").strip(), MOST_IN_FORM)
+    if project_id is None:
         raise Refused("Give the number of a project of Label Studio; it is in the project's address.")
-    visible, project_id = visible_projects(), int(given)
     if visible is not None and project_id not in visible:
         raise Refused(_no_project(project_id))
     return project_id
@@ -93,9 +93,15 @@ def _condition_of_form() -> TaskCondition:
 
 
 def _tasks_of_form() -> list[int]:
-    given = request.form.getlist("task")
-    if not given or not all(task.isascii() and task.isdigit() and len(task) <= 9 for task in given):
+    """Return the ids of the ticked tasks of the sent form.
+
+    Raises:
+        Refused: there is none, there are too many, or one is no number.
+    """
+    ids = {whole_number(task, MOST_IN_FORM) for task in request.form.getlist("task")}
+    numbers = sorted(task_id for task_id in ids if task_id is not None)
+    if not numbers or None in ids:
         raise Refused("Tick at least one task.")
-    if len(given) > MOST_FOUND:
+    if len(numbers) > MOST_FOUND:
         raise Refused(f"Add {MOST_FOUND} tasks at a time, at most.")
-    return sorted({int(task) for task in given})
+    return numbers

@@ -48,7 +48,7 @@ from datagen.workflow.study_pages.study_view import study_of
 
 #: Name of the blueprint.
 NAME = "pages"
-#: Views that need no session; ``verdict`` then returns the verdict with the way to the log-in.
+#: Views that need no session; without one, ``verdict`` returns a page with the verdict and a link to the log-in.
 _OPEN = frozenset({f"{NAME}.{view}" for view in ("log_in", "check_log_in", "licences", "static_file", "verdict")})
 #: Largest form, bytes: an e-mail address, a password or a token.
 _LARGEST_FORM = 16 * 1024
@@ -66,7 +66,7 @@ SHOWN = ("outline", "plain", "background")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Studio:
-    """What the pages need."""
+    """Dependencies of the pages."""
 
     database: Database
     visitors: Visitors
@@ -75,11 +75,11 @@ class Studio:
     readiness: ReadinessCache
     renderer: Renderer
     downloads: DownloadSender
-    #: returns what actions are carried out with; it is called at the first action
+    #: returns the services that carry out actions; it is called at the first action
     services: Callable[[], Services]
     #: the numbers on the forms of decisions
     limits: FormLimits
-    #: what takes longer than a page
+    #: runs what takes longer than a request
     background: BackgroundWork
     reproductions: Reproductions
 

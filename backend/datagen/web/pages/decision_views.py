@@ -8,12 +8,13 @@ from http import HTTPStatus
 from flask import request
 
 from datagen.domain.decision import ACTIONS, MAX_AUDIT, Decision
-from datagen.domain.foreign_text import plain
+from datagen.domain.foreign_text import plain, whole_number
 from datagen.domain.lifecycle import StudyEvent
 from datagen.errors import DatagenError, NotConfirmed, Refused
 from datagen.store.tables.studies import StudyRow
 from datagen.web.pages.actions import Actions, Actor, Outcome, Question, sentence_of
 from datagen.web.pages.addresses import Addresses
+from datagen.web.pages.forms import MOST_IN_FORM
 from datagen.workflow.decision_tasks.decision_page import SUGGESTED_COUNT
 from datagen.workflow.decisions.shown_state import ShownForm
 from datagen.workflow.decisions.submit import DecisionCommand, decide
@@ -47,8 +48,8 @@ def add_decisions(actions: Actions, to: Addresses) -> None:
         command = DecisionCommand(study_id=study_id, decision=decision, who=actor.email, submission=form)
         try:
             decide(actor.services, command)
-        except NotConfirmed as wanting:
-            return _question(actor, command, reasons=wanting.reasons)
+        except NotConfirmed as refusal:
+            return _question(actor, command, reasons=refusal.reasons)
         except DatagenError as fault:
             if outage_of(fault) is None:
                 raise
@@ -104,10 +105,16 @@ def _decision_of_form() -> Decision:
     )
 
 
-def _number(name: str, what: str) -> int | None:
+def _number(name: str, meaning: str) -> int | None:
+    """Return the number of that name in the sent form; None if the field is empty.
+
+    Raises:
+        Refused: it is no number; the sentence names its ``meaning``.
+    """
     given = request.form.get(name, "").strip()
     if not given:
         return None
-    if not (given.isascii() and given.isdigit() and len(given) <= 9):
-        raise Refused(f"Give {what} as a whole number, with digits only.")
-    return int(given)
+    number = whole_number(given, MOST_IN_FORM)
+    if number is None:
+        raise Refused(f"Give {meaning} as a whole number, with digits only.")
+    return number

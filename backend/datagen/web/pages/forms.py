@@ -1,4 +1,4 @@
-"""Protection of forms: a token against forged requests, and the check of the address to return to."""
+"""Forms and queries of the pages: a token against forged requests, numbers, and the address to return to."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from urllib.parse import urlsplit
 
 from flask import request
 
+from datagen.domain.foreign_text import whole_number
+
 #: First path segment of all pages; also the path of their cookies, so that they are not sent to anything else of this
 #: host.
 ROOT = "/studio"
 #: Largest number that an address may contain; every column of ids and indices can be compared with it.
 MOST = 2**53
+#: Largest number that a form may contain.
+MOST_IN_FORM = 10**9 - 1
 #: Largest length of an address to return to, characters.
 _LONGEST_ADDRESS = 1_000
 
@@ -40,9 +44,7 @@ def _digest(key: bytes, cookie: str) -> str:
 
 def number_of(name: str) -> int | None:
     """Return the number of that name in the query of the current request; None if there is none."""
-    given = request.args.get(name, "")
-    value = int(given) if given.isascii() and given.isdigit() and len(given) <= 16 else None
-    return value if value is not None and value <= MOST else None
+    return whole_number(request.args.get(name, ""), MOST)
 
 
 def safe_target(address: str) -> str:

@@ -9,13 +9,14 @@ import structlog
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from datagen.domain.foreign_text import plain
+from datagen.domain.foreign_text import plain, whole_number
 from datagen.errors import InputProblem, LabelStudioError, Refused
 from datagen.label_studio.api.models import Project
 from datagen.store.database import Database
 from datagen.web.download_sending import RETRY_AFTER_SECONDS, DownloadSender, TooManySent
 from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import DOWNLOADS, Addresses
+from datagen.web.pages.forms import MOST_IN_FORM
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.generation.sample_table import TableFilter
@@ -59,7 +60,7 @@ def add_handovers(
     )
     def cancel_handover(actor: Actor, study_id: int, number: int, handover_id: int) -> Outcome:
         requests.cancel(actor.services, study_id, handover_id)
-        return Outcome(back(study_id, number), "It is cancelled.")
+        return Outcome(back(study_id, number), "The download or push is cancelled.")
 
     @blueprint.get("/studies/<int:study_id>/run/<int:number>/push")
     def push_form(study_id: int, number: int) -> ResponseReturnValue:
@@ -89,13 +90,13 @@ def add_handovers(
 
 
 _NOT_ALL = (
-    "Your account does not see every project, and Datagen cannot tell which of the others are yours. Ask a person who "
-    "sees all of them, or use the command line: datagen push"
+    "Label Studio does not show you every project, so Datagen cannot check which projects you may change. Ask a person "
+    "who sees all of them, or use the command line: datagen push"
 )
 
 
 def _check_sees_all() -> None:
-    """Check that the person sees every project: a push with Datagen's rights could reach a hidden one.
+    """Check that the person sees every project, because a push has Datagen's rights and could change a hidden project.
 
     Raises:
         Refused: the person does not.
@@ -136,14 +137,14 @@ def _download_wish(number: int) -> DownloadWish:
         min_size=form.get("min_size", "").strip()[:20],
         max_size=form.get("max_size", "").strip()[:20],
         balance=tuple(form.getlist("balance")),
-        real_percent=_optional("real_percent") or 0,
+        real_percent=_optional_number("real_percent") or 0,
         formats=tuple(dict.fromkeys(form.getlist("format"))),
         split=form.get("split", "").strip()[:20],
         apart=form.get("apart", "both"),
         images=form.get("images", "png"),
-        quality=_optional("quality"),
-        tile=_optional("tile"),
-        overlap=_optional("overlap") or 0,
+        quality=_optional_number("quality"),
+        tile=_optional_number("tile"),
+        overlap=_optional_number("overlap") or 0,
     )
 
 
@@ -157,12 +158,19 @@ def _push_wish(number: int) -> PushWish:
     )
 
 
-def _optional(name: str) -> int | None:
+def _optional_number(name: str) -> int | None:
+    """Return the number of that name in the sent form; None if the field is empty."""
     given = request.form.get(name, "").strip()
     return _number(name, given) if given else None
 
 
 def _number(name: str, given: str) -> int:
-    if not (given.isascii() and given.isdigit() and len(given) <= 10):
+    """Return a number of the sent form.
+
+    Raises:
+        InputProblem: it is no number; the sentence names the field.
+    """
+    number = whole_number(given, MOST_IN_FORM)
+    if number is None:
         raise InputProblem(f"“{given[:40]}” is no {name.replace('_', ' ')}: give a whole number, with digits only.")
-    return int(given)
+    return number

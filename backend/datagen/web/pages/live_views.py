@@ -1,8 +1,8 @@
 """Live parts of a run's page: a stream of server-sent events, and the same parts for browsers without a stream.
 
 The parts are HTML that the page's script puts in the place of the former ones. A stream ends by itself, and the browser
-begins the next one: so that a closed page does not occupy a thread for long, and a person who may not see the study any
-more is found out.
+begins the next one, so that a closed page does not occupy a thread for long, and the access of the person is checked
+again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from datagen.workflow.study_pages.live_view import RunLive, live_of
 
 log = structlog.get_logger()
 
-#: Seconds after which a stream ends, and between two looks at the rows.
+#: Seconds after which a stream ends, and between two readings of the rows.
 STREAM_SECONDS, LOOK_SECONDS = 25.0, 2.0
 #: Names of the live parts, which are those of their templates.
 PARTS = ("run_progress", "run_handovers")
@@ -104,7 +104,7 @@ def add_live(blueprint: Blueprint, database: Database, writer: PageWriter) -> No
                     last = body
                     yield f"data: {body}\n\n"
                 else:
-                    yield ":\n\n"  # finds out whether the page is still open
+                    yield ":\n\n"  # fails if the page was closed
                 if not live.is_live:
                     return
                 time.sleep(LOOK_SECONDS)

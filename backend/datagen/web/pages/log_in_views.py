@@ -18,7 +18,7 @@ from datagen.workflow.study_pages.access import known_projects
 log = structlog.get_logger()
 
 _FORGED = "This form is too old, or was not shown to you by these pages. Fill it in again."
-_AWAY = "Label Studio does not answer, so your log-in cannot be checked. Try again in a moment."
+_UNAVAILABLE = "Label Studio does not answer, so your log-in cannot be checked. Try again in a moment."
 _NO_ACCESS = "Log-ins cannot be checked now: Datagen itself has no access to Label Studio. The log says why."
 
 
@@ -51,7 +51,7 @@ def add_log_in(blueprint: Blueprint, database: Database, writer: PageWriter, to:
             return again(HTTPStatus.UNAUTHORIZED, str(refusal))
         except LabelStudioUnavailable as away:
             log.warning("log_in.not_checked", reason=str(away))
-            return again(HTTPStatus.SERVICE_UNAVAILABLE, _AWAY)
+            return again(HTTPStatus.SERVICE_UNAVAILABLE, _UNAVAILABLE)
         except DatagenError as fault:  # the installation's own token is missing or refused
             log.warning("log_in.not_checked", reason=str(fault))
             return again(HTTPStatus.SERVICE_UNAVAILABLE, _NO_ACCESS)

@@ -41,7 +41,7 @@ def add_notifications(actions: Actions, to: Addresses) -> None:
     @actions.add(f"{_ROOT}/<int:recipient_id>/remove", back)
     def remove_notification_recipient(actor: Actor, study_id: int, recipient_id: int) -> Outcome:
         shown = remove_recipient(actor.services, study_id, recipient_id, who=actor.email)
-        return Outcome(to.notifications(study_id), f"{shown} was removed, with what it has not got yet.")
+        return Outcome(to.notifications(study_id), f"{shown} was removed. Its pending notifications are cancelled.")
 
     @actions.add(f"{_ROOT}/deliveries/<int:delivery_id>/redeliver", back)
     def redeliver_notification(actor: Actor, study_id: int, delivery_id: int) -> Outcome:

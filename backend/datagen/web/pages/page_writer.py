@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from datagen.errors import Refused, StoreError
 from datagen.operations.readiness import ReadinessCache
+from datagen.web.outage_sentences import STORE_UNAVAILABLE
 from datagen.web.pages.rendering import Frame, Renderer
 from datagen.web.pages.visitors import Visitors
 
@@ -22,9 +23,10 @@ log = structlog.get_logger()
 
 #: Seconds after which a client that sent too many requests may try again.
 RETRY_AFTER_SECONDS = 60
-_STORE_AWAY = "The image store does not answer. Try again in a moment."
-_DATABASE_AWAY = "The database does not answer, so there is nothing to show. Try again in a moment."
-_SESSIONS_AWAY = "The store of log-ins (Redis) does not answer, so nobody can be recognized. Try again in a moment."
+_DATABASE_UNAVAILABLE = "The database does not answer, so there is nothing to show. Try again in a moment."
+_SESSIONS_UNAVAILABLE = (
+    "Redis, which stores the sessions, does not answer, so no log-in can be checked. Try again in a moment."
+)
 _TOO_MANY = "There were too many requests from your address. Try again in a minute."
 _NO_PAGE = "There is no page at this address."
 _FAULT = "Something is wrong here; the web process's log says what."
@@ -78,17 +80,17 @@ def answer_faults(blueprint: Blueprint, writer: PageWriter) -> None:
     @blueprint.errorhandler(StoreError)
     def no_store(fault: StoreError) -> ResponseReturnValue:
         log.warning("page.store_unavailable", reason=str(fault))
-        return writer.error(HTTPStatus.SERVICE_UNAVAILABLE, _STORE_AWAY)
+        return writer.error(HTTPStatus.SERVICE_UNAVAILABLE, STORE_UNAVAILABLE)
 
     @blueprint.errorhandler(SQLAlchemyError)
     def no_database(fault: SQLAlchemyError) -> ResponseReturnValue:
         log.warning("page.database_unavailable", reason=type(fault).__name__)
-        return writer.error(HTTPStatus.SERVICE_UNAVAILABLE, _DATABASE_AWAY)
+        return writer.error(HTTPStatus.SERVICE_UNAVAILABLE, _DATABASE_UNAVAILABLE)
 
     @blueprint.errorhandler(RedisError)
     def no_sessions(fault: RedisError) -> ResponseReturnValue:
         log.warning("page.redis_unavailable", reason=type(fault).__name__)
-        return writer.error(HTTPStatus.SERVICE_UNAVAILABLE, _SESSIONS_AWAY)
+        return writer.error(HTTPStatus.SERVICE_UNAVAILABLE, _SESSIONS_UNAVAILABLE)
 
     @blueprint.errorhandler(HTTPStatus.TOO_MANY_REQUESTS)
     def too_many(_error: HTTPException) -> ResponseReturnValue:

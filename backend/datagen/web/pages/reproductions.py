@@ -1,4 +1,4 @@
-"""Images rendered again for their pages, each in a process of its own: rendering takes the processor for minutes.
+"""Images that are rendered again for their pages, each in a separate process, because it takes minutes.
 
 ``python -m datagen.web.pages.reproductions KEY`` renders the sample ``KEY`` again, and prints the result as JSON. The
 results are kept in memory, because they can be computed again.
@@ -36,7 +36,9 @@ LONGEST_SECONDS = 600
 #: Number of results that are kept.
 _KEPT = 256
 _TOO_SLOW = f"It took more than {LONGEST_SECONDS // 60} minutes here. The command below takes as long as it needs."
-_NO_RESULT = "It ended without a result; the web process's log says more. The command below says it, too."
+_NO_RESULT = (
+    "The rendering ended without a result. The web process's log has the reason; the command below prints it, too."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ def render_in_process(key: str) -> Reproduced:
     try:
         body = json.loads(ended.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        log.warning("reproduction.failed", code=ended.returncode, said=ended.stderr[-2_000:].decode(errors="replace"))
+        log.warning("reproduction.failed", code=ended.returncode, stderr=ended.stderr[-2_000:].decode(errors="replace"))
         return Reproduced(problem=_NO_RESULT)
     return replace(Reproduced(**body), comparisons=tuple(body["comparisons"]))
 

@@ -1,8 +1,9 @@
-"""The contact sheet on which a person judges, and the address that verdicts are sent to.
+"""The review sheet on which a person judges, and the address that verdicts are sent to.
 
-A form without a script leads back to the sheet; if its verdict cannot be saved, a page has it, to be sent again. The
-script asks for JSON, and learns from the status what to do with a verdict that it keeps: saved (200), never to be saved
-(409), to be sent again after the log-in (401) or from a new page (400), and later (any other).
+Without JavaScript, a form redirects back to the sheet; if its verdict cannot be saved, a page shows the verdict with a
+button that sends it again. The page's script requests JSON. The status of the response determines what the script does
+with the verdict that it keeps: it is saved (200), refused for good (409), to be sent again after the log-in (401) or
+from a new page (400), or later (any other status).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from datagen.store.database import Database
 from datagen.store.tables.base import REVIEWED_KINDS, BatchKind
 from datagen.web.pages.actions import FORGED, Actions, sentence_of
 from datagen.web.pages.addresses import VERDICTS, Addresses
+from datagen.web.pages.forms import number_of
 from datagen.web.pages.notices import Notice
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
@@ -33,7 +35,7 @@ log = structlog.get_logger()
 _KINDS = ", ".join(REVIEWED_KINDS)
 #: Value of the field ``opinion`` that takes a verdict back.
 _NONE = "none"
-DATABASE_AWAY = "The database does not answer, so your verdict was not saved. Try again in a moment."
+DATABASE_UNAVAILABLE = "The database does not answer, so your verdict was not saved. Try again in a moment."
 LOGGED_OUT = "Your log-in ended. Log in, then send the verdict again."
 
 
@@ -52,8 +54,7 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
 
     @blueprint.get(f"/studies/<int:study_id>/<any({_KINDS}):kind>/<int:batch_number>/review")
     def review(study_id: int, kind: str, batch_number: int) -> ResponseReturnValue:
-        after = request.args.get("after", "")
-        place = int(after) if after.isascii() and after.isdigit() and len(after) <= 6 else 0
+        place = number_of("after") or 0
         shown = "plain" if request.args.get("show") == "plain" else "outline"
         with database.read() as session:
             row = batch_of(session, study_id, BatchKind(kind), batch_number, visible_projects())
@@ -62,7 +63,7 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
 
     @blueprint.post(f"/{VERDICTS}/<int:study_id>/<int:sample_id>")
     def verdict(study_id: int, sample_id: int) -> ResponseReturnValue:
-        answer = given(study_id, sample_id)
+        answer = save(study_id, sample_id)
         if request.accept_mimetypes.best == "application/json":
             return as_json(answer, study_id, sample_id)
         if answer.status is not HTTPStatus.OK:
@@ -74,8 +75,8 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
         writer.visitors.leave_notice(request, response, Notice(answer.sentence))
         return response
 
-    def given(study_id: int, sample_id: int) -> _Answer:
-        """Give the verdict of the sent form."""
+    def save(study_id: int, sample_id: int) -> _Answer:
+        """Save the verdict of the sent form."""
         if g.session is None:
             return _Answer(LOGGED_OUT, HTTPStatus.UNAUTHORIZED)
         if not writer.visitors.is_own_form(request):
@@ -89,7 +90,7 @@ def add_review(blueprint: Blueprint, database: Database, writer: PageWriter, act
             return _Answer(sentence_of(fault), HTTPStatus.CONFLICT if is_final else HTTPStatus.SERVICE_UNAVAILABLE)
         except SQLAlchemyError as fault:
             log.warning("verdict.database_unavailable", reason=type(fault).__name__)
-            return _Answer(DATABASE_AWAY, HTTPStatus.SERVICE_UNAVAILABLE)
+            return _Answer(DATABASE_UNAVAILABLE, HTTPStatus.SERVICE_UNAVAILABLE)
         done = f"Your verdict “{verdict.opinion}” is saved." if verdict is not None else "Your verdict is taken back."
         return _Answer(note or done, note=note)
 

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.domain.foreign_text import plain
+from datagen.domain.sample import file_stem_of
 from datagen.domain.wording import sentence_case
 from datagen.errors import InputProblem
 from datagen.store.database import Database
@@ -27,10 +28,10 @@ from datagen.web.pages.forms import number_of
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.generation.sample_facts import words_of
-from datagen.workflow.generation.sample_table import ORDERS, TableFilter, conditions, page_of, verdicts_of
+from datagen.workflow.generation.sample_table import ORDERS, TableFilter, conditions, page_of, stored_count, verdicts_of
 from datagen.workflow.study_pages.gallery_view import batch_of
 from datagen.workflow.study_pages.live_view import format_offers, live_of
-from datagen.workflow.study_pages.run_view import ALL, RunFigures, figures_of, rendered_count, run_of
+from datagen.workflow.study_pages.run_view import ALL, RunFigures, figures_of, run_of
 from datagen.workflow.study_pages.runs_view import RunsFilter, runs_of
 
 #: Number of runs and labels whose figures are kept.
@@ -52,7 +53,7 @@ class KeptFigures:
     def of(self, session: Session, run: BatchRow, label: str) -> RunFigures | None:
         """Return the figures of a run, or of its instances of a label; None before its first image."""
         # SQLite gives the id of a deleted run to the next one
-        key = (run.id, run.requested_at, rendered_count(session, run), label)
+        key = (run.id, run.requested_at, stored_count(session, run), label)
         with self._guard:
             if key in self._kept:
                 return self._kept[key]
@@ -128,12 +129,12 @@ def _csv_lines(database: Database, run_id: int, chosen: TableFilter, order: str)
             rows = session.execute(select(SampleRow.index, SampleRow.task_id).where(*of_run))
             tasks: dict[int, int | None] = {row[0]: row[1] for row in rows}
             verdicts = verdicts_of(session, run, indices)
-            beginning = run.spec.digest[:8]
+            spec_digest = run.spec.digest
         after = indices[-1]
         yield _csv(
             [
                 (
-                    f"{beginning}_{row.index:07d}",
+                    file_stem_of(spec_digest, row.index),
                     row.index,
                     "; ".join(words_of(row.labels)),
                     row.instances,

@@ -1,7 +1,7 @@
-"""The files of the pages that are the same for everyone: style sheet, scripts, icon, and those of others.
+"""The static files of the pages: style sheet, scripts, icon, and third-party files.
 
-``scripts/third_party/fetch.py`` puts the files of others into a folder of their own. Without them the pages work, and
-link to whole pictures in place of the viewer.
+``scripts/third_party/fetch.py`` puts the third-party files into a separate folder. Without them the pages work, and
+link to whole pictures instead of opening the viewer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "static"
-#: Folder of the files of others, and the list of the packages that they are from.
+#: Folder of the third-party files, and the list of their packages.
 _THIRD_PARTY, _PACKAGES = "third_party", "packages.json"
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 #: The picture viewer: its program and its style sheet.
@@ -30,7 +30,7 @@ class StaticFile:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package of others whose files the pages use, and the text of its licence."""
+    """A third-party package whose files the pages use, and the text of its licence."""
 
     name: str
     version: str

@@ -1,7 +1,7 @@
 """The state of a study that a form was shown for: a decision on a page that is out of date is refused.
 
 A form that is sent twice, from two tabs or by two people is thus carried out once: the first decision changes the
-state, so that the second one was shown for another.
+state, and the second form belongs to the former state.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from datagen.domain.inputs import Inputs
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.spec import Json, Spec
+from datagen.errors import Refused
 from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.studies import StudyRow
@@ -34,6 +35,18 @@ def current_spec(session: Session, study_id: int) -> SpecRow | None:
     of_study = (BatchRow.study_id == study_id, BatchRow.kind == BatchKind.ROUND)
     rounds = select(BatchRow.spec_id).where(*of_study, BatchRow.state.in_([WorkState.RUNNING, WorkState.DONE]))
     return session.scalar(select(SpecRow).where(SpecRow.id.in_(rounds)).order_by(SpecRow.version.desc()).limit(1))
+
+
+def spec_of_version(session: Session, study: StudyRow, version: int) -> SpecRow:
+    """Return a version of a study.
+
+    Raises:
+        Refused: the study has no such version.
+    """
+    spec = session.scalar(select(SpecRow).where(SpecRow.study_id == study.id, SpecRow.version == version))
+    if spec is None:
+        raise Refused(f"The study “{study.name}” has no version {version}.")
+    return spec
 
 
 def spec_from_inputs(

@@ -1,4 +1,4 @@
-"""What the samples of a run are searched and sorted by, as rows beside the samples."""
+"""Facts by which the samples of a run are searched and sorted, in rows beside those of the samples."""
 
 from __future__ import annotations
 

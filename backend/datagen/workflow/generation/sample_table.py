@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from datagen.domain.foreign_text import plain
+from datagen.domain.foreign_text import plain, whole_number
 from datagen.domain.verdict import Opinion
 from datagen.errors import InputProblem
 from datagen.export.selection import Judged, Place
@@ -107,6 +107,11 @@ def count_of(session: Session, run: BatchRow, chosen: TableFilter) -> int:
     return session.scalar(select(func.count()).where(*conditions(session, run, chosen))) or 0
 
 
+def stored_count(session: Session, run: BatchRow) -> int:
+    """Return the number of a run's stored samples; figures that were computed for a smaller number are outdated."""
+    return session.scalar(select(func.count()).select_from(SampleRow).where(SampleRow.batch_id == run.id)) or 0
+
+
 def matching_indices(session: Session, run: BatchRow, chosen: TableFilter) -> frozenset[int]:
     """Return the indices of all samples that match.
 
@@ -135,9 +140,9 @@ def conditions(session: Session, run: BatchRow, chosen: TableFilter) -> list[Col
     if chosen.max_size:
         found.append(facts.size <= _pixels(chosen.max_size))
     if chosen.place:
-        found.append(facts.places.bitwise_and(bit_of(_known(Place, chosen.place))) != 0)
+        found.append(facts.places.bitwise_and(bit_of(offered(Place, chosen.place))) != 0)
     if chosen.verdict:
-        found.append(_is_judged(session, run, _known(Judged, chosen.verdict)))
+        found.append(_is_judged(session, run, offered(Judged, chosen.verdict)))
     return found
 
 
@@ -184,14 +189,21 @@ def verdicts_of(session: Session, run: BatchRow, indices: Sequence[int]) -> dict
 
 
 def _pixels(text: str) -> int:
-    number = text.removesuffix("px").strip()
-    if not (number.isascii() and number.isdigit() and len(number) <= 6 and int(number) <= MOST_PIXELS):
+    number = whole_number(text.removesuffix("px").strip(), MOST_PIXELS)
+    if number is None:
         raise InputProblem(f"“{text[:40]}” is no size: give the longer side of a box in pixels, for example 24.")
-    return int(number)
+    return number
 
 
-def _known(kind: type[E], word: str) -> E:
+def offered(kind: type[E], word: str) -> E:
+    """Return the member of an enumeration whose value a person chose in a form.
+
+    Raises:
+        InputProblem: there is none.
+    """
     try:
         return kind(word)
     except ValueError:
-        raise InputProblem(f"“{word[:40]}” is not offered here; choose from the list.") from None
+        raise InputProblem(
+            f"“{word[:40]}” is not offered here; load the page again, and choose from the list."
+        ) from None

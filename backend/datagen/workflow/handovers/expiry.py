@@ -19,7 +19,7 @@ _AT_A_TIME = 50
 
 
 def remove_expired(services: Services) -> int:
-    """Remove files that nobody may download any more, and old rows; return the number of removed files.
+    """Remove the files of expired and ended downloads, and old rows; return the number of removed files.
 
     Raises:
         StoreUnavailable: the image store does not answer; the next call removes the rest.

@@ -128,7 +128,7 @@ class _Handover(LeasedJob[HandoverRow]):
         """Store the id of the new project, so that a repeated attempt uses it."""
         wanted = PushWish(run=wish.run, project_id=project_id, title=wish.title, annotations=wish.annotations)
         with self._services.database.write() as session:
-            session.execute(_of(row).values(wish=wanted.to_json()))
+            session.execute(_update_of(row).values(wish=wanted.to_json()))
 
 
 def _progress(services: Services, row: HandoverRow, lost: threading.Event) -> Callable[[int, int], None]:
@@ -144,14 +144,14 @@ def _progress(services: Services, row: HandoverRow, lost: threading.Event) -> Ca
         written_at = time.monotonic()
         try:
             with services.database.write() as session:
-                session.execute(_of(row).values(done=done, total=total))
+                session.execute(_update_of(row).values(done=done, total=total))
         except SQLAlchemyError as fault:  # the next one may be written
             log.warning("handover.progress_not_stored", handover=row.id, reason=type(fault).__name__)
 
     return progress
 
 
-def _of(row: HandoverRow) -> Update:
+def _update_of(row: HandoverRow) -> Update:
     """Return the statement that updates a row which this process owns."""
     return update(HandoverRow).where(
         HandoverRow.id == row.id, HandoverRow.token == row.token, HandoverRow.state == WorkState.RUNNING

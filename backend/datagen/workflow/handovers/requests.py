@@ -15,7 +15,7 @@ from datagen.store.tables.base import BatchKind, HandoverKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.handovers import HandoverRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
-from datagen.workflow.generation.sample_table import TableFilter, count_of
+from datagen.workflow.generation.sample_table import TableFilter, count_of, stored_count
 from datagen.workflow.handovers.wishes import DownloadWish, PushWish
 from datagen.workflow.services import JobKind, Services, UnitOfWork
 
@@ -47,7 +47,7 @@ def request_download(
         formats = requested_formats(wish.formats, study.labels)
         run = run_of(session, study_id, wish.run)
         matching = TableFilter.of(wish.matching or {})
-        count = count_of(session, run, matching) if wish.matching else _stored(session, run)
+        count = count_of(session, run, matching) if wish.matching else stored_count(session, run)
     if wish.indices is not None:
         count = min(count, len(wish.indices))
     if not count and wish.matching:
@@ -83,7 +83,7 @@ def cancel(services: Services, study_id: int, handover_id: int) -> None:
     with services.unit() as unit:
         row = unit.session.get(HandoverRow, handover_id, with_for_update=True)
         if row is None or row.study_id != study_id:
-            raise Refused("There is no such handover any more.")
+            raise Refused("There is no such download or push any more.")
         if row.state not in _UNFINISHED:
             raise Refused("It has ended already.")
         # the worker that makes it loses its lease, and stops
@@ -132,10 +132,6 @@ def _request(
         return row.id
 
 
-def _stored(session: Session, run: BatchRow) -> int:
-    return session.scalar(select(func.count()).select_from(SampleRow).where(SampleRow.batch_id == run.id)) or 0
-
-
 def _check_room(services: Services, run_id: int, count: int, formats: Sequence[type[ExportWriter]]) -> None:
     """Check that the disk has room for a download of ``count`` images.
 
@@ -169,6 +165,6 @@ def estimated_bytes(services: Services, run_id: int, count: int, formats: Sequen
             select(image, mask).where(SampleRow.batch_id == run_id, SampleRow.index.in_(wanted))
         ).all()
     sizes = [sum(services.images.size(digest) or 0 for digest in pair) for pair in digests]
-    a_copy = sum(sizes) / max(1, len(sizes)) * count
-    of_their_own = sum(1 for each in formats if each.holds_images)
-    return int(a_copy * (of_their_own + (1 if of_their_own < len(formats) else 0)))
+    bytes_of_files = sum(sizes) / max(1, len(sizes)) * count
+    formats_with_images = sum(1 for each in formats if each.holds_images)
+    return int(bytes_of_files * (formats_with_images + (1 if formats_with_images < len(formats) else 0)))

@@ -1,11 +1,10 @@
-"""What a person wants handed over: the values of a form, as they are stored in a handover's row."""
+"""Options of downloads and pushes: the values of a form, as a handover's row stores them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from datagen.errors import InputProblem
 from datagen.export.archive import ExportOptions
@@ -15,8 +14,7 @@ from datagen.export.image_kinds import ImageKind
 from datagen.export.selection import Judged, Selection, Size
 from datagen.export.splitting import Apart, shares_of
 from datagen.export.tiling import Tiling
-
-E = TypeVar("E", bound=StrEnum)
+from datagen.workflow.generation.sample_table import offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +67,7 @@ class DownloadWish:
         return Selection(
             runs=(self.run,),
             indices=None if self.indices is None else frozenset(self.indices),
-            verdicts=tuple(_member(Judged, word) for word in self.verdicts),
+            verdicts=tuple(offered(Judged, word) for word in self.verdicts),
             labels=self.labels,
             min_size=Size.parse(self.min_size) if self.min_size else None,
             max_size=Size.parse(self.max_size) if self.max_size else None,
@@ -79,7 +77,7 @@ class DownloadWish:
         """Return how they are written."""
         if not self.formats:
             raise InputProblem("Choose one format or more.")
-        kind = _member(ImageKind, self.images)
+        kind = offered(ImageKind, self.images)
         return ExportOptions(
             formats=self.formats,
             encoding=ImageEncoding(kind, None if kind is ImageKind.PNG else self.quality),
@@ -92,11 +90,11 @@ class DownloadWish:
 
     def dimensions(self) -> tuple[Dimension, ...]:
         """Return what is balanced."""
-        return tuple(_member(Dimension, word) for word in self.balance)
+        return tuple(offered(Dimension, word) for word in self.balance)
 
     def apart_by(self) -> Apart:
         """Return what two splits may not have in common."""
-        return _member(Apart, self.apart)
+        return offered(Apart, self.apart)
 
     def check(self) -> None:
         """Check that the values can be used together.
@@ -135,15 +133,3 @@ class PushWish:
     def to_json(self) -> dict[str, Any]:
         """Return the wish as JSON values."""
         return asdict(self)
-
-
-def _member(kind: type[E], word: str) -> E:
-    """Return the member of an enumeration by its value.
-
-    Raises:
-        InputProblem: there is none.
-    """
-    try:
-        return kind(word)
-    except ValueError:
-        raise InputProblem(f"“{word}” is not offered here; load the page again, and choose from the list") from None

@@ -92,7 +92,7 @@ def find_tasks(client: LabelStudioPort, project_id: int, condition: TaskConditio
 
 
 def _test_of(condition: TaskCondition) -> Callable[[Any], bool]:
-    """Return the function that tells whether a value matches.
+    """Return a function that returns whether a value matches.
 
     Raises:
         InputProblem: numbers are compared, and the given value is none.

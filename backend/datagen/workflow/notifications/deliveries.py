@@ -1,7 +1,8 @@
 """Deliveries of notifications: sending them, the log, redelivery and tests.
 
-A notification is sent at least once: a worker that dies between the receiver's answer and its own commit sends it
-again, with the same id. Once a delivery is committed as accepted, it is sent again only if a person asks for it.
+A notification is sent at least once: if a worker is killed between the receiver's response and its own commit, the
+notification is sent again with the same id. Once a delivery is committed as accepted, it is sent again only if a person
+requests it.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def redeliver(services: Services, delivery_id: int, *, who: str, study_id: int |
     with services.unit() as unit:
         row = unit.session.get(DeliveryRow, delivery_id, with_for_update=True)
         if row is None or study_id not in (None, row.study_id):
-            raise Refused(f"there is no delivery {delivery_id}; the log of deliveries shows those there are")
+            raise Refused(f"there is no delivery {delivery_id}; the log of deliveries lists those that exist")
         if row.recipient.removed_at is not None:
             raise Refused(f"delivery {delivery_id} is not sent again: its recipient was removed")
         if row.state == WorkState.RUNNING:
@@ -218,10 +219,12 @@ def _is_under_way(session: Session, recipient: RecipientRow) -> bool:
 
 
 def _check_rate(session: Session, recipient: RecipientRow) -> None:
-    """Check that people do not ask for more than a recipient can bear. Removing it and adding it again helps nobody.
+    """Check the number of attempts for a recipient within the last hour, before a person requests another one.
+
+    Attempts for removed recipients with the same shown address count, too.
 
     Raises:
-        Refused: too much was sent to it within the hour.
+        Refused: there were ``MAX_ATTEMPTS_AN_HOUR`` or more.
     """
     query = select(func.count()).select_from(DeliveryAttemptRow).join(DeliveryRow)
     # of a removed recipient only the shown address is kept

@@ -1,6 +1,6 @@
-"""Notifies of an event: one delivery for each recipient, written in the transaction of the event.
+"""Deliveries of an event: one row for each recipient, written in the transaction of the event.
 
-So every recipient gets each event once, and only events that really happened.
+So a delivery exists exactly if the transaction of its event was committed.
 """
 
 from __future__ import annotations

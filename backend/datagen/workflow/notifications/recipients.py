@@ -74,7 +74,7 @@ def get_recipient(session: Session, study_id: int, recipient_id: int) -> Recipie
 
 
 def remove_recipient(services: Services, study_id: int, recipient_id: int, *, who: str) -> str:
-    """Remove a recipient, and return how it was shown to people. Notifications that it has not got are cancelled.
+    """Remove a recipient, and return its address as people see it. Its pending notifications are cancelled.
 
     Its address and its secret are deleted; the log of its deliveries is kept.
 

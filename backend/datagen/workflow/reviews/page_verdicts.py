@@ -1,4 +1,4 @@
-"""Verdicts that people give on the studio's pages. Label Studio remains the truth: each becomes an annotation there.
+"""Verdicts that people give on the studio's pages. Each becomes an annotation in Label Studio, the source of truth.
 
 The annotation is the person's, though it is written with the installation's own token. Only an annotation that the
 person submitted is ever changed or deleted. The verdict rows follow at once by the same synchronization that follows a

@@ -18,7 +18,7 @@ from datagen.workflow.decisions.spec_versions import running_batch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """The numbers of what belongs to a study."""
+    """Numbers of the rows and projects of a study."""
 
     inputs: int
     versions: int

@@ -17,6 +17,7 @@ from typing import IO, Any
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import ColumnElement, and_, select
 
+from datagen.domain.sample import file_stem_of
 from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, InputProblem, Refused
 from datagen.export import manifest
@@ -242,7 +243,7 @@ def exported_record(export: Path, wanted: WantedSample, max_bytes: int) -> Sampl
         raise InputProblem(f"{export} has no sample {wanted}; give the export that it is in")
     _check(_Line, line, f"the line of sample {wanted} in the manifest of {export}")
     provenance = line["provenance"]
-    name = f"{provenance['spec_digest'][:8]}_{provenance['index']:07d}"
+    name = file_stem_of(provenance["spec_digest"], provenance["index"])
     specs, body = _specs(files, export, provenance["spec_digest"])
     if not specs:
         raise InputProblem(f"{export} does not contain the spec of {name}; export the study again with this version")

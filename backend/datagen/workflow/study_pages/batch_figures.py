@@ -1,12 +1,22 @@
-"""Figures of a round, an audit or a run that are shown beside it: the share of good verdicts, and what it promises."""
+"""Figures of a round, an audit or a run: the share of good verdicts, and what the approval of a run stated."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from datagen.learning.acceptance import sentence_of
 from datagen.learning.effect import wilson
 from datagen.store.tables.batches import BatchRow
 from datagen.workflow.study_pages.situations import VerdictCounts
-from datagen.workflow.study_pages.study_view import Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """The share of good verdicts, with its 90 % interval; all 0 to 1."""
+
+    good: float
+    low: float
+    high: float
 
 
 def share_of(counts: VerdictCounts) -> Share | None:

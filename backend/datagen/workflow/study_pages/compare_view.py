@@ -1,4 +1,4 @@
-"""Two versions of a study beside each other: what differs in their specs, and the images of their newest rounds."""
+"""Two versions of a study side by side: what differs in their specs, and the images of their newest rounds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.domain.lifecycle import SpecState
-from datagen.domain.verdict import Opinion
 from datagen.domain.wording import counted
 from datagen.errors import Refused
-from datagen.learning.effect import wilson
 from datagen.store.tables.base import BatchKind
-from datagen.store.tables.batches import BatchRow, SampleRow, SpecRow
-from datagen.store.tables.reviews import VerdictRow
-from datagen.workflow.reviews import verdict_sync
+from datagen.store.tables.batches import BatchRow, SpecRow
+from datagen.workflow.decisions.spec_versions import spec_of_version
 from datagen.workflow.study_pages.access import Visible, visible_study
+from datagen.workflow.study_pages.batch_figures import Share, share_of
 from datagen.workflow.study_pages.pictures import SamplePicture, first_pictures
-from datagen.workflow.study_pages.study_view import Share
+from datagen.workflow.study_pages.situations import VerdictCounts, verdict_counts
 
 #: Number of images of each version, of differences, and of versions that can be chosen; longest value, characters.
 MAX_PICTURES, MAX_DIFFERENCES, MAX_VERSIONS, LONGEST_VALUE = 24, 200, 200, 120
@@ -87,28 +85,23 @@ def compare(session: Session, study_id: int, project_ids: Visible, left: int | N
         raise Refused(f"The study “{study.name}” has {counted(len(versions), 'version')}: there is nothing to compare.")
     right = versions[0] if right is None else right
     left = next((version for version in versions if version < right), versions[-1]) if left is None else left
-    specs = [_spec(session, study_id, study.name, version) for version in (left, right)]
+    specs = [spec_of_version(session, study, version) for version in (left, right)]
     rounds = [_newest_round(session, spec) for spec in specs]
-    pictures = first_pictures(session, [row for row in rounds if row is not None], MAX_PICTURES)
+    present = [row for row in rounds if row is not None]
+    pictures = first_pictures(session, present, MAX_PICTURES)
+    counts = verdict_counts(session, [row.id for row in present])
     older, newer = sorted(specs, key=lambda spec: spec.version)
     differences = _differences(specs[0].body, specs[1].body)
     return CompareView(
         study_id=study.id,
         study=study.name,
-        left=_side(session, specs[0], rounds[0], pictures),
-        right=_side(session, specs[1], rounds[1], pictures),
+        left=_side(specs[0], rounds[0], pictures, counts),
+        right=_side(specs[1], rounds[1], pictures, counts),
         versions=tuple(versions),
         changes=_changes(session, older, newer),
         differences=tuple(differences[:MAX_DIFFERENCES]),
         more=max(len(differences) - MAX_DIFFERENCES, 0),
     )
-
-
-def _spec(session: Session, study_id: int, study: str, version: int) -> SpecRow:
-    spec = session.scalar(select(SpecRow).where(SpecRow.study_id == study_id, SpecRow.version == version))
-    if spec is None:
-        raise Refused(f"The study “{study}” has no version {version}.")
-    return spec
 
 
 def _newest_round(session: Session, spec: SpecRow) -> BatchRow | None:
@@ -121,28 +114,22 @@ def _newest_round(session: Session, spec: SpecRow) -> BatchRow | None:
 
 
 def _side(
-    session: Session, spec: SpecRow, batch: BatchRow | None, pictures: Mapping[int, tuple[SamplePicture, ...]]
+    spec: SpecRow,
+    batch: BatchRow | None,
+    pictures: Mapping[int, tuple[SamplePicture, ...]],
+    counts: Mapping[int, VerdictCounts],
 ) -> Side:
-    opinions = (
-        session.scalars(
-            select(VerdictRow.opinion)
-            .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-            .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
-        ).all()
-        if batch is not None
-        else []
-    )
-    good = sum(opinion == Opinion.GOOD for opinion in opinions)
-    low, high = wilson(good, len(opinions)) if opinions else (0.0, 1.0)
+    """Return a version with its newest round, of whose id ``pictures`` and ``counts`` have the values."""
+    verdicts = counts.get(batch.id, VerdictCounts()) if batch is not None else VerdictCounts()
     return Side(
         version=spec.version,
         state=spec.state,
         created_by=spec.created_by,
         created_at=spec.created_at,
         round_number=batch.number if batch is not None else None,
-        good=good,
-        bad=len(opinions) - good,
-        share=Share(good=good / len(opinions), low=low, high=high) if opinions else None,
+        good=verdicts.good,
+        bad=verdicts.bad,
+        share=share_of(verdicts),
         pictures=pictures.get(batch.id, ()) if batch is not None else (),
     )
 
@@ -168,7 +155,7 @@ def _differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Diff
     values = [dict(_flat(body)) for body in (left, right)]
     names = list(dict.fromkeys([*values[0], *values[1]]))
     shown = [(name, *(body.get(name, UNSET) for body in values)) for name in names]
-    return [Difference(name=name, left=one, right=other) for name, one, other in shown if one != other]
+    return [Difference(name=name, left=before, right=after) for name, before, after in shown if before != after]
 
 
 def _flat(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

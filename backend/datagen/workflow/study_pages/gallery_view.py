@@ -14,9 +14,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.trace import Trace
-from datagen.domain.verdict import Opinion
 from datagen.errors import Refused
-from datagen.learning.effect import wilson
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.reviews import VerdictRow
@@ -24,9 +22,10 @@ from datagen.workflow.decision_points import project_of
 from datagen.workflow.decision_tasks.batch_view import BatchName, Progress, name_of, progress_of
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.study_pages.access import Visible, visible_study
+from datagen.workflow.study_pages.batch_figures import Share, share_of
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 from datagen.workflow.study_pages.pictures import SamplePicture, picture_columns, picture_of
-from datagen.workflow.study_pages.study_view import Share
+from datagen.workflow.study_pages.situations import VerdictCounts, verdict_counts
 
 #: Number of pictures on a page.
 PICTURES_A_PAGE = 60
@@ -166,7 +165,7 @@ def gallery_of(session: Session, batch: BatchRow, chosen: GalleryFilter, after: 
         requested_at=batch.requested_at,
         progress=progress_of(session, batch),
         judgements={judgement: judgements[judgement] for judgement in Judgement},
-        share=_share(session, batch),
+        share=share_of(verdict_counts(session, [batch.id]).get(batch.id, VerdictCounts())),
         changes=tuple(batch.spec.notes),
         filter=chosen,
         choices={
@@ -257,20 +256,6 @@ def _matches(sample: _Sample, chosen: GalleryFilter) -> bool:
 
 def _choices(values: Iterable[str]) -> tuple[Choice, ...]:
     return tuple(Choice(value=str(value), count=count) for value, count in Counter(values).most_common(MAX_CHOICES))
-
-
-def _share(session: Session, batch: BatchRow) -> Share | None:
-    """Return the share of good verdicts among those that count."""
-    opinions = session.scalars(
-        select(VerdictRow.opinion)
-        .join(SampleRow, SampleRow.id == VerdictRow.sample_id)
-        .where(SampleRow.batch_id == batch.id, verdict_sync.effective_verdicts())
-    ).all()
-    if not opinions:
-        return None
-    good = sum(1 for opinion in opinions if opinion == Opinion.GOOD)
-    low, high = wilson(good, len(opinions))
-    return Share(good=good / len(opinions), low=low, high=high)
 
 
 def _review(session: Session, batch: BatchRow, samples: Sequence[_Sample]) -> LabelStudioTarget | None:

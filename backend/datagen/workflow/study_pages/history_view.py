@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.installation import AuditRow
 from datagen.workflow.studies.audit import own_lines
 from datagen.workflow.study_pages.access import Visible, visible_study
@@ -20,6 +21,7 @@ LINES_A_PAGE = 100
 class HistoryLine:
     """One line of the audit log."""
 
+    id: int
     at: datetime
     who: str
     what: str
@@ -36,21 +38,30 @@ class HistoryView:
     next_before: int | None
 
 
-def history_of(session: Session, study_id: int, project_ids: Visible, before: int | None = None) -> HistoryView:
-    """Return a page of a study's history; ``before`` is the id of the last line of the page before.
+def history_of(
+    session: Session, study_id: int, project_ids: Visible, before: int | None = None, most: int | None = None
+) -> HistoryView:
+    """Return a page of a study's history.
+
+    Args:
+        session: the session.
+        study_id: the study.
+        project_ids: what the person may see.
+        before: the id of the last line of the page before; None for the first page.
+        most: largest number of lines on the page; None: ``LINES_A_PAGE``.
 
     Raises:
         Refused: there is no such study, or the person may not see it.
     """
     study = visible_study(session, study_id, project_ids)
+    most = LINES_A_PAGE if most is None else most
     query = select(AuditRow).where(own_lines(study.name)).order_by(AuditRow.id.desc())
     if before is not None:
         query = query.where(AuditRow.id < before)
-    rows = session.scalars(query.limit(LINES_A_PAGE + 1)).all()
-    shown = rows[:LINES_A_PAGE]
+    shown, next_before = keyset_page(session.scalars(query.limit(most + 1)).all(), most, lambda row: row.id)
     return HistoryView(
         study_id=study.id,
         study=study.name,
-        lines=tuple(HistoryLine(at=row.at, who=row.who, what=row.what) for row in shown),
-        next_before=shown[-1].id if len(rows) > LINES_A_PAGE else None,
+        lines=tuple(HistoryLine(id=row.id, at=row.at, who=row.who, what=row.what) for row in shown),
+        next_before=next_before,
     )

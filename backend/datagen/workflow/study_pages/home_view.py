@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import Role
 from datagen.domain.lifecycle import StudyState
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.base import Instant
 from datagen.store.tables.installation import AuditRow
 from datagen.store.tables.studies import StudyRow
@@ -93,16 +94,14 @@ def home_of(
     if before is not None:
         conditions.append(StudyRow.id < before)
     query = select(StudyRow).where(*conditions).order_by(StudyRow.id.desc()).limit(most + 1)
-    studies = list(session.scalars(query))
-    shown = studies[:most]
-    has_more = len(studies) > most
+    shown, next_before = keyset_page(session.scalars(query).all(), most, lambda study: study.id)
     return HomeView(
         search=search,
         archived=archived,
         archived_total=archived_total,
         cards=_cards(session, shown) if shown else (),
         total=total,
-        next_before=shown[-1].id if has_more else None,
+        next_before=next_before,
     )
 
 

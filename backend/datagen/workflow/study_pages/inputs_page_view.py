@@ -9,8 +9,9 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session, load_only
 
-from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, Inputs, ProjectKind, Role
+from datagen.domain.inputs import MINIMUM_PER_ROLE, Inputs, ProjectKind, Role, recommended_images
 from datagen.errors import Refused
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.batches import SpecRow
 from datagen.store.tables.inputs import InputRow
 from datagen.workflow.decision_points import project_of
@@ -100,8 +101,8 @@ def inputs_page_of(
     query = select(InputRow).where(InputRow.study_id == study.id, InputRow.role == role).order_by(InputRow.task_id)
     if after is not None:
         query = query.where(InputRow.task_id > after)
-    rows = list(session.scalars(query.limit(most + 1)))
-    shown = rows[:most]
+    rows = session.scalars(query.limit(most + 1)).all()
+    shown, next_after = keyset_page(rows, most, lambda row: row.task_id)
     photos = tuple(_photo(row, study.labels, inputs, findings, projects[role]) for row in shown)
     named = {line for photo in photos for line in photo.findings}
     return InputsPageView(
@@ -112,7 +113,7 @@ def inputs_page_of(
         version=version,
         findings=tuple(line for line in findings if line not in named),
         photos=photos,
-        next_after=shown[-1].task_id if len(rows) > len(shown) else None,
+        next_after=next_after,
     )
 
 
@@ -134,7 +135,7 @@ def _tab(role: Role, inputs: Inputs, project_id: int | None) -> RoleTab:
         role=role,
         usable=inputs.count(role),
         minimum=MINIMUM_PER_ROLE,
-        recommended=RECOMMENDED_BACKGROUNDS if role is Role.BACKGROUND else MINIMUM_PER_ROLE,
+        recommended=recommended_images(role),
         target=LabelStudioTarget(project_id=project_id) if project_id is not None else None,
     )
 

@@ -47,7 +47,7 @@ class NextStep:
     why: str
     #: where it is done in Label Studio; None before provisioning, and if it is done on the study's page alone
     target: LabelStudioTarget | None
-    #: the round or audit on whose contact sheet it is done; None if it is done elsewhere
+    #: the round or audit on whose review sheet it is done; None if it is done elsewhere
     sheet: BatchName | None = None
     #: whether it is a decision, or the progress of what one started: both are on the study's page
     is_decision: bool = False

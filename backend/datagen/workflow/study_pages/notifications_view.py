@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from datagen.domain.notification import CHOOSABLE_EVENTS, Channel, NotificationEvent
+from datagen.store.keyset_page import keyset_page
 from datagen.workflow.notifications.deliveries import LoggedDelivery, log_of
 from datagen.workflow.notifications.recipients import MAX_RECIPIENTS, recipients_of
 from datagen.workflow.study_pages.access import Visible, visible_study
@@ -63,7 +64,7 @@ def notifications_of(
     """
     study = visible_study(session, study_id, project_ids)
     deliveries = log_of(session, study.id, DELIVERIES_A_PAGE + 1, before)
-    shown = deliveries[:DELIVERIES_A_PAGE]
+    shown, next_before = keyset_page(deliveries, DELIVERIES_A_PAGE, lambda delivery: delivery.id)
     return NotificationsView(
         id=study.id,
         study=study.name,
@@ -82,5 +83,5 @@ def notifications_of(
         most=MAX_RECIPIENTS,
         events=CHOOSABLE_EVENTS,
         deliveries=tuple(shown),
-        next_before=shown[-1].id if len(deliveries) > len(shown) else None,
+        next_before=next_before,
     )

@@ -1,9 +1,9 @@
-"""The contact sheet on which a person judges a round, an audit or a run's spot checks.
+"""The review sheet on which a person judges a round, an audit or a run's spot checks.
 
-The images are in the order in which Label Studio serves their tasks: what teaches most comes first. Nothing shows which
-images an audit added. Under the rule ``all-agree`` a person sees another's verdict on an image only after giving one,
-so that two verdicts that agree were given independently. Under the other rules people share the work, and see at once
-what is judged already.
+The images are in the order in which Label Studio serves their tasks: what teaches most comes first. The sheet does not
+show which images an audit added. Under the rule ``all-agree`` a person sees another's verdict on an image only after
+giving one, so that the verdicts are independent. Under the other rules people share the work, and see at once which
+images are judged.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ShownVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewItem:
-    """An image on the contact sheet."""
+    """An image on the review sheet."""
 
     picture: SamplePicture
     #: the person's own verdict; None without one
@@ -69,7 +69,7 @@ class ReviewItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewView:
-    """A page of a contact sheet."""
+    """A page of a review sheet."""
 
     study_id: int
     study: str
@@ -95,7 +95,7 @@ class ReviewView:
 
 
 def review_of(session: Session, batch: BatchRow, email: str, after: int = 0) -> ReviewView:
-    """Return a page of the contact sheet of a batch that is reviewed, for the person with this e-mail address.
+    """Return a page of the review sheet of a batch that is reviewed, for the person with this e-mail address.
 
     Raises:
         Refused: people do not judge a batch of its kind.
@@ -126,7 +126,7 @@ def review_of(session: Session, batch: BatchRow, email: str, after: int = 0) -> 
 
 
 def review_item_of(session: Session, study_id: int, sample_id: int, email: str) -> tuple[BatchRow, ReviewItem]:
-    """Return an image as the contact sheet shows it to a person, and its batch.
+    """Return an image as the review sheet shows it to a person, and its batch.
 
     Raises:
         Refused: there is no such image in the study.

@@ -10,19 +10,21 @@ from itertools import starmap
 from typing import Any
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import ProjectKind
+from datagen.domain.sample import file_stem_of
 from datagen.domain.trace import PHOTO_DIGITS
 from datagen.export.selection import Judged, Place
-from datagen.learning.acceptance import sentence_of
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.decision_tasks.batch_view import BatchName, Progress, name_of, progress_of
 from datagen.workflow.generation.sample_facts import words_of
 from datagen.workflow.generation.sample_table import ORDERS, TableFilter, count_of, page_of, verdicts_of
 from datagen.workflow.rejection import Rejections
+from datagen.workflow.study_pages.batch_figures import promise_of
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 from datagen.workflow.study_pages.pictures import SamplePicture, picture_columns, picture_of
 
@@ -155,7 +157,7 @@ def run_of(
     rejections = Rejections.from_json(batch.rejections)
     project_id = project_of(session, batch.study_id, ProjectKind.DATASET)
     facts = page_of(session, batch, chosen, order, after, IMAGES_A_PAGE + 1)
-    shown = facts[:IMAGES_A_PAGE]
+    shown, next_after = keyset_page(facts, IMAGES_A_PAGE, lambda row: row.index)
     return RunView(
         study_id=batch.study_id,
         study=batch.study.name,
@@ -167,7 +169,7 @@ def run_of(
         requested_by=batch.requested_by,
         requested_at=batch.requested_at,
         progress=progress,
-        promise=sentence_of(batch.promise),
+        promise=promise_of(batch),
         rejections=rejections.sentence,
         has_rejected=rejections.rejected > 0,
         dataset=LabelStudioTarget(project_id=project_id) if project_id is not None else None,
@@ -177,7 +179,7 @@ def run_of(
         choices=_choices(batch),
         matching=count_of(session, batch, chosen),
         images=_images(session, batch, project_id, shown),
-        next_after=shown[-1].index if len(facts) > len(shown) else None,
+        next_after=next_after,
     )
 
 
@@ -214,7 +216,7 @@ def _images(
         images.append(
             RunImage(
                 picture=picture_of(batch, values),
-                name=f"{batch.spec.digest[:8]}_{row.index:07d}",
+                name=file_stem_of(batch.spec.digest, row.index),
                 labels=tuple(words_of(row.labels)),
                 instances=row.instances,
                 size=row.size,
@@ -307,8 +309,3 @@ def orientation_of(outlines: Sequence[Mapping[str, Any]]) -> float | None:
         return None
     x, y = axes[:, 1]
     return float(np.degrees(np.arctan2(-y, x)) % 180)
-
-
-def rendered_count(session: Session, batch: BatchRow) -> int:
-    """Return the number of a batch's stored samples, by which cached figures are known to be outdated."""
-    return session.scalar(select(func.count()).select_from(SampleRow).where(SampleRow.batch_id == batch.id)) or 0

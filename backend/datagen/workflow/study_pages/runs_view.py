@@ -8,6 +8,8 @@ from datetime import datetime
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from datagen.domain.foreign_text import whole_number
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.studies import StudyRow
@@ -15,6 +17,8 @@ from datagen.workflow.study_pages.access import Visible, is_visible
 
 #: Number of runs on a page, and largest number of studies that the filter offers.
 RUNS_A_PAGE, MAX_STUDIES = 40, 300
+#: Largest id that a column can be compared with.
+_LARGEST_ID = 2**53
 #: The states that a run can have, in the order of the filter.
 STATES = (WorkState.RUNNING, WorkState.PAUSED, WorkState.DONE, WorkState.FAILED, WorkState.CANCELLED)
 
@@ -70,14 +74,14 @@ def runs_of(session: Session, project_ids: Visible, chosen: RunsFilter, before: 
     )
     if chosen.state in STATES:
         query = query.where(BatchRow.state == WorkState(chosen.state))
-    if chosen.study.isascii() and chosen.study.isdigit() and len(chosen.study) <= 15:
-        query = query.where(BatchRow.study_id == int(chosen.study))
+    if (study_id := whole_number(chosen.study, _LARGEST_ID)) is not None:
+        query = query.where(BatchRow.study_id == study_id)
     if chosen.who:
         query = query.where(BatchRow.requested_by.icontains(chosen.who, autoescape=True))
     if before is not None:
         query = query.where(BatchRow.id < before)
     rows = session.execute(query.order_by(BatchRow.id.desc()).limit(RUNS_A_PAGE + 1)).all()
-    shown = rows[:RUNS_A_PAGE]
+    shown, next_before = keyset_page(rows, RUNS_A_PAGE, lambda row: row[0].id)
     stored = _stored(session, [run.id for run, _, _ in shown])
     studies = session.execute(
         select(StudyRow.id, StudyRow.name).where(is_visible(project_ids)).order_by(StudyRow.name).limit(MAX_STUDIES)
@@ -102,7 +106,7 @@ def runs_of(session: Session, project_ids: Visible, chosen: RunsFilter, before: 
             )
             for run, study, version in shown
         ),
-        next_before=shown[-1][0].id if len(rows) > len(shown) else None,
+        next_before=next_before,
     )
 
 

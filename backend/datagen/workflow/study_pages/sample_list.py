@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, String, cast, exists, func, select
 from sqlalchemy.orm import Session
 
 from datagen.domain.verdict import Opinion, Reason
+from datagen.store.keyset_page import keyset_page
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.reviews import verdict_sync
@@ -88,9 +89,9 @@ def samples_of(
         query = query.where(SampleRow.index < stop)
         end = stop - 1 if stop <= last else None
     rows = session.execute(query).all()
-    shown = rows[:most]
+    shown, next_after = keyset_page(rows, most, lambda row: row[1])
     given = _verdicts(session, [row[0] for row in shown])
-    return [_listed(row, *given[row[0]]) for row in shown], shown[-1][1] if len(rows) > most else end
+    return [_listed(row, *given[row[0]]) for row in shown], end if next_after is None else next_after
 
 
 def _conditions(chosen: SampleFilter) -> Iterator[ColumnElement[bool]]:

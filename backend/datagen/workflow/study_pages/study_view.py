@@ -10,16 +10,17 @@ from datetime import datetime
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, load_only
 
-from datagen.domain.inputs import MINIMUM_PER_ROLE, RECOMMENDED_BACKGROUNDS, ProjectKind, Role
+from datagen.domain.inputs import MINIMUM_PER_ROLE, ProjectKind, Role, recommended_images
 from datagen.domain.lifecycle import SpecState, StudyState
-from datagen.learning.acceptance import AuditedAcceptance, sentence_of
-from datagen.learning.effect import Judged, effect_in_words, wilson
+from datagen.learning.acceptance import AuditedAcceptance
+from datagen.learning.effect import Judged, effect_in_words
 from datagen.store.tables.base import PARTS_OF_RUNS, BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.reviews import audits
 from datagen.workflow.study_pages.access import Visible, visible_study
+from datagen.workflow.study_pages.batch_figures import Share, promise_of, share_of
 from datagen.workflow.study_pages.decision_form import DecisionForm, decision_form_of
 from datagen.workflow.study_pages.next_step import LabelStudioTarget, NextStep, next_step
 from datagen.workflow.study_pages.pictures import InputPicture, SamplePicture, first_inputs, first_pictures
@@ -41,15 +42,6 @@ class RoleCount:
     recommended: int
     #: the first of them
     photos: tuple[InputPicture, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """The share of good verdicts, with its 90 % interval; all 0 to 1."""
-
-    good: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +162,7 @@ def study_of(session: Session, study_id: int, project_ids: Visible) -> StudyView
                 role=role,
                 usable=inputs.count(role),
                 minimum=MINIMUM_PER_ROLE,
-                recommended=RECOMMENDED_BACKGROUNDS if role is Role.BACKGROUND else MINIMUM_PER_ROLE,
+                recommended=recommended_images(role),
                 photos=photos.get((study.id, role), ()),
             )
             for role in Role
@@ -274,11 +266,6 @@ def _card(
     pictures: Mapping[int, tuple[SamplePicture, ...]],
     effect: str,
 ) -> BatchCard:
-    given = counts.good + counts.bad
-    share = None
-    if given:
-        low, high = wilson(counts.good, given)
-        share = Share(good=counts.good / given, low=low, high=high)
     return BatchCard(
         id=batch.id,
         kind=batch.kind,
@@ -288,9 +275,9 @@ def _card(
         count=batch.count,
         rendered=min(rendered, batch.count),
         verdicts=counts,
-        share=share,
+        share=share_of(counts),
         effect=effect if batch.kind is BatchKind.ROUND and batch.state is WorkState.DONE else "",
-        promise=sentence_of(batch.promise),
+        promise=promise_of(batch),
         status_text=batch.status_text if batch.state is WorkState.RUNNING else "",
         problem=batch.problem,
         requested_by=batch.requested_by,

@@ -149,7 +149,7 @@ def test_what_has_to_be_confirmed_is_asked_on_a_page_with_one_button(browser: An
     assert state_of(browser) is StudyState.REVIEWING
     page = answer.text
     assert "This approval stands on 0 of 3 previews judged." in page
-    assert "Approve all the same" in page
+    assert "Approve anyway" in page
     for of_elsewhere in ("press Update", "--confirm", "datagen approve"):
         assert of_elsewhere not in page
     assert "<b>shift</b>" not in page

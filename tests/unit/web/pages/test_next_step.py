@@ -1,4 +1,4 @@
-"""The one next step of a study leads to the decisions on its page, to a contact sheet to judge, or to Label Studio."""
+"""The one next step of a study leads to the decisions on its page, to a review sheet, or to Label Studio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from studio import verdict_result
 LABEL_STUDIO = "http://label-studio.test:8080"
 
 #: State → the text of the button, and the project that it leads to; None: the decisions on the study's page; Previews:
-#: the contact sheet, and the task of the first preview in Label Studio beside it.
+#: the review sheet, and the task of the first preview in Label Studio beside it.
 STEPS = {
     StudyState.COLLECTING: ("Build the first preview", None),
     StudyState.PREVIEWING: ("See how far it is", None),

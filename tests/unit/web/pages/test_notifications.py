@@ -37,7 +37,7 @@ def only(browser: Any, table: Any) -> Any:
 def test_added_recipient_is_the_persons_own_and_its_secret_is_shown_once(
     browser: Any, channels: RecordedChannels
 ) -> None:
-    assert "Nobody is told yet" in browser.page(page_of(browser))
+    assert "There is no recipient yet" in browser.page(page_of(browser))
     add(browser, event=["run.done", "run.failed"])
     row = only(browser, RecipientRow)
     assert (row.person, row.added_by, row.events) == ("ann@example.com", "ann@example.com", ["run.done", "run.failed"])
@@ -85,7 +85,7 @@ def test_removed_recipient_is_gone_and_its_deliveries_remain(browser: Any, chann
     browser.studio.settle()
     browser.act(f"{page_of(browser)}/{recipient.id}/remove", page_of(browser))
     page = browser.page(page_of(browser))
-    assert "Nobody is told yet" in page
+    assert "There is no recipient yet" in page
     assert "Bo 🦠" in page
     assert "/redeliver" not in page
     browser.act(f"{page_of(browser)}/{recipient.id}/test", page_of(browser))

@@ -83,7 +83,7 @@ def test_an_image_is_rendered_once_at_a_time() -> None:
     assert work.is_running("a")
     for number in range(MOST_WAITING - 1):
         assert work.start(f"b{number}")
-    with pytest.raises(Refused, match="Much is under way already"):
+    with pytest.raises(Refused, match="Too many tasks are under way"):
         work.start("c")
     assert rendered == ["a"], "the others wait for their turn"
     may_end.set()

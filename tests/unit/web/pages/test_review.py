@@ -1,4 +1,4 @@
-"""The contact sheet: what it shows whom, in which order, and what a sent verdict answers, with and without a script."""
+"""The review sheet: what it shows whom, in which order, and what a sent verdict answers, with and without a script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// The contact sheet by keyboard, mouse and touch. A verdict shows at once; verdict_queue.js saves it.
+// The review sheet by keyboard, mouse and touch. A verdict shows at once; verdict_queue.js saves it.
 "use strict";
 
 (() => {
@@ -192,7 +192,7 @@
     card.classList.add("current");
   });
 
-  // -- what became of a verdict
+  // -- results of sent verdicts
 
   const cardOf = (entry) => cards.find((card) => new URL(form(card).action).pathname === entry.address);
 

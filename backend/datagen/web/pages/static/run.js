@@ -45,7 +45,7 @@ async function ask() {
   }
 }
 
-// a page that nobody looks at takes no connection
+// a hidden page occupies no connection
 function follow() {
   if (document.hidden) stop();
   else listen();

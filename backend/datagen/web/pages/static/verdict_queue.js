@@ -1,5 +1,5 @@
-// Keeps each verdict in the browser until it is saved in Label Studio, and sends it again where that takes several
-// tries: Label Studio or the network is unavailable, or the log-in ended. Every page of a person sends what waits.
+// Stores each verdict in the browser until it is saved in Label Studio, and sends it again while Label Studio or the
+// network is unavailable, or after the log-in ended. Every page sends the stored verdicts of its account.
 "use strict";
 
 const verdictQueue = (() => {
@@ -7,7 +7,7 @@ const verdictQueue = (() => {
   const prefix = `datagen.verdict ${account} `;
   const notice = document.getElementById("waiting");
   const FIRST_PAUSE_MS = 1000, LONGEST_PAUSE_MS = 30000, ANSWER_MS = 40000;
-  // what the browser's storage refuses: it is full, or switched off
+  // verdicts that the browser's storage refuses, because it is full or disabled
   const unstored = new Map();
   let listener = { saved() {}, refused() {}, waits() {} };
   let blocked = "", isSending = false, isAskedAgain = false, isLeaving = false, timer = 0;
@@ -48,7 +48,7 @@ const verdictQueue = (() => {
     send();
   }
 
-  // Removes a verdict that was dealt with, unless a later one on the same image took its place meanwhile.
+  // Removes a verdict that was saved or refused, unless a later one on the same image replaced it meanwhile.
   function remove(entry) {
     const now = entries().find((other) => other.address === entry.address);
     if (!now || now.order !== entry.order) return;
@@ -72,7 +72,7 @@ const verdictQueue = (() => {
       method: "POST",
       body,
       headers: { Accept: "application/json" },
-      keepalive: true, // it arrives though the page is left
+      keepalive: true, // the request continues after the page is left
       signal: AbortSignal.timeout(ANSWER_MS),
     });
   }
@@ -87,7 +87,7 @@ const verdictQueue = (() => {
     return true;
   }
 
-  // Sends one verdict; returns "" if it was dealt with, else why it and the others have to wait.
+  // Sends one verdict; returns "" if it was saved or refused, else the reason for which all verdicts have to wait.
   async function deliver(entry, isSecondTry = false) {
     let answer, body;
     try {
@@ -95,7 +95,7 @@ const verdictQueue = (() => {
       body = await answer.json().catch(() => ({}));
       if (answer.status === 400 && !isSecondTry && (await renewToken())) return deliver(entry, true);
     } catch {
-      return "away"; // no network, no answer in time
+      return "unavailable"; // no network, no answer in time
     }
     if (answer.ok) {
       remove(entry);
@@ -108,10 +108,10 @@ const verdictQueue = (() => {
       return "";
     }
     if (body.sentence) listener.waits(entry, body.sentence);
-    return { 400: "other", 401: "log-in" }[answer.status] || "away";
+    return { 400: "other", 401: "log-in" }[answer.status] || "unavailable";
   }
 
-  // Sends what waits, the oldest first; returns why verdicts have to wait, or "". One that fails alone stops no other.
+  // Sends the stored verdicts, the oldest first; returns the reason of a wait, or "". One failure stops no other.
   async function deliverAll() {
     let reason = "", failures = 0;
     for (const entry of entries()) {
@@ -149,11 +149,11 @@ const verdictQueue = (() => {
     const them = count === 1 ? "it is" : "they are";
     const waiting = count === 1 ? "1 verdict waits in this browser" : `${count} verdicts wait in this browser`;
     notice.replaceChildren({
-      away: `${waiting}; ${them} sent when Label Studio answers.`,
+      unavailable: `${waiting}; ${them} sent when Label Studio answers.`,
       "log-in": `Your log-in ended. ${waiting}; ${them} sent when you have logged in again. `,
       other: `${waiting}; ${them} sent when ${account} has logged in again. `,
     }[blocked]);
-    if (blocked === "away") return;
+    if (blocked === "unavailable") return;
     const link = document.createElement("a");
     link.href = `/studio/log-in?next=${encodeURIComponent(location.pathname + location.search)}`;
     link.textContent = "Log in";
@@ -177,5 +177,5 @@ const verdictQueue = (() => {
   };
 })();
 
-// A page with a contact sheet starts the queue itself, when it can show what becomes of its verdicts.
+// review.js starts the queue on a page with a review sheet, once it can show the results.
 if (!document.getElementById("sheet")) verdictQueue.start();
