@@ -264,6 +264,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "rejection",
             "reviews",
             "sample_mapping",
+            "studies",
             "study_options",
         },
         "handovers": {"generation", "leased_work", "services", "studies", "study_pages"},
