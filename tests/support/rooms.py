@@ -47,7 +47,10 @@ MAY_IMPORT: dict[str, set[str] | None] = {
         "entrypoints",
         "settings",
     },
-    "web": {"domain", "imaging", "store", "label_studio", "workflow", "queue", "entrypoints", "operations", "settings"},
+    "web": {
+        *("domain", "imaging", "export", "store", "label_studio", "workflow"),
+        *("queue", "entrypoints", "operations", "settings"),
+    },
     "cli": None,
     "__main__": None,
     "errors": set(),

@@ -132,7 +132,9 @@ def test_zip_is_one_object_once_it_is_complete(
     """Parts are small here; an incomplete zip of several parts leaves no object."""
     monkeypatch.setattr("datagen.store.object_folder._PART_BYTES", 5 * 2**20)
     heavy = [shelf.sample(np.pad(np.ones((9, 9), np.uint8), 500), ("dent",), index=i) for i in range(4)]
-    with pytest.raises(StoreUnavailable, match=f"nothing is left of {place}/a.zip, .* goes on in the folder {place}/a,"):
+    with pytest.raises(
+        StoreUnavailable, match=f"nothing is left of {place}/a.zip, .* goes on in the folder {place}/a,"
+    ):
         write(f"{place}/a.zip", shelf, doing(heavy * 1, 4, s3.refuse))
     s3.serve()
     assert content(bucket, place) == {}

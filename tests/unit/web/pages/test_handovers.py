@@ -201,7 +201,7 @@ def test_a_person_who_does_not_see_every_project_cannot_push(browser: Any) -> No
     browser.client.delete_cookie("datagen_session", path="/studio")
     browser.accounts.restricted[BO] = frozenset(browser.study.projects.values())
     browser.log_in(BO)
-    assert "does not see every project" in browser.page(page)
+    assert "does not show you every project" in browser.page(page)
     token = browser.form_token(browser.page(run_page(browser)))
     browser.client.post(page, data={"form_token": token, "title": "New one"})
     assert browser.studio.client.find_projects("New one") == []
