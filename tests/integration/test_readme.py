@@ -26,9 +26,9 @@ _DEMO_OPTIONS = {"--data", "--auto", "--count", "--down"}
 
 
 def shell_lines(document: Path) -> Iterator[str]:
-    """Every line of the document's shell blocks."""
+    """Every line of the document's shell blocks; a line that is continued on the next one is one with it."""
     for block in re.findall(r"^```sh\n(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S):
-        yield from block.splitlines()
+        yield from block.replace("\\\n", " ").splitlines()
 
 
 def commands(document: Path) -> Iterator[list[str]]:
