@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ sys.stdout.write(str(memory.peak_megabytes(["promises", "--studies", "50"])))
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the kernel counts otherwise")
 def test_memory_of_the_starting_process_is_not_counted() -> None:
-    own = subprocess.run([sys.executable, "-c", _HUNGRY], check=True, stdout=subprocess.PIPE).stdout
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    own = subprocess.run([sys.executable, "-c", _HUNGRY], env=environment, check=True, stdout=subprocess.PIPE).stdout
     assert 10 < float(own.split()[-1]) < 250
 
 
