@@ -27,7 +27,7 @@ from datagen.workflow.events import webhook_events
 from datagen.workflow.services import JobKind
 
 def die_at_a_shard(job_requests):
-    if any(request.job_kind is JobKind.SHARD for request in job_requests):
+    if any(request.job_kind is JobKind.PREVIEW_SHARD for request in job_requests):
         os.kill(os.getpid(), signal.SIGKILL)
 
 webhook_events.handle(build_services(settings(), die_at_a_shard), int(sys.argv[1]))
