@@ -58,6 +58,8 @@ def decide(page: Page, button: str, **fields: str) -> None:
     """Fill in the form of a decision on the study's page, as it is now, and send it."""
     page.reload()
     form = page.locator("form.offer", has=page.get_by_role("heading", name=button, exact=True))
+    while not form.is_visible():  # inputs may still be read; each look takes a page view, and the test has a time limit
+        page.reload()
     for name, value in fields.items():
         form.locator(f"input[name={name}]").fill(value)
     form.get_by_role("button", name=button, exact=True).click()
