@@ -72,7 +72,7 @@ _FORWARDED = (
 )
 #: Bytes of a streamed response that are passed on at a time.
 _PIECE = 2**16
-#: Whether the request was a POST → the sentence of the page if there is no response in time.
+#: Whether the request may have changed something → the sentence of the page if there is no response in time.
 _TOO_SLOW = {
     False: "This page took too long. Try again in a moment.",
     True: "This takes longer than the time limit of a page. It may still be carried out: go back, load the page again, "

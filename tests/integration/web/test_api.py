@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.studies import StudyRow
 from datagen.web.api.bearer import WRONG_TOKENS
+from packed_inputs import packed
 from stage.layout import ROOT
 from stage.processes import Processes, wait_until
 from studio import Studio, Study, good_inputs
@@ -100,17 +100,6 @@ def test_other_methods_paths_and_large_bodies_are_problems(program: httpx.Client
 
 
 # -- the how-to
-
-
-def packed(inputs: Sequence[tuple[str, bytes, list[dict[str, object]]]]) -> bytes:
-    """A zip of pictures with a JSON export of Label Studio that has what is drawn on them."""
-    buffer = io.BytesIO()
-    tasks = [{"data": {"image": name}, "annotations": [{"result": regions}]} for name, _, regions in inputs]
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("tasks.json", json.dumps(tasks))
-        for name, data, _ in inputs:
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 @pytest.mark.usefixtures("alive", "program")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,9 @@ from datagen.store.download_files import DownloadFiles
 from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.handovers import HandoverRow
+from packed_inputs import packed
 from stage.layout import ROOT
 from studio import good_inputs
-
-Input = tuple[str, bytes, list[dict[str, Any]]]
-
-
-def packed(inputs: Sequence[Input]) -> bytes:
-    """A zip of pictures with a JSON export of Label Studio that has what is drawn on them."""
-    buffer = io.BytesIO()
-    tasks = [{"data": {"image": name}, "annotations": [{"result": regions}]} for name, _, regions in inputs]
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("tasks.json", json.dumps(tasks))
-        for name, data, _ in inputs:
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 @pytest.fixture
