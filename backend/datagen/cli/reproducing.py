@@ -52,7 +52,7 @@ def reproduce(
             # an export of others may name any model; the engines read this variable before each request
             os.environ["HF_HUB_OFFLINE"] = "1"
         with err.status("Rendering it again …"):  # shown only on a terminal
-            found = render_again(
+            reproduction = render_again(
                 record,
                 wanted,
                 pictures=(
@@ -64,12 +64,19 @@ def reproduce(
                 engine_settings=engine_settings_of(chosen),
             )
         if as_json:
-            compared = [{"what": each.what, "match": each.match.name.lower()} for each in found.comparisons]
-            print_json({"sample": found.name, "same": found.is_same, "compared": compared, "origin": found.origin})
+            compared = [{"what": each.subject, "match": each.match.name.lower()} for each in reproduction.comparisons]
+            print_json(
+                {
+                    "sample": reproduction.name,
+                    "same": reproduction.is_same,
+                    "compared": compared,
+                    "origin": reproduction.origin,
+                }
+            )
         else:
-            for comparison in found.comparisons:
+            for comparison in reproduction.comparisons:
                 show(str(comparison))
-            for line in found.origin:
+            for line in reproduction.origin:
                 show(f"  {line}")
-    if not found.is_same:
+    if not reproduction.is_same:
         raise typer.Exit(1)

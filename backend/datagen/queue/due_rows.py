@@ -49,8 +49,10 @@ def _shards(job_kind: JobKind, session: Session, moment: datetime) -> Iterable[i
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
         .where(is_due(ShardRow, moment))
     )
-    found = session.execute(due.with_only_columns(engine, kind).distinct()).all()
-    matching = [and_(engine == name, kind == of) for name, of in found if shard_job_kind(name, of) is job_kind]
+    engines_and_kinds = session.execute(due.with_only_columns(engine, kind).distinct()).all()
+    matching = [
+        and_(engine == name, kind == of) for name, of in engines_and_kinds if shard_job_kind(name, of) is job_kind
+    ]
     return session.scalars(due.where(or_(false(), *matching)).order_by(ShardRow.id).limit(MAX_ROWS))
 
 

@@ -244,11 +244,11 @@ def _regions(sample: Sample, control: TargetControl, read: Callable[[str], bytes
     for i, instance in enumerate(sample.instances):
         if control.tag == "PolygonLabels":
             line = Polygon(joined((*instance.outlines, *rings[i])))
-            made = polygon_region(f"i{i}", control.name, instance.label, line, width, height)
+            drawn = polygon_region(f"i{i}", control.name, instance.label, line, width, height)
         elif control.tag == "RectangleLabels":
-            made = box_region(f"i{i}", control.name, instance.label, instance.box, width, height)
+            drawn = box_region(f"i{i}", control.name, instance.label, instance.box, width, height)
         else:
             value = {"format": "rle", "rle": brush_encoding.encode(mask == i + 1), "brushlabels": [instance.label]}
-            made = region(f"i{i}", control.name, "brushlabels", value, width, height)
-        regions.append({**made, "to_name": control.image})
+            drawn = region(f"i{i}", control.name, "brushlabels", value, width, height)
+        regions.append({**drawn, "to_name": control.image})
     return regions

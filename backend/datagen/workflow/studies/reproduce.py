@@ -47,7 +47,7 @@ class Match(StrEnum):
 class Comparison:
     """What was compared, the result, and a detail in words; "" if there is none."""
 
-    what: str
+    subject: str
     match: Match
     detail: str = ""
 
@@ -57,7 +57,7 @@ class Comparison:
         return self.match in (Match.BYTES, Match.PIXELS)
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.match}" + (f" ({self.detail})" if self.detail else "")
+        return f"{self.subject}: {self.match}" + (f" ({self.detail})" if self.detail else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,22 +158,22 @@ class FolderPictures:
 
 
 def _compared(
-    what: str, again: bytes, pixels: Picture, digest: str, stored: Callable[[], bytes] | None, decoder: Decoder
+    subject: str, again: bytes, pixels: Picture, digest: str, stored: Callable[[], bytes] | None, decoder: Decoder
 ) -> Comparison:
     """Compare a file rendered again with one of this digest, whose bytes ``stored`` returns."""
     if hashlib.sha256(again).hexdigest() == digest:
-        return Comparison(what=what, match=Match.BYTES)
+        return Comparison(subject=subject, match=Match.BYTES)
     if stored is None:
-        return Comparison(what=what, match=Match.UNKNOWN)
+        return Comparison(subject=subject, match=Match.UNKNOWN)
     before = decoder.decode(stored())
     if before.shape != pixels.shape or before.dtype != pixels.dtype:
-        return Comparison(what=what, match=Match.DIFFERENT, detail="it has another size or kind of pixels")
+        return Comparison(subject=subject, match=Match.DIFFERENT, detail="it has another size or kind of pixels")
     if np.array_equal(before, pixels):
-        return Comparison(what=what, match=Match.PIXELS)
+        return Comparison(subject=subject, match=Match.PIXELS)
     difference = np.abs(before.astype(np.int64) - pixels)
     changed = int(np.count_nonzero(difference.reshape(*difference.shape[:2], -1).any(axis=2)))
     return Comparison(
-        what=what,
+        subject=subject,
         match=Match.DIFFERENT,
         detail=f"{changed:,} of {before.shape[0] * before.shape[1]:,} differ, by {difference.mean():.2f} on average "
         f"and {difference.max()} at most",

@@ -274,9 +274,12 @@ def _figures(rows: Sequence[Any], label: str) -> RunFigures:
         per_image=dict(sorted(per_image.items())),
         per_label={
             name: LabelFigures(
-                instances=len(found), smallest=min(found), median=float(np.median(found)), largest=max(found)
+                instances=len(of_label),
+                smallest=min(of_label),
+                median=float(np.median(of_label)),
+                largest=max(of_label),
             )
-            for name, found in sorted(sizes.items(), key=lambda item: -len(item[1]))
+            for name, of_label in sorted(sizes.items(), key=lambda item: -len(item[1]))
         },
         orientations=_histogram(angles, 0.0, (0.0, 180.0), ANGLE_BARS) if angles else None,
         contrasts=_histogram(contrasts, 0.0) if contrasts else None,

@@ -94,7 +94,7 @@ def test_sample_is_found_by_its_key_and_rendered_to_the_same_bytes(
     studio: FakeStudio, study: Study, row: SampleRow
 ) -> None:
     found = again(studio, row.key)
-    assert [(each.what, each.match) for each in found.comparisons] == [("image", Match.BYTES), ("mask", Match.BYTES)]
+    assert [(each.subject, each.match) for each in found.comparisons] == [("image", Match.BYTES), ("mask", Match.BYTES)]
     assert found.is_same
     text = "\n".join(found.origin)
     sample = sample_of(row)

@@ -166,7 +166,7 @@ def _most_typical(outlines: Sequence[list[list[list[float]]]]) -> list[list[list
         shapely.union_all([shapely.make_valid(ShapelyPolygon(polygon)) for polygon in outline]) for outline in outlines
     ]
     overlaps: npt.NDArray[np.float64] = np.array(
-        [[one.intersection(other).area / max(one.union(other).area, 1e-9) for other in shapes] for one in shapes]
+        [[shape.intersection(other).area / max(shape.union(other).area, 1e-9) for other in shapes] for shape in shapes]
     )
     return outlines[int(np.argmax(np.round(overlaps.sum(axis=1), 6)))]
 
