@@ -139,7 +139,7 @@ class Person:
         Each is given by its colour, and by left, top, right and bottom as fractions of the image's width and height.
         """
         self.page.wait_for_function(_CLOSED, arg=least)
-        return [tuple(one) for one in self.page.evaluate(_OUTLINES)]
+        return [tuple(outline) for outline in self.page.evaluate(_OUTLINES)]
 
     def image_size(self) -> tuple[int, int]:
         """Wait until the editor has loaded and drawn the image; return its width and height in pixels.

@@ -62,16 +62,16 @@ def born(pid: int) -> str | None:
     return None if not state or state.startswith("Z") else since.strip()
 
 
-def wait_until(condition: Callable[[], bool], within: float, what: str, *, every: float = LOOK_EVERY_S) -> None:
+def wait_until(condition: Callable[[], bool], within: float, description: str, *, every: float = LOOK_EVERY_S) -> None:
     """Wait until ``condition()`` is true; it is checked every ``every`` seconds.
 
     Raises:
-        StageError: it was not true within ``within`` seconds; ``what`` completes the sentence “… did not happen”.
+        StageError: it was not true within ``within`` seconds. ``description`` is the subject of the message.
     """
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
-            raise StageError(f"{what} did not happen within {within:.0f} s.")
+            raise StageError(f"{description} did not happen within {within:.0f} s.")
         time.sleep(every)
 
 
