@@ -39,9 +39,9 @@ _ANYTHING: dict[type, Any] = {
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """A database without a schema."""
-    made = Database(database_url)
-    yield made
-    made.close()
+    opened = Database(database_url)
+    yield opened
+    opened.close()
 
 
 def put(connection: Connection, table: Table, **values: Any) -> None:

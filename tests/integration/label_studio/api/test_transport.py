@@ -87,12 +87,14 @@ def studio_that(behave: Behaviour) -> Iterator[Connection]:
 
 def names(**known: str | list[str]) -> AddressPolicy:
     """An address policy with a resolver that knows these names; of a list, each query takes the next answer."""
-    answers = {name: [what] if isinstance(what, str) else list(what) for name, what in known.items()}
+    answers = {
+        name: [addresses] if isinstance(addresses, str) else list(addresses) for name, addresses in known.items()
+    }
 
     def resolve(host: str, _port: int) -> list[Address]:
         left = answers[host.partition(".")[0]]
         message = left.pop(0) if len(left) > 1 else left[0]
-        return [ip_address(one) for one in message.split()]
+        return [ip_address(address) for address in message.split()]
 
     return AddressPolicy(resolve)
 
