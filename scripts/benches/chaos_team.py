@@ -132,7 +132,7 @@ class Person(threading.Thread):
             self._until_answered("PATCH", f"/api/annotations/{annotation['id']}/", {"result": annotation["result"]})
             self.acknowledged.counts["drawn"] += 1
 
-    # -- what they see
+    # -- reading tasks
 
     def _open_decision(self) -> Json | None:
         tasks = self._tasks(ProjectKind.DECISIONS)
@@ -166,7 +166,7 @@ class Person(threading.Thread):
             if len(page) < 100:
                 return sorted(tasks, key=lambda task: int(task["id"]))
 
-    # -- how they speak to Label Studio
+    # -- requests to Label Studio
 
     def _submit(self, task_id: int, form: list[Json]) -> int:
         """Submit an annotation and return its id.

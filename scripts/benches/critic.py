@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare_with_backbone(chosen: argparse.Namespace) -> int:
-    """Print the figures of the critic by what it sees, as JSON; return 0."""
+    """Print the figures of the critic for each set of features, as JSON; return 0."""
     from benches.backbone_features import Backbone, Components
 
     backbone = Backbone()
@@ -204,7 +204,7 @@ def _critic_figures(case: Case, learnable: Sequence[LearnableDraw]) -> dict[str,
 
     Args:
         case: the reviewer and the samples.
-        learnable: what it sees besides the measurements of the picture.
+        learnable: its features besides the measurements of the picture.
     """
     truth, flips = case.truth, case.reviewer.flips
     judged = list(_judge(case, case.candidates[:VERDICTS]))

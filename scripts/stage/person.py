@@ -211,7 +211,7 @@ def _is_answer(answer: Response) -> bool:
     return answer.request.method in ("POST", "PATCH") and _ANNOTATION.search(answer.url) is not None
 
 
-# Label Studio draws with Konva: what is on the canvas is asked of Konva itself.
+# Label Studio draws with Konva, so the shapes on the canvas are read from Konva.
 _CORNERS_DRAWN = (
     "many => Konva.stages[0].find('Circle').filter(one => one.name().startsWith('anchor_')).length === many"
 )

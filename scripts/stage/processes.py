@@ -56,7 +56,7 @@ def born(pid: int) -> str | None:
         except (FileNotFoundError, ProcessLookupError):
             return None
         return None if fields[0] in "ZX" else fields[19]
-    # no /proc (macOS): ps knows it to the second
+    # no /proc (macOS): ps prints the start to the second
     listing = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, since = listing.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else since.strip()

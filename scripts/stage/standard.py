@@ -1,6 +1,6 @@
 """The hidden standard of the simulated annotator: objects above a certain size are too large, and all others good.
 
-The product is not told the standard. It can only learn it from the verdicts."""
+The product does not have the standard. It can only learn it from the verdicts."""
 
 from __future__ import annotations
 

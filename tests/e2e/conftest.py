@@ -109,7 +109,7 @@ def open_study(installation: Servers) -> Iterator[Callable[[str], Study]]:
 
 @pytest.fixture
 def person(chromium: Browser, label_studio: LabelStudio, tmp_path: Path) -> Iterator[Person]:
-    """Somebody who has logged in. What they saw last is kept in the test's folder, for whoever looks for a fault."""
+    """A logged-in person. The last page is kept in the test's folder, for the diagnosis of a fault."""
     somebody = Person(chromium, label_studio)
     somebody.log_in()
     yield somebody

@@ -1,4 +1,4 @@
-"""The whole loop as a person lives it: in a real browser, on a real Label Studio, with the mouse and the keyboard."""
+"""The whole loop: in a real browser, on a real Label Studio, with the mouse and the keyboard."""
 
 from __future__ import annotations
 

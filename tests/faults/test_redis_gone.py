@@ -1,4 +1,4 @@
-"""Redis holds no truth: it may be killed, lose its data, be unavailable while webhooks arrive, and return."""
+"""Redis is not the source of truth: it may be killed, lose its data, be unavailable as webhooks arrive, and return."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_pure_rooms_import_no_server_queue_or_database(room: str) -> None:
 
 
 def test_engines_name_no_setting_or_command_of_the_product() -> None:
-    """They run in a notebook too; whoever asks them adds where things are set."""
+    """They run in a notebook too; the caller adds the names of the settings."""
     names = re.compile(r"DATAGEN_[A-Z]|\bdatagen (?:add|approve|doctor|preview|provision|refine|up|web|worker)\b")
     wrong = [
         f"{name}:{number}: {line.strip()}"
@@ -122,7 +122,7 @@ MAY_NAME_AN_ENGINE = {
 
 
 def test_no_engine_is_named_outside_its_own_package() -> None:
-    """The product asks the engine of the study, never its name: another package's gets all of it."""
+    """The product calls the study's engine and never compares its name, so engines of other packages work alike."""
     packages = ("datagen.synthesis.composite", "datagen.synthesis.diffusion")
     wrong = []
     for name, module in modules().items():

@@ -105,7 +105,7 @@ def common_stems() -> frozenset[str]:
 
 
 def subjects() -> list[str]:
-    """Threat and measure of each row; a threat that begins with “…” goes on from the row before it."""
+    """Threat and measure of each row; a threat that begins with “…” continues the row before it."""
     subjects_of_rows, begun = [], ""
     for row in ROWS:
         threat, measure, _ = (cell.strip() for cell in row.strip("|").split("|"))

@@ -340,7 +340,7 @@ def test_the_doctor_names_the_cause_and_gives_no_advice_about_its_consequences(
 
 @pytest.fixture
 def locked_redis(processes: Processes, tmp_path: Path) -> Iterator[str]:
-    """A Redis that wants a password; its address with it."""
+    """A Redis with a password; yields its address with the password."""
     url = redis_server.start(processes, tmp_path / "locked redis")
     started = [process for process in processes.alive() if process.name == "redis"][-1]
     yield url

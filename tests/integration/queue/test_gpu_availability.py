@@ -105,7 +105,7 @@ def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio:
         )
     assert (own_study.specs(), studio.queues.depths()[GPU]) == ([], 0)
 
-    own_study.use_engine("composite")  # … and the study goes on without a GPU
+    own_study.use_engine("composite")  # … and the study continues without a GPU
     own_study.review()
 
 

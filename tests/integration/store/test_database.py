@@ -104,7 +104,7 @@ def test_a_postgresql_that_freezes_is_given_up_and_used_again_when_it_is_back(po
     database.upgrade()
     with database.engine.connect() as connection:
         pooled = backend_of(connection)
-    with frozen(pooled):  # the pool asks its connection whether it lives, closes it, and opens another
+    with frozen(pooled):  # the pool checks its connection, closes it, and opens another
         assert answer_of(database) == 1
     with database.engine.connect() as connection, frozen(backend_of(connection)):
         with pytest.raises(OperationalError, match=r"did not answer within 2\.25 s") as caught:

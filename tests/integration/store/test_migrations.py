@@ -45,7 +45,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def put(connection: Connection, table: Table, **values: Any) -> None:
-    """Write a row of a schema that the code does not know any more."""
+    """Write a row of a schema that the code no longer has."""
     for column in table.columns:
         if not column.nullable and column.name not in values:
             values[column.name] = _ANYTHING[column.type.python_type]

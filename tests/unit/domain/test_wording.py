@@ -11,7 +11,7 @@ import pytest
 import datagen
 from datagen.domain.wording import by_number, counted, span
 
-#: A number in an f-string, and behind it a plural that does not ask how many there are.
+#: A number in an f-string, and behind it a plural that does not depend on the number.
 _PLURAL = re.compile(r"(?:len\([^}]*|count|\w+\.count|number|missing|total|pages|attempts)(?::,)?\} [a-z]{3,}s\b")
 #: Where the number is never 1, or the word is no plural.
 _NEVER_ONE = (

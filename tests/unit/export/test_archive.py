@@ -152,7 +152,7 @@ def test_every_format_gives_the_same_bytes_for_the_same_samples(
 
 
 class TestFolder:
-    """The same files as in a zip, and the same care."""
+    """The same files as in a zip, and the same checks."""
 
     def test_folder_has_the_files_of_the_zip(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
         formats = tuple(format_names())
@@ -282,7 +282,7 @@ def test_missing_folders_are_made(samples: list[Sample], write: Any, tmp_path: P
 
 
 class TestNothingHalf:
-    """Whatever is wrong: a sentence that names it, no new file, and an old one as it was."""
+    """Any failure: a sentence that names it, no new file, and an unchanged old one."""
 
     @pytest.fixture(autouse=True)
     def old(self, tmp_path: Path) -> Iterator[None]:

@@ -34,7 +34,7 @@ def accepted(trace, standard):
 
 @pytest.fixture(scope="module")
 def learned():
-    """The critic after 60 verdicts of a reviewer who wants the left half."""
+    """The critic after 60 verdicts of a reviewer who accepts the left half."""
     return learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(60)), 0.2)
 
 

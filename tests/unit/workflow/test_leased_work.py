@@ -23,7 +23,7 @@ from datagen.workflow.services import Services, UnitOfWork
 
 
 class Job(LeasedJob[InboxRow]):
-    """Work that does what it is given, and records what it is told of."""
+    """Work that runs the given functions, and records its calls."""
 
     table = InboxRow
     max_failures = 3

@@ -1,4 +1,4 @@
-"""What the decision page tells: each thing where it is news, in words, and with what to do next."""
+"""The contents of the decision page: each event, in words, with the next action."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_progress_of_a_dead_worker_is_not_shown(studio: Studio, study: Study) ->
     reporter.fitting(0.03, "teaching the model: step 1 of 30, about 66 s left")
     reporter.write()
     sweep(studio.services.database, studio.queues)
-    assert "about 66 s left (3%)" in study.shown()  # it lives, as far as anybody knows
+    assert "about 66 s left (3%)" in study.shown()  # it has a recent heartbeat
 
     with studio.services.database.write() as session:
         session.get_one(ShardRow, shard.id).due_at = now()  # … and then it was killed, and its lease ended

@@ -35,7 +35,7 @@ Work = Callable[[Lease[ShardRow]], object]
 
 @pytest.fixture
 def services(postgres_url: str, tmp_path: Path) -> Iterator[Services]:
-    """Rows of one run of two shards; nothing but the rows is asked."""
+    """Rows of one run of two shards; only the rows are used."""
     given = {
         "DATAGEN_DATA_DIR": str(tmp_path),
         "DATAGEN_DATABASE_URL": postgres_url,

@@ -28,7 +28,7 @@ MAX_RATIO = 9.0
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
-    """Rows of one round under review with two samples; nothing but the rows is asked."""
+    """Rows of one round under review with two samples; only the rows are used."""
     chosen = settings_of({"DATAGEN_DATA_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "a" * 40})
     chosen.make_missing_secrets()
     built = bootstrap.build_services(chosen, lambda _job_requests: None)

@@ -220,7 +220,7 @@ def test_the_digest_follows_the_contents_and_files_are_read_once(weights, tmp_pa
     first = digest_of(weights, kept)
     known = json.loads(kept.read_text())
     assert digest_of(weights, kept) == first
-    # what is kept is believed: the digest is of what it says, not of what is read again
+    # the kept digest is used without reading the files again
     kept.write_text(json.dumps(dict.fromkeys(known, "0" * 64)))
     assert digest_of(weights, kept) != first
     kept.unlink()

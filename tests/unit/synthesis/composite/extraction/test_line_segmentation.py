@@ -22,7 +22,7 @@ def window(draw, *, streaks=10.0, noise=4.0, seed=0):
     tones = np.where(mask > 0, clean - 30, clean)
     hole = np.zeros((SIDE, SIDE), bool)
     hole[15:65, 15:65] = True
-    # what a fill knows of the hole: its mean along each streak, not its noise
+    # a fill has the mean of each streak in the hole, and not its noise
     guess = np.where(hole, clean.mean(axis=0, keepdims=True), clean)
     return tones[:, :, None].astype(np.float32), guess[:, :, None].astype(np.float32), mask > 0, hole
 
