@@ -203,12 +203,12 @@ def c2st_auroc(
     groups_real: Sequence[str],
     groups_made: Sequence[str],
 ) -> float:
-    """Return how well a linear classifier tells synthesized from real samples, as AUROC on unseen groups.
+    """Return how well a linear classifier distinguishes synthesized from real samples, as AUROC on unseen groups.
 
-    0.5 is chance: the classifier cannot tell them apart.
+    0.5 is chance: the classifier cannot distinguish them.
 
     Args:
-        real, made: features of the real and of the synthesized samples, [n, k] and [m, k].
+        real, synthetic: features of the real and of the synthesized samples, [n, k] and [m, k].
         groups_real, groups_made: the name of the object that each sample shows. All samples of one object are in the
             same fold. Otherwise the classifier would recognize the objects of the test fold from the training folds.
     """

@@ -40,7 +40,7 @@ _MAX_NAMED = 5
 
 @dataclass(kw_only=True)
 class Pieces:
-    """Checks images, cuts them and encodes them; it keeps what it found."""
+    """Checks, cuts and encodes images, and keeps the problems of the checks."""
 
     labels: tuple[str, ...]
     #: see ``archive.write_to``

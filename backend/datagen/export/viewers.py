@@ -98,7 +98,7 @@ def open_export(viewer: Viewer, folder: Path, python: Path | None = None) -> Non
     """Open an export in a folder, and wait until the program is closed.
 
     Raises:
-        InputProblem: the program failed; what it said is on standard error.
+        InputProblem: the program failed; its messages are on standard error.
     """
     command = [str(python or sys.executable), "-c", "\n".join(viewer.lines), str(folder)]
     ended = subprocess.run(command, cwd=folder, check=False)  # noqa: S603

@@ -73,7 +73,7 @@ class OneSided:
 
     reviewer: str
     opinion: str
-    #: number of samples that the reviewer judged, and of those on which somebody else has another opinion
+    #: number of samples that the reviewer judged, and of those on which another reviewer has another opinion
     samples: int
     contradicted: int
 

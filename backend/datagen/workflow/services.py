@@ -51,7 +51,7 @@ class JobKind(StrEnum):
     SHARD = "shard"  #: a shard of a run is pending
     GPU_SHARD = "gpu_shard"  #: a shard is pending whose engine needs a GPU
     OUTBOX = "outbox"  #: an outbox row is pending for which people wait
-    UPKEEP = "upkeep"  #: an outbox row is pending that changes existing tasks, for which nobody waits
+    UPKEEP = "upkeep"  #: an outbox row is pending that changes existing tasks, for which no person waits
     NOTIFICATION = "notification"  #: a delivery of a notification is pending
     HANDOVER = "handover"  #: a handover is pending
 

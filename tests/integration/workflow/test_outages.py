@@ -146,16 +146,16 @@ def test_run_fails_after_a_long_outage_and_retry_resumes_it(studio: Studio, stud
 
 
 def test_many_shards_that_wait_renew_the_page_once(studio: Studio, study: Study, broken: Services) -> None:
-    run, made = run_of(study, 4 * SHARD)
+    run, shards = run_of(study, 4 * SHARD)
     [point] = [point.id for point in study.points() if point.started_id == run.id]
     revisions = []
-    for shard in made:
+    for shard in shards:
         render_shard(broken, FittedEngineCache(broken), shard.id)
         revisions.append(
             next(row.revision for row in study.outbox() if row.kind == OutboxKind.DECISION and row.subject_id == point)
         )
     assert len(set(revisions)) == 1
-    for shard in made:
+    for shard in shards:
         make_due(study, shard)
     studio.settle()
 

@@ -76,8 +76,8 @@ def test_ended_export_leaves_its_draft_and_says_so(
         exporting.export("a study", str(tmp_path / "set"))
     assert end.value.code == 143
     assert [path.name for path in tmp_path.iterdir()] == [".set.part"]
-    said = " ".join(capsys.readouterr().err.split())
-    assert "Interrupted: the next export to" in said
+    message = " ".join(capsys.readouterr().err.split())
+    assert "Interrupted: the next export to" in message
     assert signal.getsignal(signal.SIGTERM) == former
 
 

@@ -98,7 +98,7 @@ def push_to_project(
 ) -> Pushed:
     """Ensure that each sample exists as one task of a project.
 
-    The tasks that an earlier push created are left as they are, whatever people made of them.
+    The tasks that an earlier push created are not changed, even if people changed them.
 
     Raises:
         InputProblem: the project is one of a study, or its label config lacks a label.

@@ -89,10 +89,10 @@ def reproduce(
 
     Args:
         record: the sample, with its spec.
-        wanted: how it was asked for; its ``file`` is compared too.
+        wanted: the request; its ``file`` is compared too.
         pictures: source of the inputs' pixels.
         decoder: decodes the files that are compared.
-        engine_settings: what the engine is given.
+        engine_settings: the settings of the engine.
         progress: called during the fit.
 
     Raises:

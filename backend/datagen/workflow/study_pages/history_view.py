@@ -34,7 +34,7 @@ class HistoryView:
     study_id: int
     study: str
     lines: tuple[HistoryLine, ...]
-    #: the id from which the next page goes on; None on the last page
+    #: the id after which the next page begins; None on the last page
     next_before: int | None
 
 

@@ -142,7 +142,7 @@ def _contents(row: HandoverRow) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatOffer:
-    """An installed export format: its name, what it holds, and what opens it."""
+    """An installed export format: its name, its contents, and the programs that open it."""
 
     name: str
     sentence: str

@@ -98,10 +98,10 @@ def test_a_picture_that_does_not_decode_costs_its_own_proposal_alone(studio: Stu
     small = DecoderSandbox(max_bytes=10**6, max_pixels=128 * 96)
     assert propose(studio.services, StoredPictures(studio.services.images, small), study.id, threading.Event())
     small.close()
-    found = proposals(studio, study)
-    assert found.pop(too_large) == 0  # and it is not tried again at every reading
-    assert len(found) == 6
-    assert all(found.values())
+    counts = proposals(studio, study)
+    assert counts.pop(too_large) == 0  # and it is not tried again at every reading
+    assert len(counts) == 6
+    assert all(counts.values())
 
 
 def test_proposals_over_the_time_limit_are_stored_and_another_job_continues(

@@ -121,7 +121,7 @@ def mattes(
     difference = lengths(tones - clean.tones)
     noise, worst = _noise(tones, clean, hole), clean.worst
     if hue is not None and hue.difference[colour].mean() / hue.noise > difference[colour].mean() / noise:
-        # a concept of clear hue is told from stones and shadows by its hue alone, and needs no clean fill
+        # the hue alone distinguishes a concept of clear hue from stones and shadows; the clean fill is not needed
         difference, noise, worst = hue.difference, hue.noise, hue.worst
     box = _Box(
         hole=hole,
@@ -176,7 +176,7 @@ class _Box:
     #: level of the difference's noise, and the largest error of the clean fill
     noise: float
     worst: float
-    #: probability of the concept's tones; None if the tones tell nothing
+    #: probability of the concept's tones; None if the tones do not distinguish it
     probability: Floats | None
     #: true for pixels of another box's concept
     foreign: Bools
