@@ -44,6 +44,7 @@ from datagen.learning.critic import (
     with_measurements,
 )
 from datagen.learning.posterior import learn
+from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composed
 from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.engine import fit_models
@@ -172,7 +173,8 @@ def _composed(folder: Path) -> Iterator[Composed]:
     """Yield the samples of a pack that show an instance."""
     pack = read_pack(folder, judged=False)
     spec = replace(pack.spec, parameters={})
-    composer = fit_models(spec, pack.pictures, lambda _share, _step: None).composer(spec)
+    models = fit_models(spec, pack.pictures, lambda _share, _step: None)
+    composer = models.composer(spec, Backgrounds(models.area_models, pack.pictures))
     composed = (composer.compose(i, sample_seed(spec.digest, i)) for i in range(CANDIDATES + MEASURED))
     return (each for each in composed if each.instances)
 

@@ -209,7 +209,7 @@ class FakeStudio:
             case JobKind.SHARD | JobKind.PREVIEW_SHARD:
                 render_shard(services, self.fitted_engines, row_id)
             case JobKind.PROPOSALS:
-                input_jobs.make_proposals(services, self.fitted_engines.pictures, row_id)
+                input_jobs.make_proposals(services, self.fitted_engines, row_id)
             case JobKind.OUTBOX | JobKind.UPKEEP:
                 dispatcher.dispatch(services, row_id)
             case JobKind.NOTIFICATION:
