@@ -33,15 +33,15 @@ def pixels(fitted: FittedEngine) -> list[tuple[bytes, bytes]]:
 @pytest.fixture
 def fits_made(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """An element for each fit that was made, not read."""
-    made: list[None] = []
+    fits: list[None] = []
     original = composite.fit_models
 
     def fit_models(*args: object) -> object:
-        made.append(None)
+        fits.append(None)
         return original(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(composite, "fit_models", fit_models)
-    return made
+    return fits
 
 
 def test_fit_of_another_process_gives_the_same_samples_and_report(tmp_path: Path, fits_made: list[None]) -> None:
