@@ -54,7 +54,7 @@ ROUND, AUDIT = 20, 52
 #: The true log-odds of a good verdict are those of the critic's prediction, plus one of these; None: they are the same
 #: for all samples.
 CRITIC_ERRORS = {"too high": -1.0, "right": 0.0, "too low": 1.0, "says nothing": None}
-#: Samples of which the true share above a threshold is computed.
+#: Samples of a version, of which the true share above a threshold is computed.
 _POPULATION = 20_000
 #: True shares of runs that were promised 90 %.
 RUNS = (0.9, 0.8, 0.6)
@@ -113,13 +113,16 @@ def chosen_before(of_round: Shares, _audit: Shares, _good: Flags) -> float | Non
     return threshold_of(of_round.tolist(), 0.0)
 
 
-def thresholds(studies: int = 1000, seed: int = 7, choose: Choose = chosen_before) -> dict[str, Any]:
+def thresholds(
+    studies: int = 1000, seed: int = 7, choose: Choose = chosen_before, population: int = _POPULATION
+) -> dict[str, Any]:
     """Return the shares of broken promises of what a threshold of the critic leaves, by the critic's error.
 
     Args:
         studies: number of simulated studies of each kind.
         seed: seed of the simulation.
         choose: returns the threshold, from the predictions on the round, those on the audit, and the audit's verdicts.
+        population: number of samples of a version, of which round and audit are drawn.
     """
     figures: dict[str, Any] = {}
     for name, error in CRITIC_ERRORS.items():
@@ -127,12 +130,12 @@ def thresholds(studies: int = 1000, seed: int = 7, choose: Choose = chosen_befor
         stated: list[float] = []
         broken = 0
         for _ in range(studies):
-            predicted = expit(chance.normal(chance.uniform(-1, 4), chance.uniform(0.5, 3), _POPULATION))
+            predicted = expit(chance.normal(chance.uniform(-1, 4), chance.uniform(0.5, 3), population))
             if error is None:
-                likely = np.full(_POPULATION, chance.uniform(LOWEST, HIGHEST))
+                likely = np.full(population, chance.uniform(LOWEST, HIGHEST))
             else:
                 likely = expit(logit(predicted) + error)
-            of_round, audit = (chance.integers(_POPULATION, size=count) for count in (ROUND, AUDIT))
+            of_round, audit = (chance.integers(population, size=count) for count in (ROUND, AUDIT))
             good = chance.random(AUDIT) < likely[audit]
             threshold = choose(predicted[of_round], predicted[audit], good)
             if threshold is None:

@@ -23,6 +23,22 @@ class Import(NamedTuple):
     alias: str  #: the name that it gets in the importing module
 
 
+class Use(NamedTuple):
+    """An attribute of what a name stands for."""
+
+    line: int
+    name: str
+    attribute: str
+
+
+class _Parts(NamedTuple):
+    """The parts of a file that tests look at."""
+
+    imports: tuple[Import, ...]
+    attributes: tuple[Use, ...]
+    strings: tuple[tuple[int, str], ...]
+
+
 @dataclass(frozen=True)
 class Module:
     """A source file."""
@@ -39,32 +55,51 @@ class Module:
         """The package that the file belongs to; the file of a package belongs to this package itself."""
         return self.name if self.is_package else self.name.rpartition(".")[0]
 
-    def tree(self) -> ast.Module:
-        return ast.parse(self.path.read_text(encoding="utf-8"))
-
-    @cache  # noqa: B019 -- modules are few and live as long as the tests
     def imports(self) -> tuple[Import, ...]:
         """All imports of the file, at any place in it.
 
         Relative names are made absolute. Submodules are distinguished from other names.
         """
-        return tuple(self._read_imports())
+        return self._parts().imports
 
-    def _read_imports(self) -> Iterator[Import]:
-        for node in ast.walk(self.tree()):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    yield Import(node.lineno, alias.name, None, alias.asname or alias.name)
-            elif isinstance(node, ast.ImportFrom):
-                package = self.package.split(".")
-                base = package[: len(package) - node.level + 1] if node.level else []
-                source = ".".join([*base, *([node.module] if node.module else [])])
-                for alias in node.names:
-                    called = alias.asname or alias.name
-                    if (submodule := f"{source}.{alias.name}") in modules():
-                        yield Import(node.lineno, submodule, None, called)
-                    else:
-                        yield Import(node.lineno, source, alias.name, called)
+    def attributes(self) -> tuple[Use, ...]:
+        """All expressions “name.attribute” of the file."""
+        return self._parts().attributes
+
+    def strings(self) -> tuple[tuple[int, str], ...]:
+        """All strings of the file, each with its line."""
+        return self._parts().strings
+
+    @cache  # noqa: B019 -- modules are few and live as long as the tests
+    def _parts(self) -> _Parts:
+        """The parts that tests look at; the tree of a file is parsed once and not kept."""
+        imports: list[Import] = []
+        attributes: list[Use] = []
+        strings: list[tuple[int, str]] = []
+        for node in ast.walk(ast.parse(self.path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import() | ast.ImportFrom():
+                    imports += self._imports_of(node)
+                case ast.Attribute(value=ast.Name(id=name)):
+                    attributes.append(Use(node.lineno, name, node.attr))
+                case ast.Constant(value=str(text)):
+                    strings.append((node.lineno, text))
+        return _Parts(tuple(imports), tuple(attributes), tuple(strings))
+
+    def _imports_of(self, node: ast.Import | ast.ImportFrom) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(node.lineno, alias.name, None, alias.asname or alias.name)
+            return
+        package = self.package.split(".")
+        base = package[: len(package) - node.level + 1] if node.level else []
+        source = ".".join([*base, *([node.module] if node.module else [])])
+        for alias in node.names:
+            called = alias.asname or alias.name
+            if (submodule := f"{source}.{alias.name}") in modules():
+                yield Import(node.lineno, submodule, None, called)
+            else:
+                yield Import(node.lineno, source, alias.name, called)
 
 
 @cache

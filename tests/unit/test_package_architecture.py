@@ -5,7 +5,6 @@ A unit is a package, or a module that lies beside packages. `tests/unit/test_arc
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from functools import cache
 
@@ -24,11 +23,12 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "parameter_models": set(),
         "parameter_words": set(),
         "learnable": set(),
+        "entry_points": set(),
         "preference": {"learnable"},
         "composite.parameters": {"parameter_models", "preference"},
         "composite.draws": {"learnable"},
         "composite.fit_store": set(),
-        "engine": {"learnable", "parameter_models"},
+        "engine": {"entry_points", "learnable", "parameter_models"},
         "composite.reduced_scale": set(),
         "crop_features": {"engine", "intensity", "learnable"},
         "segmentation": {"engine", "intensity", "model_files"},
@@ -349,11 +349,10 @@ def names_from_a_third_module(module: Module) -> Iterator[str]:
             aliases[imported.alias] = imported.module
         elif imported.name in imported_names(imported.module):
             yield f"{module.name}:{imported.line} takes {imported.name} from {imported.module}"
-    for node in ast.walk(module.tree()):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
-            target = aliases[node.value.id]
-            if node.attr in imported_names(target):
-                yield f"{module.name}:{node.lineno} takes {node.attr} from {target}"
+    for used in module.attributes():
+        target = aliases.get(used.name, "")
+        if target and used.attribute in imported_names(target):
+            yield f"{module.name}:{used.line} takes {used.attribute} from {target}"
 
 
 @cache

@@ -21,10 +21,19 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @cache
+def text_of(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+@cache
+def tree_of(path: str) -> ast.Module:
+    return ast.parse(text_of(path))
+
+
+@cache
 def functions_in(path: str) -> dict[str, Function]:
     """The functions of a test module by their names, those in classes too."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    return {node.name: node for node in ast.walk(tree) if isinstance(node, Function)}
+    return {node.name: node for node in ast.walk(tree_of(path)) if isinstance(node, Function)}
 
 
 def can_fail(path: str, name: str, seen: frozenset[str] = frozenset()) -> bool:
@@ -48,10 +57,9 @@ def marks_of(node: ast.AST) -> set[str]:
 
 def is_never_run(path: str, name: str) -> bool:
     """Whether a mark of the test, of its class or of its module, or a call at its start, skips it in any case."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     function = functions_in(path)[name]
     expressions: list[ast.AST] = [*function.decorator_list]
-    for node in tree.body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.ClassDef) and any(part.lineno == function.lineno for part in node.body):
             expressions += node.decorator_list
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "pytestmark" for t in node.targets):
@@ -92,7 +100,7 @@ def stems(text: str) -> set[str]:
 
 @cache
 def stems_of_test(path: str, name: str) -> frozenset[str]:
-    source = ast.get_source_segment((ROOT / path).read_text(encoding="utf-8"), functions_in(path)[name])
+    source = ast.get_source_segment(text_of(path), functions_in(path)[name])
     return frozenset(stems(f"{path} {name} {source}"))
 
 

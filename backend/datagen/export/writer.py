@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from datagen.domain.geometry import Polygon
 from datagen.domain.sample import RealPhoto, Sample
 from datagen.errors import InputProblem
 from datagen.export.sinks import Sink
+from datagen.synthesis.entry_points import installed
 
 #: [h, w] uint8: 0 outside, i + 1 inside instance i.
 Mask = npt.NDArray[np.uint8]
@@ -164,11 +165,11 @@ def format_class(name: str) -> type[ExportWriter]:
     Raises:
         InputProblem: no installed package provides it, it cannot be imported, or it is no complete ``ExportWriter``.
     """
-    installed = _installed()
-    if name not in installed:
-        raise InputProblem(f"{name!r} is no export format; there are: {', '.join(sorted(installed)) or 'none'}")
+    formats = _installed()
+    if name not in formats:
+        raise InputProblem(f"{name!r} is no export format; there are: {', '.join(sorted(formats)) or 'none'}")
     try:
-        loaded: object = installed[name].load()
+        loaded: object = formats[name].load()
     except Exception as fault:  # the module of another package may raise anything
         raise InputProblem(
             f"the export format {name!r} cannot be loaded ({type(fault).__name__}: {fault}); "
@@ -213,4 +214,4 @@ def format_folders(classes: Sequence[type[ExportWriter]]) -> list[str]:
 
 
 def _installed() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="datagen.export_formats")}
+    return installed("datagen.export_formats")

@@ -6,12 +6,10 @@ with ``EngineSettings``. The interface declares every call that the product make
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -26,6 +24,7 @@ from datagen.domain.spec import Json, Spec
 from datagen.domain.trace import Trace
 from datagen.domain.verdict import Verdict
 from datagen.errors import EngineError
+from datagen.synthesis.entry_points import installed
 from datagen.synthesis.learnable import LearnableDraw
 from datagen.synthesis.parameter_models import EngineParameters
 
@@ -352,10 +351,10 @@ def engine_class(name: str) -> type[Engine]:
     Raises:
         EngineError: no installed package provides it, or the entry point is not an ``Engine``.
     """
-    installed = _installed()
-    if name not in installed:
-        raise EngineError(f"no engine named {name!r} is installed; there are: {', '.join(sorted(installed)) or 'none'}")
-    engine: object = installed[name].load()
+    engines = _installed()
+    if name not in engines:
+        raise EngineError(f"no engine named {name!r} is installed; there are: {', '.join(sorted(engines)) or 'none'}")
+    engine: object = engines[name].load()
     if not (isinstance(engine, type) and issubclass(engine, Engine)):
         raise EngineError(
             f"the engine {name!r} is not derived from datagen.synthesis.engine.Engine; "
@@ -370,21 +369,7 @@ def engine_names() -> list[str]:
 
 
 def _installed() -> dict[str, EntryPoint]:
-    return _entry_points(tuple((folder, _changed_at(Path(folder))) for folder in sys.path))
-
-
-@lru_cache(maxsize=1)
-def _entry_points(_folders: tuple[tuple[str, int], ...]) -> dict[str, EntryPoint]:
-    """Return the engines' entry points by name. Finding them reads a file of every installed package.
-
-    They are found again once a folder of ``sys.path`` changed, for example because a package was installed there.
-    """
-    return {point.name: point for point in entry_points(group="datagen.engines")}
-
-
-def _changed_at(folder: Path) -> int:
-    """Return the time at which the contents of a folder last changed, in ns; 0 if it does not exist."""
-    return folder.stat().st_mtime_ns if folder.exists() else 0
+    return installed("datagen.engines")
 
 
 def sentence(text: str) -> str:

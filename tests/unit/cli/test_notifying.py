@@ -16,7 +16,7 @@ from datagen.domain.lifecycle import StudyState
 from datagen.errors import DeliveryFailed
 from datagen.store.tables.notifications import RecipientRow
 from fake_studio import FakeStudio
-from fake_studio_fixtures import Prepared, _engines, in_state  # noqa: F401 - fixtures
+from fake_studio_fixtures import Prepared, _engines, copy_of_made, in_state  # noqa: F401 - fixtures
 from recorded_channels import HOOK, RecordedChannels, Sent, record_notifications
 from studio import Study
 

@@ -11,7 +11,7 @@ from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.queue.recovery import sweep
 from datagen.store.tables.base import OutboxKind
 from datagen.workflow.services import JobKind
-from fake_studio_fixtures import Prepared, _engines, in_state  # noqa: F401 - fixtures
+from fake_studio_fixtures import Prepared, _engines, copy_of_made, in_state  # noqa: F401 - fixtures
 
 SHARDS = (JobKind.PREVIEW_SHARD, JobKind.SHARD, JobKind.GPU_SHARD)
 

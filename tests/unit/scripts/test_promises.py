@@ -11,6 +11,9 @@ from benches import promises
 from datagen.learning import acceptance
 from datagen.learning.critic import THRESHOLDS
 
+#: Samples of a version: enough that its share above a threshold is another in each study.
+POPULATION = 1000
+
 
 @pytest.fixture(autouse=True)
 def _nothing_cached():
@@ -41,7 +44,7 @@ def test_bound_that_is_too_large_is_found(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_promise_of_a_threshold_is_broken_in_at_most_a_tenth_of_1000_studies() -> None:
-    for name, row in promises.thresholds(studies=1000, seed=3).items():
+    for name, row in promises.thresholds(studies=1000, seed=3, population=POPULATION).items():
         assert row["broken"] <= row["allowed"] * row["stated"], name
         assert row["stated"] > 0.3, name
 
@@ -56,7 +59,7 @@ def test_threshold_that_the_verdicts_choose_is_found() -> None:
 
         return max(THRESHOLDS, key=bound)
 
-    figures = promises.thresholds(studies=1000, seed=3, choose=lucky)
+    figures = promises.thresholds(studies=1000, seed=3, choose=lucky, population=POPULATION)
     assert figures["threshold, critic says nothing"]["broken"] > 0.1
 
 

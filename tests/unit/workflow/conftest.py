@@ -12,7 +12,7 @@ import pytest
 
 from datagen.domain.lifecycle import StudyState
 from fake_studio import FakeStudio
-from fake_studio_fixtures import Prepared, _engines, in_state  # noqa: F401 - fixtures
+from fake_studio_fixtures import Prepared, _engines, copy_of_made, in_state  # noqa: F401 - fixtures
 from studio import Study
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from flask import Flask, Response, request
 from flask_limiter import Limiter
@@ -75,11 +76,14 @@ def create_api(parts: ApiParts) -> Flask:
         return parts.accounts.account_of(request.headers.get("Authorization", ""), request.remote_addr or "")
 
     operations.add_to(app, account)
-    described = json.dumps(document(operations.all))
+
+    @cache
+    def described() -> str:
+        return json.dumps(document(operations.all))
 
     @app.get(f"{ROOT}/openapi.json", provide_automatic_options=False)
     def openapi() -> Response:
-        response = Response(described, content_type="application/json")
+        response = Response(described(), content_type="application/json")
         response.add_etag()
         response.make_conditional(request)
         return response

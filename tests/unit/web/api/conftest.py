@@ -23,7 +23,7 @@ from datagen.workflow.study_pages.access import known_projects
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 from fake_accounts import FakeAccounts
 from fake_studio import ACCESS, FakeStudio
-from fake_studio_fixtures import Prepared, _engines, in_state  # noqa: F401 - fixtures
+from fake_studio_fixtures import Prepared, _engines, copy_of_made, in_state  # noqa: F401 - fixtures
 from instant_engine import NAME as ENGINE
 from studio import ROUND, Study
 

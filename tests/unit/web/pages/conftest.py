@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ from datagen.web.pages.visitors import Visitors
 from datagen.web.responses import bounded_bodies, plain_errors, quiet_headers
 from fake_accounts import Expiring, FakeAccounts
 from fake_studio import FakeStudio
-from fake_studio_fixtures import Prepared, _engines, in_state  # noqa: F401 - fixtures
+from fake_studio_fixtures import Prepared, _engines, copy_of_made, in_state  # noqa: F401 - fixtures
 from studio import Study
 
 KEYS = [b"a key of these tests"]
@@ -80,6 +80,13 @@ class Browser:
         return self.client.post("/studio/log-in", data=given)
 
 
+@cache
+def _renderer() -> tuple[Addresses, Renderer]:
+    """The addresses and the templates, which no test changes: compiling a template takes longer than most tests."""
+    addresses = Addresses(LABEL_STUDIO, StaticFiles())
+    return addresses, Renderer(addresses)
+
+
 def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expiring) -> Flask:
     """The application with the pages alone."""
     app = Flask(__name__, static_folder=None)
@@ -88,7 +95,7 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
     bounded_bodies(app)
     plain_errors(app)
     app.after_request(quiet_headers)
-    addresses = Addresses(LABEL_STUDIO, StaticFiles())
+    addresses, renderer = _renderer()
     background = BackgroundWork()
     pages = pages_blueprint(
         Studio(
@@ -103,7 +110,7 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
             pictures=Pictures(studio.services.images, studio.services.decoder, ThumbnailCache(folder / "thumbnails")),
             addresses=addresses,
             readiness=ReadinessCache(lambda: {}),
-            renderer=Renderer(addresses),
+            renderer=renderer,
             downloads=DownloadSender(studio.services.database, studio.services.download_files),
             services=lambda: studio.services,
             limits=FormLimits(audit_size=3, most_images=100_000),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from datagen.workflow.studies.audit import audit_lines
 from datagen.workflow.studies.maintenance import retry
 from datagen.workflow.studies.queries import describe
 from fake_studio import FakeStudio
+from fake_studio_fixtures import Make, Prepared, made_in
 from instant_engine import InstantEngine
 from studio import ROUND, Study, text_of, verdict_result
 
@@ -302,26 +305,33 @@ def test_outline_that_is_corrected_in_an_audit_is_not_promised_to_refine(studio:
     assert "refine cuts out" not in page
 
 
+def with_critic(folder: Path) -> Prepared:
+    """Make a study whose second version has a critic and rejects nothing: of the sizes 1.0 to 1.4, two were bad."""
+    studio, _ = made_in(StudyState.REVIEWING, folder)
+    study = studio.open_study(preview_size=45)
+    with studio.services.database.write() as session:
+        session.get_one(StudyRow, study.id).reject_below = 0.0
+    studio.settle()
+    study.act(StudyEvent.BUILD_PREVIEW)
+    studio.settle()
+    sizes = {row.key: size_of(row) for row in study.samples_of(study.batches()[-1])}
+    for task in study.round_tasks():
+        opinion = GOOD if sizes[str(task.data["datagen_key"])] < 1.25 else BAD
+        studio.client.annotate(task.id, opinion)
+    studio.settle()
+    study.act(StudyEvent.REFINE)
+    studio.settle()
+    return studio, study
+
+
 class TestThreshold:
     """What a threshold of the version's critic would give, by its audits."""
 
     @pytest.fixture
-    def study(self, studio: FakeStudio) -> Study:
-        """A study whose second version has a critic and rejects nothing: of the sizes 1.0 to 1.4, two were bad."""
-        study = studio.open_study(preview_size=45)
-        with studio.services.database.write() as session:
-            session.get_one(StudyRow, study.id).reject_below = 0.0
-        studio.settle()
-        study.act(StudyEvent.BUILD_PREVIEW)
-        studio.settle()
-        sizes = {row.key: size_of(row) for row in study.samples_of(study.batches()[-1])}
-        for task in study.round_tasks():
-            opinion = GOOD if sizes[str(task.data["datagen_key"])] < 1.25 else BAD
-            studio.client.annotate(task.id, opinion)
-        studio.settle()
-        study.act(StudyEvent.REFINE)
-        studio.settle()
-        return study
+    def _prepared(self, copy_of_made: Callable[[Make, Path], Prepared], tmp_path: Path) -> Iterator[Prepared]:
+        studio, study = copy_of_made(with_critic, tmp_path)
+        yield studio, study
+        studio.close()
 
     def test_page_and_status_state_what_a_threshold_would_give(self, studio: FakeStudio, study: Study) -> None:
         batch = audit(study, 30)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
 from datagen.domain.lifecycle import StudyEvent
@@ -10,28 +13,33 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.sample_mapping import trace_of
 from fake_studio import FakeStudio
+from fake_studio_fixtures import Make, Prepared, beside_another
 from studio import Study, text_of, verdict_result
 
 #: A round that is large enough for a critic, and for one that rejects.
 ENOUGH = 45
 
 
-@pytest.fixture
-def judged(studio: FakeStudio) -> Study:
-    """A study whose round was judged by the size of what it shows."""
-    study = studio.open_study(preview_size=ENOUGH)
-    studio.settle()
-    study.act(StudyEvent.BUILD_PREVIEW)
-    studio.settle()
+def judged_by_size(folder: Path) -> Prepared:
+    """Make a study whose round was judged by the size of what it shows."""
+    studio, study = beside_another(ENOUGH, folder)
     sizes = {s.key: trace_of(s).instances[0].draws["size"] for s in study.samples_of(study.batches()[-1])}
     for task in study.round_tasks():
         opinion = "good" if sizes[str(task.data["datagen_key"])] < 1.25 else "bad"
         studio.client.annotate(task.id, verdict_result(opinion))
     studio.settle()
-    return study
+    return studio, study
 
 
-def test_refined_version_has_a_critic_and_the_page_says_how_good_it_is(studio: FakeStudio, judged: Study) -> None:
+@pytest.fixture
+def judged(copy_of_made: Callable[[Make, Path], Prepared], tmp_path: Path) -> Iterator[Study]:
+    studio, study = copy_of_made(judged_by_size, tmp_path)
+    yield study
+    studio.close()
+
+
+def test_refined_version_has_a_critic_and_the_page_says_how_good_it_is(judged: Study) -> None:
+    studio = judged.studio
     judged.act(StudyEvent.REFINE)
     studio.settle()
     critic = Critic.from_json(judged.specs()[-1].body["critic"])
@@ -46,7 +54,8 @@ def test_refined_version_has_a_critic_and_the_page_says_how_good_it_is(studio: F
     assert "reject_below" not in judged.specs()[-1].body["critic"], "the option of the study holds from then on"
 
 
-def test_verdicts_on_its_round_are_compared_with_what_it_predicted(studio: FakeStudio, judged: Study) -> None:
+def test_verdicts_on_its_round_are_compared_with_what_it_predicted(judged: Study) -> None:
+    studio = judged.studio
     judged.act(StudyEvent.REFINE)
     studio.settle()
     for task in judged.round_tasks()[:3]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from datagen.domain.lifecycle import StudyEvent
 from datagen.store.tables.base import BatchKind
 from datagen.synthesis.engine import Engine
 from datagen.workflow.sample_mapping import sample_of
-from fake_studio import FakeStudio
+from fake_studio_fixtures import Make, Prepared, beside_another
 from instant_engine import InstantEngine
 from studio import Study, text_of, verdict_result
 
@@ -16,14 +20,15 @@ GOOD, BAD = verdict_result("good"), verdict_result("bad")
 TOO_LARGE = verdict_result("bad", "too large")
 
 
+#: A study whose first round of eight waits for verdicts.
+ROUND_OF_EIGHT = partial(beside_another, 8)
+
+
 @pytest.fixture
-def study(studio: FakeStudio) -> Study:
-    """A study whose first round of eight waits for verdicts."""
-    study = studio.open_study(preview_size=8)
-    studio.settle()
-    study.act(StudyEvent.BUILD_PREVIEW)
-    studio.settle()
-    return study
+def study(copy_of_made: Callable[[Make, Path], Prepared], tmp_path: Path) -> Iterator[Study]:
+    studio, study = copy_of_made(ROUND_OF_EIGHT, tmp_path)
+    yield study
+    studio.close()
 
 
 def seeds(study: Study) -> set[int]:

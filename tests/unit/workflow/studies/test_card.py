@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from datagen.store.tables.batches import BatchRow
 from datagen.workflow.studies.card import card_facts, checksum_of, facts_of_export
 from datagen.workflow.studies.export import export_study
 from fake_studio import FakeStudio
+from fake_studio_fixtures import Make, Prepared, made_in
 from studio import Study, verdict_result
 
 
@@ -35,17 +36,24 @@ def head_of(text: str) -> dict[str, Any]:
     return body
 
 
-@pytest.fixture
-def approved(studio: FakeStudio, study: Study) -> Study:
-    """A study with three verdicts on its previews, and a run of three images."""
+def with_run(folder: Path) -> Prepared:
+    """Make a study with three verdicts on its previews, and a run of three images."""
+    studio, study = made_in(StudyState.REVIEWING, folder)
     study.judge(verdict_result("good"), verdict_result("bad", "too small"), verdict_result("good"))
     study.act(StudyEvent.APPROVE, count=3)
     studio.settle()
-    return study
+    return studio, study
 
 
-def test_card_states_images_inputs_and_review(studio: FakeStudio, approved: Study) -> None:
-    text = markdown(card_facts(studio.services, approved.name, "cc-by-4.0"))
+@pytest.fixture
+def approved(copy_of_made: Callable[[Make, Path], Prepared], tmp_path: Path) -> Iterator[Study]:
+    studio, study = copy_of_made(with_run, tmp_path)
+    yield study
+    studio.close()
+
+
+def test_card_states_images_inputs_and_review(approved: Study) -> None:
+    text = markdown(card_facts(approved.studio.services, approved.name, "cc-by-4.0"))
     head = head_of(text)
     assert (head["pretty_name"], head["license"]) == (approved.name, "cc-by-4.0")
     assert head["size_categories"] == ["n<1K"]
@@ -65,11 +73,11 @@ def test_card_states_images_inputs_and_review(studio: FakeStudio, approved: Stud
     assert f"| 1 ({run.name}) | 1 | 3 | tester |" in text.replace("\\", "")
 
 
-def test_card_states_what_the_audit_of_a_run_promised(studio: FakeStudio, approved: Study) -> None:
+def test_card_states_what_the_audit_of_a_run_promised(approved: Study) -> None:
     sentence = "At least 89 % acceptable, at 90 % confidence: 20 audit verdicts, 0 bad."
-    with studio.services.database.write() as session:
+    with approved.studio.services.database.write() as session:
         session.get_one(BatchRow, approved.batches(BatchKind.RUN)[-1].id).promise = {"sentence": sentence}
-    lines = markdown(card_facts(studio.services, approved.name)).splitlines()
+    lines = markdown(card_facts(approved.studio.services, approved.name)).splitlines()
     assert f"When run 1 was approved, its audit stated: {sentence}" in lines
 
 
@@ -88,9 +96,9 @@ def test_study_without_a_run_has_no_card(studio: FakeStudio, study: Study) -> No
         card_facts(studio.services, study.name)
 
 
-def test_texts_of_people_have_no_effect_on_the_card(studio: FakeStudio, approved: Study) -> None:
+def test_texts_of_people_have_no_effect_on_the_card(approved: Study) -> None:
     facts = replace(
-        card_facts(studio.services, approved.name),
+        card_facts(approved.studio.services, approved.name),
         study='x: "y"\n---\n# <script>',
         instances={"a|b": 1, "`c`": 2},
         limits=["[link](http://a.test)\nsecond line"],
@@ -104,13 +112,11 @@ def test_texts_of_people_have_no_effect_on_the_card(studio: FakeStudio, approved
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("to", ["set.zip", "set"])
-def test_croissant_is_valid_and_its_records_are_the_manifest_s(
-    studio: FakeStudio, approved: Study, tmp_path: Path, to: str
-) -> None:
+def test_croissant_is_valid_and_its_records_are_the_manifest_s(approved: Study, tmp_path: Path, to: str) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
     path = tmp_path / to
-    export_study(studio.services, approved.name, path)
-    facts = card_facts(studio.services, approved.name, "https://creativecommons.org/licenses/by/4.0/")
+    export_study(approved.studio.services, approved.name, path)
+    facts = card_facts(approved.studio.services, approved.name, "https://creativecommons.org/licenses/by/4.0/")
     body = croissant(facts, archive="set.zip" if path.suffix else "", sha256=checksum_of(path))
     written = (tmp_path if path.suffix else path) / "croissant.json"
     written.write_text(json.dumps(body))
@@ -127,12 +133,10 @@ def test_missing_export_is_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["set.zip", "set"])
-def test_card_of_an_export_says_what_was_chosen_for_it(
-    studio: FakeStudio, approved: Study, tmp_path: Path, to: str
-) -> None:
+def test_card_of_an_export_says_what_was_chosen_for_it(approved: Study, tmp_path: Path, to: str) -> None:
     options = ExportOptions(encoding=ImageEncoding(ImageKind.WEBP, 90), tiling=Tiling(side=64, overlap=8))
     summary = export_study(
-        studio.services,
+        approved.studio.services,
         approved.name,
         tmp_path / to,
         selection=Selection(runs=(1,), labels=("pit",)),
@@ -140,7 +144,7 @@ def test_card_of_an_export_says_what_was_chosen_for_it(
         real_share=0.4,
         options=options,
     )
-    facts = card_facts(studio.services, approved.name, export=facts_of_export(tmp_path / to))
+    facts = card_facts(approved.studio.services, approved.name, export=facts_of_export(tmp_path / to))
     text = markdown(facts)
     lines = text.splitlines()
     assert summary.photos > 0
@@ -157,8 +161,8 @@ def test_card_of_an_export_says_what_was_chosen_for_it(
     assert f"and {summary.photos} real photos." in croissant(facts)["description"]
 
 
-def test_export_of_everything_adds_nothing_to_the_card(studio: FakeStudio, approved: Study, tmp_path: Path) -> None:
-    export_study(studio.services, approved.name, tmp_path / "set.zip")
+def test_export_of_everything_adds_nothing_to_the_card(approved: Study, tmp_path: Path) -> None:
+    export_study(approved.studio.services, approved.name, tmp_path / "set.zip")
     assert facts_of_export(tmp_path / "set.zip") is None
 
 
