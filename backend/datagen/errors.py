@@ -8,7 +8,8 @@
     │   └── BadPicture               a file that is not an accepted picture
     ├── NotReady                     the study lacks something that the request needs
     ├── Refused                      the request is not allowed, or its object does not exist
-    │   └── NotConfirmed             the state allows the request, which has to be confirmed first
+    │   ├── NotConfirmed             the state allows the request, which has to be confirmed first
+    │   └── StudyExists              a new study needs another name
     ├── EngineError                  an engine cannot fit or render this spec
     │   └── CannotRender             this machine or the parameters prevent rendering
     ├── DeviceFault                  a GPU failed: its process has to restart, the work can be repeated
@@ -65,6 +66,10 @@ class NotConfirmed(Refused):
     def __init__(self, reasons: Sequence[str], how: str) -> None:
         super().__init__(f"{' '.join(reasons)} {how}")
         self.reasons = tuple(reasons)
+
+
+class StudyExists(Refused):
+    """There is a study of the name that a new one was to get."""
 
 
 class EngineError(DatagenError):
