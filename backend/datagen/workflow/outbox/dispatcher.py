@@ -106,7 +106,8 @@ def _publish_samples(services: Services, shard_id: int) -> None:
             rows = [row for row in rows if row.task_id is not None]
         round_number = _shown_round(session, batch)
     drafts = [_draft(services, study, spec, batch, row, round_number) for row in rows]
-    name = batch_name(batch) if project_kind is ProjectKind.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
+    of_batch = batch_name(batch) if project_kind is ProjectKind.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
+    name = shard.task_batch or of_batch
     task_ids = _ensure_tasks(services, project_id, name, drafts, replace_incomplete=project_kind is ProjectKind.DATASET)
     with services.unit() as unit:
         unit.lock_study(study.id)
