@@ -22,7 +22,8 @@
     │   ├── LabelStudioFault         Label Studio is up and fails at this one request: other requests may succeed
     │   └── LabelStudioMissing       the requested object does not exist (any more)
     ├── DeliveryFailed               a notification was not accepted; a later attempt may succeed
-    │   └── DeliveryRefused          it will never be accepted
+    │   ├── DeliveryRefused          it will never be accepted
+    │   └── ReceiverSilent           nothing answered at the receiver's address
     └── StoreError                   an object of the image store, a backup or an export cannot be used
         ├── StoreMissing             the object is not in the store
         └── StoreUnavailable         the store did not answer, refused or is full: a retry may succeed
@@ -125,6 +126,10 @@ class DeliveryFailed(DatagenError):
 
 class DeliveryRefused(DeliveryFailed):
     """The receiver will never accept the notification."""
+
+
+class ReceiverSilent(DeliveryFailed):
+    """Nothing answered at the receiver's address, or not in time."""
 
 
 class StoreError(DatagenError):
