@@ -133,7 +133,8 @@ class Services:
         """Return a context manager that waits until no other process imports tasks into Label Studio.
 
         If two imports overlap, Label Studio on SQLite may find its database locked, and then loses labels (see
-        ``ensure_tasks``). After ``IMPORT_WAIT_SECONDS`` the block is entered in spite of another import.
+        ``ensure_tasks``). After ``IMPORT_WAIT_SECONDS`` the block is entered in spite of another import. Publications
+        wait for less time; see ``outbox.import_turn``.
         """
         return self.database.one_at_a_time(IMPORT_LOCK, IMPORT_WAIT_SECONDS)
 

@@ -80,14 +80,13 @@ class _DeliveryJob(LeasedJob[DeliveryRow]):
 
     def _put_off(self, unit: UnitOfWork, row: DeliveryRow, until: datetime) -> None:
         """Release a claimed delivery whose endpoint is left alone; give it up if it has waited for too long."""
-        row.attempts -= 1  # nothing was tried
-        row.waiting_since = row.waiting_since or now()
-        if now() - row.waiting_since < PATIENCE:
-            leases.postpone(
+        if row.waiting_since is None or now() - row.waiting_since < PATIENCE:
+            leases.put_off(
                 row, row.error or "the receiver did not accept earlier notifications, and is tried later", until
             )
             return
         reason = row.error or "the receiver did not accept earlier notifications"
+        row.attempts -= 1  # nothing was tried
         leases.give_up(row, f"given up after {PATIENCE.total_seconds() / 3600:.0f} hours: {reason}")
         self._note(unit, row, row.error, accepted=False)
 
