@@ -8,7 +8,8 @@
     │   └── BadPicture               a file that is not an accepted picture
     ├── NotReady                     the study lacks something that the request needs
     ├── Refused                      the request is not allowed, or its object does not exist
-    │   └── NotConfirmed             the state allows the request, which has to be confirmed first
+    │   ├── NotConfirmed             the state allows the request, which has to be confirmed first
+    │   └── StudyExists              a new study needs another name
     ├── EngineError                  an engine cannot fit or render this spec
     │   └── CannotRender             this machine or the parameters prevent rendering
     ├── DeviceFault                  a GPU failed: its process has to restart, the work can be repeated
@@ -21,7 +22,8 @@
     │   ├── LabelStudioFault         Label Studio is up and fails at this one request: other requests may succeed
     │   └── LabelStudioMissing       the requested object does not exist (any more)
     ├── DeliveryFailed               a notification was not accepted; a later attempt may succeed
-    │   └── DeliveryRefused          it will never be accepted
+    │   ├── DeliveryRefused          it will never be accepted
+    │   └── ReceiverSilent           nothing answered at the receiver's address
     └── StoreError                   an object of the image store, a backup or an export cannot be used
         ├── StoreMissing             the object is not in the store
         └── StoreUnavailable         the store did not answer, refused or is full: a retry may succeed
@@ -65,6 +67,10 @@ class NotConfirmed(Refused):
     def __init__(self, reasons: Sequence[str], how: str) -> None:
         super().__init__(f"{' '.join(reasons)} {how}")
         self.reasons = tuple(reasons)
+
+
+class StudyExists(Refused):
+    """There is a study of the name that a new one was to get."""
 
 
 class EngineError(DatagenError):
@@ -120,6 +126,10 @@ class DeliveryFailed(DatagenError):
 
 class DeliveryRefused(DeliveryFailed):
     """The receiver will never accept the notification."""
+
+
+class ReceiverSilent(DeliveryFailed):
+    """Nothing answered at the receiver's address, or not in time."""
 
 
 class StoreError(DatagenError):

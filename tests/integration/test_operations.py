@@ -142,6 +142,7 @@ def _install(processes: Processes, folder: Path, postgres: str, label_studio: Se
         "datagen-web": lambda: is_open(web_port) and httpx.get(f"{web}/health", timeout=10).is_success,
         "datagen-scheduler": lambda: bool(members("rq:cron_schedulers", lambda redis, key: redis.zrange(key, 0, -1))),
         "datagen-worker": worker_is_new,
+        "datagen-handovers": worker_is_new,
     }
     first, second, host = (
         Machine(name, folder / name.replace(" ", "-"), processes, instead, ready)
@@ -236,7 +237,7 @@ def reviewed(team: Team, tmp_path_factory: pytest.TempPathFactory) -> Team:
         (folder / f"{role}.json").write_text(json.dumps(listed))
         team.first.datagen("add", team.study, str(role), str(folder / f"{role}.json"))
     wait_until(lambda: team.status()["inputs"] == dict.fromkeys(map(str, Role), 6), WITHIN_S, "All inputs", every=1.0)
-    workers = ("datagen-worker@1", "datagen-worker@2")
+    workers = ("datagen-worker@1", "datagen-worker@2", "datagen-handovers")
     team.first.systemctl("stop", *workers)  # so that the second machine renders
     team.first.datagen("preview", team.study)
     team.await_previews(ROUND)
@@ -298,7 +299,7 @@ def test_the_monitoring_chapter_asks_and_is_answered(team: Team) -> None:
     [result] = team.follow("Monitoring")
     assert '"status":"UP"' in result.replace(" ", "")
     assert '"ready":true' in result.replace(" ", "")
-    assert re.search(r"^datagen_workers 4\.0$", result, re.M)
+    assert re.search(r"^datagen_workers 5\.0$", result, re.M)
     page = (ROOT / "docs" / "operations.md").read_text()
     scrape, rules = (yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S))
     [job] = scrape["scrape_configs"]

@@ -13,6 +13,7 @@ from redis import Redis
 from sqlalchemy import delete, select, update
 
 from datagen.entrypoints import bootstrap
+from datagen.operations.supervisor import commands
 from datagen.queue.jobs import leased_tables
 from datagen.queue.queues import Queues
 from datagen.store.tables.base import WorkState
@@ -81,19 +82,27 @@ def whole_studio(
 
 @pytest.fixture(scope="module")
 def alive(whole_studio: Studio, processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A running worker and a running scheduler, started as ``datagen up`` starts them."""
+    """Running workers for all queues and a running scheduler, started as ``datagen up`` starts them."""
     folder = tmp_path_factory.mktemp("parts")
     whole_studio.queues.redis.flushdb()
     started = [
         processes.start(
             part,
-            [sys.executable, "-m", "datagen", part],
+            [sys.executable, "-m", "datagen", *command],
             env=whole_studio.environment,
             cwd=folder,
-            ready=lambda key=key: bool(whole_studio.queues.redis.keys(key)),  # type: ignore[misc]
+            ready=ready,
             within=60,
         )
-        for part, key in (("worker", "rq:worker:*"), ("scheduler", "rq:cron*"))
+        for part, command, ready in (
+            ("worker", ["worker"], lambda: len(whole_studio.queues.redis.keys("rq:worker:*")) == 1),
+            (
+                "handovers",
+                commands(1)["handovers"][3:],
+                lambda: len(whole_studio.queues.redis.keys("rq:worker:*")) == 2,
+            ),
+            ("scheduler", ["scheduler"], lambda: bool(whole_studio.queues.redis.keys("rq:cron*"))),
+        )
     ]
     yield
     for process in started:

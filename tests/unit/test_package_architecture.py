@@ -166,7 +166,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "inputs.importing": {"services"},
         "inputs.input_pictures": {"services"},
         "leased_work": {"backoff", "outages", "services"},
-        "notifications": {"leased_work", "services"},
+        "notifications": {"backoff", "leased_work", "services"},
         "inputs.import_files": {"decision_points", "inputs.importing", "inputs.zip_import", "services"},
         "inputs.input_requests": {"services"},
         "inputs.unreadable_tasks": {"decision_points", "services"},

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
 from datagen.domain.notification import Message
-from datagen.errors import DeliveryFailed, DeliveryRefused, SettingsProblem
+from datagen.errors import DeliveryFailed, DeliveryRefused, ReceiverSilent, SettingsProblem
 
 #: Longest e-mail address, characters (RFC 5321).
 LONGEST_EMAIL = 254
@@ -73,6 +73,7 @@ class MailServer:
         Raises:
             DeliveryFailed: the server did not accept the mail; a later attempt may succeed.
             DeliveryRefused: the server does not accept the recipient.
+            ReceiverSilent: the server did not answer.
         """
         mail = self._mail(to, message)
         try:
@@ -85,9 +86,9 @@ class MailServer:
         except smtplib.SMTPResponseException as refusal:
             raise DeliveryFailed(f"the mail server refused the mail (SMTP {refusal.smtp_code})") from None
         except TimeoutError:
-            raise DeliveryFailed(f"the mail server did not answer within {_STEP_SECONDS:.0f} s") from None
+            raise ReceiverSilent(f"the mail server did not answer within {_STEP_SECONDS:.0f} s") from None
         except (OSError, smtplib.SMTPException) as error:
-            raise DeliveryFailed(f"the mail server cannot be used ({type(error).__name__})") from None
+            raise ReceiverSilent(f"the mail server cannot be used ({type(error).__name__})") from None
         return "accepted by the mail server"
 
     def _mail(self, to: str, message: Message) -> EmailMessage:

@@ -19,7 +19,7 @@ import httpx
 
 from datagen.channels.target_policy import TargetPolicy
 from datagen.domain.notification import Message
-from datagen.errors import DeliveryFailed, DeliveryRefused
+from datagen.errors import DeliveryFailed, DeliveryRefused, ReceiverSilent
 from datagen.label_studio.api.transport import Wire, deadline
 
 #: Prefix of a signing secret; base64 of the key follows.
@@ -67,6 +67,7 @@ class Webhooks:
 
         Raises:
             DeliveryFailed: the receiver did not accept it; a later attempt may succeed.
+            ReceiverSilent: it did not answer.
             DeliveryRefused: the receiver wants no more webhooks.
         """
         body, timestamp = body_of(message), int(time.time())
@@ -86,11 +87,11 @@ class Webhooks:
             ):
                 status = response.status_code
         except httpx.TimeoutException:
-            raise DeliveryFailed(f"the receiver did not answer within {EXCHANGE_SECONDS:.0f} s") from None
+            raise ReceiverSilent(f"the receiver did not answer within {EXCHANGE_SECONDS:.0f} s") from None
         except httpx.ConnectError as error:
-            raise DeliveryFailed(f"no connection to the receiver: {error}"[:_LONGEST_REASON]) from None
+            raise ReceiverSilent(f"no connection to the receiver: {error}"[:_LONGEST_REASON]) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise DeliveryFailed(f"the receiver broke off the exchange ({type(error).__name__})") from None
+            raise ReceiverSilent(f"the receiver broke off the exchange ({type(error).__name__})") from None
         if status == HTTPStatus.GONE:
             raise DeliveryRefused("the receiver answered with 410: it wants no more webhooks")
         if not 200 <= status < 300:  # a redirect, too, because none is followed

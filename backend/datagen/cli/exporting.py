@@ -122,6 +122,7 @@ def export(
     from datagen.export.tiling import DEFAULT_EMPTY_SHARE, Tiling
     from datagen.workflow.studies.credentials import SignerFiles
     from datagen.workflow.studies.destinations import local_path
+    from datagen.workflow.studies.editing import study_id_of
     from datagen.workflow.studies.export import export_study, unfinished_runs
 
     if (c2pa_cert is None) != (c2pa_key is None):
@@ -143,7 +144,8 @@ def export(
         path = local_path(to)
         if not overwrite and path is not None and _is_there(path):
             raise InputProblem(f"{to} exists already; name another file, or replace it with --overwrite")
-        for remark in () if rejected else unfinished_runs(services(), name, selection.runs):
+        study_id = study_id_of(services(), name)
+        for remark in () if rejected else unfinished_runs(services(), study_id, selection.runs):
             err.print(f"[yellow]Not complete:[/] {safe(remark)}", highlight=False, soft_wrap=True)
         if tile is None and (overlap or empty_tiles is not None):
             raise InputProblem("--overlap and --empty-tiles are about tiles; give --tile with the side in pixels too")
@@ -158,7 +160,7 @@ def export(
         with progress_bar("Exporting") as progress:
             summary = export_study(
                 services(),
-                name,
+                study_id,
                 to,
                 selection=selection,
                 balance=dimensions(balance) if balance is not None else (),

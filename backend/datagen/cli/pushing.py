@@ -39,20 +39,22 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Push the generated images into a Label Studio project of your own; run again, it adds what is missing."""
+    from datagen.workflow.studies.editing import study_id_of
     from datagen.workflow.studies.push import PushOptions, create_target, push_to_project, push_to_storage
 
     if sum(target is not None for target in (project, new, storage)) != 1:
         raise typer.BadParameter("give one of --project, --new and --storage")
     options = PushOptions(runs=tuple(run or ()), annotations=annotations, images_at=images_at)
     with report_errors():
+        study_id = study_id_of(services(), name)
         if new is not None:
-            project = create_target(services(), name, new)
+            project = create_target(services(), study_id, new)
         with progress_bar("Pushing") as progress:
             if storage is not None:
-                pushed = push_to_storage(services(), name, storage, options, progress)
+                pushed = push_to_storage(services(), study_id, storage, options, progress)
             else:
                 assert project is not None
-                pushed = push_to_project(services(), name, project, options, progress)
+                pushed = push_to_project(services(), study_id, project, options, progress)
         if as_json:
             print_json({"study": name, "project": pushed.project_id, "images": pushed.samples, "new": pushed.new})
         elif storage is not None:

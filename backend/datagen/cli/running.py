@@ -46,7 +46,10 @@ def web() -> None:
 
 
 def worker(
-    queue: Annotated[list[str] | None, typer.Option(help="Serve only this queue; may be repeated.")] = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(help="Serve only this queue; may be repeated. By default all but that of downloads and pushes."),
+    ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="Render for engines that need a GPU: a process for each.")] = False,
     device: Annotated[str | None, typer.Option(hidden=True, help="The one GPU of this process.")] = None,
 ) -> None:
@@ -54,7 +57,7 @@ def worker(
     from datagen.operations.parent_watch import stop_on_parent_exit
     from datagen.operations.supervisor import INNER_STOP_SECONDS, gpu_commands, supervise
     from datagen.queue.gpu_availability import log_problems, report_problems
-    from datagen.queue.jobs import ALL_QUEUES, GPU
+    from datagen.queue.jobs import ALL_QUEUES, GPU, WORKER_QUEUES
     from datagen.queue.worker import GPU_JOBS, run_worker
     from datagen.synthesis.engine import gpu_engine_names, installed_gpus, needs_gpu
 
@@ -72,7 +75,7 @@ def worker(
             chosen = settings()
             if not needs_gpu(chosen.engine):  # it is imported now, so that the first preview does not wait for that
                 log_problems(engine_settings_of(chosen), chosen.engine, chosen.engine_parameters)
-            run_worker(chosen.redis_url, queue or ALL_QUEUES)
+            run_worker(chosen.redis_url, queue or WORKER_QUEUES)
             return
         if device is None:
             supervise(gpu_commands(installed_gpus()), INNER_STOP_SECONDS)

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.errors import DatagenError
 from datagen.label_studio.api.webhook_payload import figure_name
 from datagen.queue import heartbeats
-from datagen.queue.jobs import leased_tables
+from datagen.queue.jobs import EVENTS, leased_tables
 from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues
 from datagen.store.blob_store import BlobStore
@@ -72,7 +72,7 @@ def readiness(database: Database, queues: Queues, label_studio: httpx.Client, im
         "redis": lambda: queues.redis.ping(),
         "label_studio": lambda: label_studio.get("/health").is_success,
         "image_store": partial(_check_image_store, images),
-        "worker": partial(live_workers, queues),
+        "worker": lambda: any(EVENTS in worker.queues for worker in live_workers(queues)),
         "scheduler": lambda: heartbeats.alive(queues.redis, heartbeats.Kind.SCHEDULER),
     }
     results = dict.fromkeys(checks, False)

@@ -17,6 +17,7 @@ from types import FrameType
 import structlog
 
 from datagen.operations.parent_watch import STOP_SECONDS, ParentWatch
+from datagen.queue.jobs import HANDOVERS
 
 log = structlog.get_logger()
 
@@ -43,12 +44,16 @@ class _Part:
 
 
 def commands(workers: int, *, gpu: bool = False) -> dict[str, list[str]]:
-    """Return the parts of one machine, name → command; with ``gpu`` also the workers for engines that need a GPU."""
+    """Return the parts of one machine, name → command: ``workers`` workers, and one for downloads and pushes.
+
+    With ``gpu`` there are also the workers for engines that need a GPU.
+    """
     datagen = [sys.executable, "-m", "datagen"]
     return {
         **({"gpu": [*datagen, "worker", "--gpu"]} if gpu else {}),
         "web": [*datagen, "web"],
         "scheduler": [*datagen, "scheduler"],
+        "handovers": [*datagen, "worker", "--queue", HANDOVERS],
         **{f"worker-{number}": [*datagen, "worker"] for number in range(1, workers + 1)},
     }
 

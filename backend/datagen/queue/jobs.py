@@ -18,16 +18,19 @@ from datagen.store.tables.messages import InboxRow, OutboxRow
 from datagen.store.tables.notifications import DeliveryRow
 from datagen.workflow.services import JobKind
 
-#: Names of the queues, the most urgent first. A worker that serves all of them takes an event before a shard.
+#: Names of the queues, the most urgent first. A worker takes an event before a shard.
 #:
 #: People wait for the jobs of the first three: an event, the publication of a decision or of samples, and the shard of
 #: a preview round or an audit. Notifications, which may wait for a slow receiver, come after them, and so do the
 #: reading of inputs and changes of existing tasks, which take many requests to Label Studio. Runs and proposals may
-#: take hours, and so may downloads and pushes, which come last.
+#: take hours in all, in shards of seconds. One download or push may take hours without a break.
 EVENTS, PUBLISHING, PREVIEWS = "datagen-events", "datagen-publishing", "datagen-previews"
 NOTIFICATIONS, UPKEEP, SYNTHESIS = "datagen-notifications", "datagen-upkeep", "datagen-synthesis"
 HANDOVERS = "datagen-handovers"
 ALL_QUEUES = (EVENTS, PUBLISHING, PREVIEWS, NOTIFICATIONS, UPKEEP, SYNTHESIS, HANDOVERS)
+#: The queues that a worker serves by default. Downloads and pushes have workers of their own: in a queue after the
+#: others, one would still keep all events waiting from its beginning to its end.
+WORKER_QUEUES = tuple(name for name in ALL_QUEUES if name != HANDOVERS)
 #: Name of the queue that only workers with a GPU serve. They serve no other queue, so that their loaded model is
 #: always ready.
 GPU = "datagen-gpu"

@@ -30,7 +30,7 @@ from rq.utils import now
 from datagen.errors import DeviceFault
 from datagen.queue import heartbeats
 from datagen.queue.allowed_jobs import AllowedJob, is_unreadable
-from datagen.queue.jobs import ALL_QUEUES
+from datagen.queue.jobs import WORKER_QUEUES
 from datagen.store.periodic_thread import run_periodically
 
 log = structlog.get_logger()
@@ -137,7 +137,7 @@ class WarmWorker(SimpleWorker):
 
 def run_worker(
     redis_url: str,
-    queues: Sequence[str] = ALL_QUEUES,
+    queues: Sequence[str] = WORKER_QUEUES,
     *,
     burst: bool = False,
     max_jobs: int | None = None,

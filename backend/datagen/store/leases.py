@@ -115,6 +115,13 @@ def wait(row: LeasedRow, error: str, until: datetime) -> None:
     row.waiting_since = row.waiting_since or now()
 
 
+def put_off(row: LeasedRow, error: str, until: datetime) -> None:
+    """Release a claimed row on which nothing was tried, to be tried at ``until``; the attempt does not count at all."""
+    postpone(row, error, until)
+    row.attempts -= 1
+    row.waiting_since = row.waiting_since or now()
+
+
 def failures(row: LeasedRow) -> int:
     """Return the number of attempts on a row, including the current one, without those that an outage ended."""
     return row.attempts - row.waits

@@ -6,7 +6,7 @@ If too many bytes are buffered, the connection with the most is closed. A connec
 processes its request.
 
 A view may stream its response (``responses.STREAM``). Its thread then waits for the client, and the connection is
-closed if the client reads nothing for ``STALL_SECONDS``.
+closed if the client reads nothing for ``STALL_SECONDS``, or less than ``LEAST_STREAMED`` in ``PACE_SECONDS``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from waitress.task import ErrorTask, Task, WSGITask
 
 from datagen.web.request_head import LONGEST_HEAD, BoundedParser
 from datagen.web.responses import DELAY, QUIET_HEADERS, STREAM
+from datagen.web.stream_pace import StreamPace
 from datagen.web.view_pools import Busy, ViewPools
 
 log = structlog.get_logger()
@@ -43,6 +44,9 @@ MAX_BUFFERED = 256 * 2**20
 #: Bytes of a streamed response that are buffered before its thread waits for the client, and seconds for which a client
 #: of a streamed response may read nothing.
 STREAM_BUFFER, STALL_SECONDS = 2**20, 30.0
+#: Bytes of a streamed response that a client has to read in a time in which they wait for it, and that time, seconds:
+#: 64 KiB/s. A client that is cut off continues a download with a request for the rest.
+LEAST_STREAMED, PACE_SECONDS = 60 * 2**16, 60.0
 #: Minimum time between two log lines about refused requests, seconds.
 LOG_EVERY_SECONDS = 10.0
 _BUFFER = 2**20
@@ -101,6 +105,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         self.held_until = 0.0
         #: whether a view streams the response, and when the client last read some of it, ``time.monotonic``
         self.streams, self.sent_at = False, 0.0
+        self._pace = StreamPace(seconds=PACE_SECONDS, least_bytes=LEAST_STREAMED, now=self.since)
         super().__init__(*args, **kwargs)
 
     def buffered(self) -> int:
@@ -111,15 +116,21 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     def begin_stream(self) -> None:
         """Make the thread that answers the request wait for the client, from now to the end of the response."""
         self.streams, self.sent_at = True, time.monotonic()
+        self._pace = StreamPace(seconds=PACE_SECONDS, least_bytes=LEAST_STREAMED, now=self.sent_at)
         self.adj = self.server.stream_adjustments
 
     def is_slow(self, now: float) -> bool:
         """Return whether the time limit of the current phase is exceeded."""
         if self.requests:  # a view is processing it, within its own time limits
-            return self.streams and self.total_outbufs_len > 0 and now > self.sent_at + STALL_SECONDS
+            return self.streams and self._reads_slowly(now)
         if self.total_outbufs_len:
             return now > max(self.since, self.held_until) + ANSWER_SECONDS
         return now > self.since + (IDLE_SECONDS if self.request is None else REQUEST_SECONDS)
+
+    def _reads_slowly(self, now: float) -> bool:
+        is_waiting = self.total_outbufs_len > 0
+        is_below_pace = self._pace.is_too_slow(now, is_waiting=is_waiting)
+        return is_below_pace or (is_waiting and now > self.sent_at + STALL_SECONDS)
 
     def received(self, data: bytes) -> bool:
         """Process received bytes; drop any request that the client sent before the response to its first one.
@@ -153,10 +164,11 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         return bool(super().writable()) and (self.will_close or time.monotonic() >= self.held_until)
 
     def _flush_some(self, do_close: bool = True) -> bool:
-        now = time.monotonic()
+        now, before = time.monotonic(), self.total_outbufs_len
         if now < self.held_until or not super()._flush_some(do_close=do_close):
             return False
         self.sent_at = now
+        self._pace.add(before - self.total_outbufs_len)
         return True
 
 

@@ -1,4 +1,8 @@
-"""Sends the files of downloads, for the pages and the API: a whole file, or the range that a request names."""
+"""Sends the files of downloads, for the pages and the API: a whole file, or the range that a request names.
+
+A file occupies a thread until it is sent, so the number of files that are sent at the same time is limited for each
+study and each account.
+"""
 
 from __future__ import annotations
 
@@ -12,49 +16,53 @@ from werkzeug.http import quote_etag
 
 from datagen.domain.wording import counted
 from datagen.errors import Refused, StoreMissing
+from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
 from datagen.store.download_files import DownloadFiles
 from datagen.store.tables.base import HandoverKind, WorkState
 from datagen.store.tables.handovers import HandoverRow
-from datagen.workflow.study_pages.access import Visible, visible_study
+from datagen.workflow.study_pages.access import visible_study
 
 #: Media type of the files.
 ZIP = "application/zip"
-#: Largest number of files of one study that are sent at the same time.
-MAX_SENT_OF_STUDY = 4
+#: Largest number of files of one study, and to one account, that are sent at the same time.
+MAX_SENT_OF_STUDY, MAX_SENT_TO_ACCOUNT = 4, 2
 #: Seconds after which a client may request a file again if too many are being sent.
 RETRY_AFTER_SECONDS = 30
 _GONE = "The file of this download is not kept any more. Make the download again on the page of its run."
 _UNFINISHED = "This download is not complete yet. Its file will be at this address."
 _TOO_MANY = (
-    f"{counted(MAX_SENT_OF_STUDY, 'file')} of this study are being downloaded at this moment. Try again when one is "
-    "complete."
+    f"{counted(MAX_SENT_TO_ACCOUNT, 'file')} are being sent to you, or {MAX_SENT_OF_STUDY} of this study to all, at "
+    "this moment. Try again when one is complete."
 )
 
 
 class TooManySent(Exception):
-    """The largest number of files of the study is being sent."""
+    """The largest number of files of the study, or to the account, is being sent."""
 
 
 class SendingSlots:
-    """Counts the files of each study that are being sent; thread-safe."""
+    """Counts the files of each study, and to each account, that are being sent; thread-safe."""
 
-    def __init__(self, most: int = MAX_SENT_OF_STUDY) -> None:
-        self._most, self._guard = most, threading.Lock()
-        self._counts: Counter[int] = Counter()
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._of_study: Counter[int] = Counter()
+        self._to_account: Counter[int] = Counter()
 
-    def take(self, study_id: int) -> bool:
-        """Take a slot; return False if the study has none left."""
+    def take(self, study_id: int, account_id: int) -> bool:
+        """Take a slot; return False if the study or the account has none left."""
         with self._guard:
-            if self._counts[study_id] >= self._most:
+            if self._of_study[study_id] >= MAX_SENT_OF_STUDY or self._to_account[account_id] >= MAX_SENT_TO_ACCOUNT:
                 return False
-            self._counts[study_id] += 1
+            self._of_study[study_id] += 1
+            self._to_account[account_id] += 1
             return True
 
-    def release(self, study_id: int) -> None:
+    def release(self, study_id: int, account_id: int) -> None:
         """Release a slot."""
         with self._guard:
-            self._counts[study_id] -= 1
+            self._of_study[study_id] -= 1
+            self._to_account[account_id] -= 1
 
 
 class DownloadSender:
@@ -64,13 +72,13 @@ class DownloadSender:
         self._database, self._files = database, files
         self._slots = SendingSlots()
 
-    def send(self, study_id: int, download_id: int, project_ids: Visible) -> Response:
+    def send(self, study_id: int, download_id: int, account: Account) -> Response:
         """Return the response to the current request for the file of a download.
 
         Args:
             study_id: the study.
             download_id: the id of the handover.
-            project_ids: the projects that the person may see.
+            account: whom it is sent to.
 
         Raises:
             Refused: there is no such download, the person may not see it, or its file is not there.
@@ -78,7 +86,7 @@ class DownloadSender:
             StoreUnavailable: the image store does not answer.
         """
         with self._database.read() as session:
-            study = visible_study(session, study_id, project_ids)
+            study = visible_study(session, study_id, account.project_ids)
             row = session.get(HandoverRow, download_id)
             if row is None or row.study_id != study.id or row.kind is not HandoverKind.DOWNLOAD:
                 raise Refused("There is no download at this address.")
@@ -93,9 +101,17 @@ class DownloadSender:
             raise Refused(_GONE) from missing
         response = _ranged(self._files, file, size)
         response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
-        if not self._slots.take(study_id):
+        return self.limited(response, study_id, account)
+
+    def limited(self, response: Response, study_id: int, account: Account) -> Response:
+        """Return a response that holds a slot until it is closed. Do nothing that may fail with it afterwards.
+
+        Raises:
+            TooManySent: it may be sent later.
+        """
+        if not self._slots.take(study_id, account.id):
             raise TooManySent(_TOO_MANY)
-        response.call_on_close(lambda: self._slots.release(study_id))  # nothing that may fail follows
+        response.call_on_close(lambda: self._slots.release(study_id, account.id))
         return response
 
 

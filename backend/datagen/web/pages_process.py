@@ -224,12 +224,18 @@ def _target() -> str:
 
 
 _STARTING = "The pages are starting. Try again in a few seconds."
-_RETRY = {"Retry-After": "3"}
+#: Seconds after which a request may be repeated that met no process, or one that was too slow.
+_RETRY_SECONDS = 3
+
+
+def _retry_after(status: HTTPStatus) -> dict[str, str]:
+    """Return the header that says when to repeat a request; none if a repetition would be refused, too."""
+    return {"Retry-After": str(_RETRY_SECONDS)} if status >= HTTPStatus.INTERNAL_SERVER_ERROR else {}
 
 
 def _page(status: HTTPStatus, sentence: str) -> ResponseReturnValue:
     """Return a page that says why there is no other, without anything that the pages' process would serve."""
-    headers = dict(_RETRY)
+    headers = _retry_after(status)
     if status is HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
         sentence, headers["Refresh"] = "The pages are starting. This one is loaded again in a few seconds.", "3"
     elif status is HTTPStatus.SERVICE_UNAVAILABLE:  # a form is not sent again by itself
@@ -243,4 +249,4 @@ def _page(status: HTTPStatus, sentence: str) -> ResponseReturnValue:
 
 
 def _problem(status: HTTPStatus, sentence: str) -> ResponseReturnValue:
-    return Problem(status, sentence, "unavailable", headers=_RETRY).response
+    return Problem(status, sentence, "unavailable", headers=_retry_after(status)).response

@@ -61,6 +61,7 @@ class LeasedJob(ABC, Generic[R]):
 
         Raises:
             LeaseLost: the work was stopped because the lease was lost.
+            NotYet: nothing was tried.
         """
 
     def claim(self, unit: UnitOfWork, row_id: int, seconds: float) -> R | None:
@@ -72,6 +73,9 @@ class LeasedJob(ABC, Generic[R]):
 
         ``gives_up`` is true if the row is about to be given up, which may need more locks.
         """
+
+    def put_off(self, unit: UnitOfWork, row: R) -> None:
+        """Write what else changes because nothing was tried. The row is due again at once: enqueue its job."""
 
     def waits(self, unit: UnitOfWork, row: R, outage: Outage) -> None:
         """Write what else changes because the row waits for an outage. The next attempt is at ``row.due_at``."""
@@ -96,6 +100,10 @@ class LeasedJob(ABC, Generic[R]):
         ``waited_for`` is a clause that says how long the row waited, and for what.
         """
         return waited_for
+
+
+class NotYet(Exception):
+    """Nothing was tried, because others have their turn. The row is due again at once, after more urgent work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +153,16 @@ class Lease(Generic[R]):
             leases.wait(row, shown(fault), now() + timedelta(seconds=wait_after(row.waits + 1)))
             self.job.waits(unit, row, outage)
             self.log.warning("work.postponed", waits_for=outage.part, reason=outage.reason)
+
+        self._end(end)
+
+    def put_off(self) -> None:
+        """Release the row because nothing was tried."""
+
+        def end(unit: UnitOfWork, row: R) -> None:
+            leases.put_off(row, row.error, now())
+            self.job.put_off(unit, row)
+            self.log.info("work.put_off")
 
         self._end(end)
 
@@ -205,6 +223,9 @@ def leased_work(services: Services, job: LeasedJob[R], row_id: int) -> None:
             write = job.work(row, lost)
     except LeaseLost:
         lease.log.info("work.lease_lost")
+        return
+    except NotYet:
+        persist(lease.put_off)
         return
     except Exception as fault:
         error = fault

@@ -19,7 +19,7 @@ from datagen.channels.channels import Channels
 from datagen.domain.decision import MAX_IMAGES
 from datagen.domain.foreign_text import plain
 from datagen.domain.spec import Json
-from datagen.errors import Refused
+from datagen.errors import NotReady, Refused
 from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.label_studio.api.port import LabelStudioPort
 from datagen.store import leases
@@ -39,6 +39,8 @@ IMPORT_LOCK = 7_301_927
 #: Seconds for which an import waits for its turn. Then it begins in spite of another import, and may have to be
 #: repeated.
 IMPORT_WAIT_SECONDS = 30.0
+#: Key of the lock under which a study gets its name, and the seconds for which a process waits for it.
+NAMES_LOCK, NAMES_WAIT_SECONDS = 7_301_928, 60.0
 
 
 class JobKind(StrEnum):
@@ -131,9 +133,25 @@ class Services:
         """Return a context manager that waits until no other process imports tasks into Label Studio.
 
         If two imports overlap, Label Studio on SQLite may find its database locked, and then loses labels (see
-        ``ensure_tasks``). After ``IMPORT_WAIT_SECONDS`` the block is entered in spite of another import.
+        ``ensure_tasks``). After ``IMPORT_WAIT_SECONDS`` the block is entered in spite of another import. Publications
+        wait for less time; see ``outbox.import_turn``.
         """
         return self.database.one_at_a_time(IMPORT_LOCK, IMPORT_WAIT_SECONDS)
+
+    @contextmanager
+    def names_turn(self) -> Iterator[None]:
+        """Context manager that waits until no other process creates or renames a study.
+
+        The name is checked, the projects in Label Studio are created under it, and then the row is written. Two
+        processes at once would create the projects of one name twice.
+
+        Raises:
+            NotReady: another process has taken too long.
+        """
+        with self.database.one_at_a_time(NAMES_LOCK, NAMES_WAIT_SECONDS) as is_alone:
+            if not is_alone:
+                raise NotReady("another study is being created or renamed at this moment; try again in a minute")
+            yield
 
 
 #: The lock mode of rows. While a row is locked, rows that refer to it may still be written. PostgreSQL's default lock
@@ -194,12 +212,23 @@ class UnitOfWork:
         self.session.add(AuditRow(study=study.name, who=who, what=action[:1000]))
 
 
-def find_study(session: Session, name: str) -> StudyRow:
-    """Return the study of that name.
+#: The id of a study, or its name as a person gave it. Work that follows a check of what a person may do takes the id:
+#: meanwhile the study may be renamed, and another one may get its name.
+StudyKey = int | str
+
+
+def find_study(session: Session, key: StudyKey) -> StudyRow:
+    """Return the study of that id or name.
 
     Raises:
-        Refused: there is no such study; the message lists the existing ones.
+        Refused: there is no such study; the message lists the existing ones if a name is given.
     """
+    if isinstance(key, int):
+        row = session.get(StudyRow, key)
+        if row is None:
+            raise Refused("the study is not there any more")
+        return row
+    name = key
     study = session.scalar(select(StudyRow).where(StudyRow.name == plain(name)))
     if study is None:
         names = session.scalars(select(StudyRow.name).order_by(StudyRow.name)).all()

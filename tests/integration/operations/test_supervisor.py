@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from datagen.cli import app
 from datagen.operations.supervisor import commands, gpu_commands
+from datagen.queue.jobs import HANDOVERS
 from stage.processes import born, wait_until
 
 #: Runs parts that write their process id, a line each start, and then wait.
@@ -125,7 +126,8 @@ def test_a_part_of_a_part_that_does_not_listen_does_not_outlive_both(
 @pytest.mark.parametrize("gpu", [False, True])
 def test_every_part_of_one_machine_is_a_command_that_exists(gpu: bool) -> None:
     parts = commands(2, gpu=gpu)
-    assert sum("worker" in command and "--gpu" not in command for command in parts.values()) == 2
+    assert sum(command[3:] == ["worker"] for command in parts.values()) == 2
+    assert sum(command[3:] == ["worker", "--queue", HANDOVERS] for command in parts.values()) == 1
     for name, command in parts.items():
         assert command[:3] == [sys.executable, "-m", "datagen"]
         shown = CliRunner().invoke(app, [*command[3:], "--help"])

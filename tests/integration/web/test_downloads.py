@@ -17,6 +17,7 @@ import pytest
 from datagen.domain.lifecycle import StudyState
 from datagen.store.tables.base import BatchKind, HandoverKind, WorkState, now
 from datagen.store.tables.handovers import HandoverRow
+from datagen.web.download_sending import MAX_SENT_TO_ACCOUNT
 from datagen.web.view_pools import POOLS
 from datagen.workflow.handovers.expiry import KEPT
 from datagen.workflow.handovers.requests import request_download
@@ -128,7 +129,7 @@ def test_a_large_file_is_never_in_memory_and_its_readers_keep_no_webhook_waiting
     address, _ = large
     before = memory_of(processes)
     with ExitStack() as lines:
-        for _ in range(4):  # they read nothing
+        for _ in range(MAX_SENT_TO_ACCOUNT):  # they read nothing
             lines.enter_context(line_to(studio, browser, address))
         times = []
         for _ in range(50):

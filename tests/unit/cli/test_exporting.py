@@ -25,6 +25,7 @@ from datagen.export.selection import Judged, Place, Selection, Size
 from datagen.export.tiling import Tiling
 from datagen.export.viewer_names import ViewerName
 from datagen.workflow.studies import card as study_card
+from datagen.workflow.studies import editing
 from datagen.workflow.studies import export as study_export
 
 
@@ -39,6 +40,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return Summary(samples=len(written), instances=0, by_label={})
 
     monkeypatch.setattr(exporting, "services", lambda: None)
+    monkeypatch.setattr(editing, "study_id_of", lambda *_: 1)
     monkeypatch.setattr(study_export, "export_study", write)
     monkeypatch.setattr(study_export, "unfinished_runs", lambda *_: [])
     return written
@@ -70,6 +72,7 @@ def test_ended_export_leaves_its_draft_and_says_so(
             os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the export goes on after SIGTERM")
 
+    monkeypatch.setattr(editing, "study_id_of", lambda *_: 1)
     monkeypatch.setattr(study_export, "export_study", ended)
     former = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as end:
@@ -95,6 +98,7 @@ def test_interrupted_export_to_a_store_says_whether_the_next_one_goes_on(
     def interrupted(*_: object, **_options: object) -> Summary:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(editing, "study_id_of", lambda *_: 1)
     monkeypatch.setattr(study_export, "export_study", interrupted)
     with pytest.raises(KeyboardInterrupt):
         exporting.export("a study", place)
@@ -139,6 +143,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return Summary(samples=5, instances=0, by_label={}, photos=2, notes=("3 images stay PNG",))
 
     monkeypatch.setattr(exporting, "services", lambda: None)
+    monkeypatch.setattr(editing, "study_id_of", lambda *_: 1)
     monkeypatch.setattr(study_export, "export_study", write)
     monkeypatch.setattr(study_export, "unfinished_runs", lambda *_: [])
     return seen

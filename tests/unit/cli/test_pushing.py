@@ -11,12 +11,13 @@ import pytest
 import typer
 
 from datagen.cli import exporting, pushing
-from datagen.workflow.studies import push
+from datagen.workflow.studies import editing, push
 
 
 @pytest.fixture(autouse=True)
 def _no_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pushing, "services", lambda: None)
+    monkeypatch.setattr(editing, "study_id_of", lambda *_: 1)
     monkeypatch.setattr(
         pushing, "settings", lambda: SimpleNamespace(label_studio_url="http://ls.test", image_link_days=30)
     )

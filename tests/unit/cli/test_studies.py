@@ -11,7 +11,7 @@ from datagen.workflow.studies.open import OpenedStudy
 
 def test_provisioning_ends_with_what_to_do_next(capsys: pytest.CaptureFixture[str]) -> None:
     projects = {kind: number for number, kind in enumerate(ProjectKind, 1)}
-    opened = OpenedStudy(engine="composite", engine_before=None, projects=projects)
+    opened = OpenedStudy(study_id=1, engine="composite", engine_before=None, projects=projects)
     studies._show_opened("plates", opened, "http://ls.test")
     last = " ".join(capsys.readouterr().out.split()).partition("Next: ")[2]
     assert "Concepts, Canvases and Backgrounds" in last

@@ -9,7 +9,17 @@ from rq.utils import import_attribute
 
 from datagen.entrypoints import rq_tasks
 from datagen.entrypoints.scheduler import JsonCron, register_periodic_jobs
-from datagen.queue.jobs import ALL_QUEUES, FUNCTION_NAMES, GPU, PERIODIC_JOBS, ROW_JOBS, leased_tables
+from datagen.operations.supervisor import commands
+from datagen.queue.jobs import (
+    ALL_QUEUES,
+    FUNCTION_NAMES,
+    GPU,
+    HANDOVERS,
+    PERIODIC_JOBS,
+    ROW_JOBS,
+    WORKER_QUEUES,
+    leased_tables,
+)
 from datagen.settings import Settings
 from datagen.store.tables.base import LeasedRow, Row
 from datagen.workflow.services import JobKind
@@ -50,6 +60,13 @@ def test_jobs_for_which_people_wait_come_before_all_others() -> None:
     waited_for = (JobKind.EVENT, JobKind.OUTBOX, JobKind.PREVIEW_SHARD)
     assert sorted(waited_for, key=order.__getitem__) == list(waited_for)
     assert max(order[kind] for kind in waited_for) < min(order[kind] for kind in order.keys() - set(waited_for))
+
+
+def test_no_worker_that_serves_events_serves_downloads_and_pushes() -> None:
+    parts = [command[4:] for command in commands(2).values() if command[3] == "worker"]
+    served = [set(options[1::2]) if options else set(WORKER_QUEUES) for options in parts]
+    assert set().union(*served) == set(ALL_QUEUES), "every queue is served"
+    assert [queues for queues in served if HANDOVERS in queues] == [{HANDOVERS}]
 
 
 def test_the_scheduler_runs_every_periodic_job_at_the_interval_of_its_setting() -> None:

@@ -21,7 +21,7 @@ TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 EXAMPLE = (ROOT / "docker/env.example").read_text()
-OURS = ["web", "worker", "scheduler", "migrate"]
+OURS = ["web", "worker", "handovers", "scheduler", "migrate"]
 
 
 def test_every_part_is_there() -> None:
@@ -58,9 +58,9 @@ def test_no_secret_has_a_default() -> None:
 
 def test_services_have_health_checks_and_data_has_named_volumes() -> None:
     volumes = set(yaml.safe_load(TEXT)["volumes"])
-    for name in ("web", "worker", "label-studio", "postgres", "redis"):
+    for name in ("web", "worker", "handovers", "label-studio", "postgres", "redis"):
         assert "healthcheck" in SERVICES[name], name
-    for name in ("web", "worker", "label-studio", "postgres", "redis"):
+    for name in ("web", "worker", "handovers", "label-studio", "postgres", "redis"):
         assert {volume.partition(":")[0] for volume in SERVICES[name]["volumes"]} & volumes, name
 
 
@@ -121,7 +121,7 @@ def test_label_studio_has_no_network_with_the_queue_or_datagens_database() -> No
     assert networks_of("label-studio") == {"label-studio", "label-studio-database"}
     assert networks_of("redis") == {"queue"}
     together = {name for name in SERVICES if networks_of(name) & networks_of("label-studio")}
-    assert together == {"label-studio", "postgres", "web", "worker", "scheduler"}
+    assert together == {"label-studio", "postgres", "web", "worker", "handovers", "scheduler"}
 
 
 def test_queue_and_databases_reach_nothing_outside() -> None:

@@ -98,3 +98,12 @@ def test_an_address_with_bytes_beyond_ascii_is_forwarded(tmp_path: Path) -> None
         thread.join(10)
     assert answer.status_code == 404
     assert asked == ["/studio/%E9%20x?a=%FF&b=%ff"]
+
+
+def test_a_form_that_is_too_long_is_not_to_be_sent_again() -> None:
+    app = Flask(__name__)
+    app.register_blueprint(forwarding_blueprint(PagesProcess()))
+    form = app.test_client().post("/studio/log-in", data=b"x" * 20_000)
+    assert (form.status_code, form.headers.get("Retry-After")) == (413, None)
+    starting = app.test_client().post("/studio/log-in", data=b"x")
+    assert (starting.status_code, starting.headers["Retry-After"]) == (503, "3")

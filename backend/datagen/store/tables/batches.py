@@ -113,6 +113,8 @@ class ShardRow(LeasedRow):
     seconds: Mapped[float | None] = mapped_column(default=None)
     #: when its samples were all published as tasks in Label Studio
     published_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: the name of the batch that its tasks belong to in Label Studio, if that is no name of the batch; else empty
+    task_batch: Mapped[str] = mapped_column(String(80), default="", server_default="")
 
     batch: Mapped[BatchRow] = relationship()
 

@@ -80,3 +80,16 @@ class DeliveryAttemptRow(Row):
     accepted: Mapped[bool]
     #: how the receiver answered, or why there was no answer, as a clause
     outcome: Mapped[str] = mapped_column(String(1000))
+
+
+class EndpointRow(Row):
+    """An address or a server that notifications could not be sent to: nothing is sent there for a while."""
+
+    __tablename__ = "endpoint"
+
+    #: the SHA-256 digest of its address; see ``workflow.notifications.endpoints``
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: number of failed attempts since the last successful one
+    failures: Mapped[int]
+    #: the earliest time of the next attempt
+    closed_until: Mapped[datetime]

@@ -185,7 +185,7 @@ def add_downloads(
         If-Range with the tag of the file.
         """
         try:
-            return downloads.send(study_id, download_id, account.project_ids)
+            return downloads.send(study_id, download_id, account)
         except Refused as refusal:
             raise Problem(HTTPStatus.NOT_FOUND, str(refusal)) from None
         except TooManySent as refusal:

@@ -126,27 +126,27 @@ def add_inputs(operations: Operations, database: Database, links: Links, service
         one zip, or as a form with files. Or name pictures or a project of Label Studio. What is there already is not
         added again.
         """
-        with reading(database, account, study_id) as (_, study):
-            name = study.name
+        with reading(database, account, study_id):
+            pass  # raises an exception if the account does not see the study
         with _source(account, body) as source:
             if isinstance(source, Path):
                 # an uploaded export may name pictures on Label Studio, as “urls” does
                 sees_all = account.project_ids is None
-                added = add_files(services(), name, Role(role), source, only_files=not sees_all)
+                added = add_files(services(), study_id, Role(role), source, only_files=not sees_all)
             else:
-                added = _of_project(services(), name, Role(role), *source)
+                added = _of_project(services(), study_id, Role(role), *source)
         log.info("api.inputs_added", study=study_id, account=account.id, role=role, new=added.new)
         return _shown(added)
 
 
-def _of_project(services: Services, study: str, role: Role, project_id: int, view_id: int | None) -> Added:
+def _of_project(services: Services, study_id: int, role: Role, project_id: int, view_id: int | None) -> Added:
     """Add the tasks of a project.
 
     Raises:
         InputProblem: Label Studio has no such project or tab.
     """
     try:
-        return add_from_project(services, study, role, project_id, view_id)
+        return add_from_project(services, study_id, role, project_id, view_id)
     except LabelStudioMissing as missing:
         raise InputProblem(str(missing)) from None
 

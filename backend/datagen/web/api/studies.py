@@ -8,18 +8,17 @@ from http import HTTPStatus
 from typing import Annotated, TypeVar
 
 from pydantic import Field, StringConstraints
-from sqlalchemy import select
 
-from datagen.domain.foreign_text import plain
 from datagen.domain.inputs import MINIMUM_PER_ROLE, Role, recommended_images
 from datagen.domain.lifecycle import StudyState
+from datagen.errors import StudyExists
 from datagen.label_studio.api.accounts import Account
 from datagen.store.database import Database
-from datagen.store.tables.studies import StudyRow
 from datagen.web.api.operations import Body, Operations, Resource
 from datagen.web.api.problems import Problem
 from datagen.web.api.reading import Links, Page, PageQuery, reading
 from datagen.workflow.inputs.input_sync import collect
+from datagen.workflow.studies.open import OpenedStudy
 from datagen.workflow.study_pages.history_view import history_of
 from datagen.workflow.study_pages.home_view import LONGEST_SEARCH, StudyCard, home_of
 from datagen.workflow.study_pages.next_step import NextStep, next_step
@@ -117,8 +116,8 @@ class NewStudy(Body):
     )
 
 
-#: Creates a study in the name of an account; returns what could not be set up in Label Studio, as sentences.
-CreateStudy = Callable[[NewStudy, str], list[str]]
+#: Creates a study in the name of an account; raises ``StudyExists`` if there is one of that name.
+CreateStudy = Callable[[NewStudy, str], OpenedStudy]
 
 
 class AuditLine(Resource):
@@ -161,15 +160,11 @@ def add_studies(operations: Operations, database: Database, links: Links, create
         """
         if account.project_ids is not None:
             raise Problem(HTTPStatus.FORBIDDEN, _MAY_NOT_CREATE)
-        # the name as it is stored
-        name = plain(body.name).strip()
-        with database.read() as session:
-            if session.scalar(select(StudyRow.id).where(StudyRow.name == name)) is not None:
-                raise Problem(HTTPStatus.CONFLICT, f"There is a study named “{name}”. Choose another name.", "exists")
-        problems = create(body, account.email)
-        with database.read() as session:
-            study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
-        return study_of(study_id, account, CreatedStudy, not_done=problems)
+        try:
+            opened = create(body, account.email)
+        except StudyExists as refusal:
+            raise Problem(HTTPStatus.CONFLICT, str(refusal), "exists") from refusal
+        return study_of(opened.study_id, account, CreatedStudy, not_done=opened.problems)
 
     @operations.get("/studies/<int:study_id>/audit-log", AuditLog, query=PageQuery)
     def list_audit_log(account: Account, study_id: int, query: PageQuery) -> AuditLog:

@@ -29,7 +29,7 @@ class BackgroundWork:
         """Run ``work`` after the tasks that wait; return False if a task with that key runs or waits already.
 
         Raises:
-            Refused: ``MOST_WAITING`` tasks run or wait already.
+            Refused: ``MOST_WAITING`` tasks run or wait already, or this machine can start no thread now.
         """
         with self._lock:
             if key in self._keys:
@@ -37,7 +37,12 @@ class BackgroundWork:
             if len(self._keys) >= MOST_WAITING:
                 raise Refused("Too many tasks are under way. Try again in a few minutes.")
             self._keys.add(key)
-        threading.Thread(target=self._run, args=(key, work), name="page-work", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(key, work), name="page-work", daemon=True).start()
+        except RuntimeError as fault:  # a limit on the number of processes or threads
+            self._remove(key)
+            log.warning("page_work.not_started", key=str(key), reason=str(fault))
+            raise Refused("This machine has no room for another task now. Try again in a few minutes.") from fault
         return True
 
     def has(self, key: Hashable) -> bool:
@@ -52,5 +57,8 @@ class BackgroundWork:
         except Exception:  # no caller waits for the thread, so the log has the fault
             log.exception("page_work.failed", key=str(key))
         finally:
-            with self._lock:
-                self._keys.discard(key)
+            self._remove(key)
+
+    def _remove(self, key: Hashable) -> None:
+        with self._lock:
+            self._keys.discard(key)

@@ -43,9 +43,7 @@ def add_background_search(actions: Actions, to: Addresses) -> None:
     def add_backgrounds(actor: Actor, study_id: int) -> Outcome:
         project_id, ids = _project_of_form(), _tasks_of_form()
         try:
-            added = add_from_project(
-                actor.services, _name_of(actor, study_id), Role.BACKGROUND, project_id, task_ids=ids
-            )
+            added = add_from_project(actor.services, study_id, Role.BACKGROUND, project_id, task_ids=ids)
         except LabelStudioMissing:
             raise Refused(_no_project(project_id)) from None
         if added.new:

@@ -96,7 +96,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     add_notifications(actions, to)
     add_handovers(blueprint, actions, writer, studio.database, studio.downloads, to)
     add_live(blueprint, studio.database, writer)
-    add_runs(blueprint, studio.database, writer)
+    add_runs(blueprint, studio.database, writer, studio.downloads)
     add_background_search(actions, to)
     add_study_settings(actions, studio.database, writer, to, studio.background)
     add_review(blueprint, studio.database, writer, actions, to)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 
 import structlog
-from flask import Blueprint, request
+from flask import Blueprint, g, request
 from flask.typing import ResponseReturnValue
 
 from datagen.domain.foreign_text import plain, whole_number
 from datagen.errors import InputProblem, LabelStudioError, Refused
 from datagen.label_studio.api.models import Project
 from datagen.store.database import Database
-from datagen.web.download_sending import RETRY_AFTER_SECONDS, DownloadSender, TooManySent
+from datagen.web.download_sending import DownloadSender
 from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import DOWNLOADS, Addresses
 from datagen.web.pages.forms import MOST_IN_FORM
@@ -82,11 +81,7 @@ def add_handovers(
 
     @blueprint.get(f"/{DOWNLOADS}/<int:study_id>/<int:handover_id>")
     def send_download(study_id: int, handover_id: int) -> ResponseReturnValue:
-        try:
-            return downloads.send(study_id, handover_id, visible_projects())
-        except TooManySent as refusal:
-            page = writer.error(HTTPStatus.SERVICE_UNAVAILABLE, str(refusal))
-            return *page, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        return downloads.send(study_id, handover_id, g.session.account)
 
 
 _NOT_ALL = (

@@ -15,6 +15,8 @@ from werkzeug.exceptions import HTTPException
 
 from datagen.errors import Refused, StoreError
 from datagen.operations.readiness import ReadinessCache
+from datagen.web.download_sending import RETRY_AFTER_SECONDS as SENT_LATER_SECONDS
+from datagen.web.download_sending import TooManySent
 from datagen.web.outage_sentences import STORE_UNAVAILABLE
 from datagen.web.pages.rendering import Frame, Renderer
 from datagen.web.pages.visitors import Visitors
@@ -76,6 +78,11 @@ def answer_faults(blueprint: Blueprint, writer: PageWriter) -> None:
     @blueprint.errorhandler(Refused)
     def not_there(refusal: Refused) -> ResponseReturnValue:
         return writer.error(HTTPStatus.NOT_FOUND, str(refusal))
+
+    @blueprint.errorhandler(TooManySent)
+    def too_many_sent(refusal: TooManySent) -> ResponseReturnValue:
+        page = writer.error(HTTPStatus.SERVICE_UNAVAILABLE, str(refusal))
+        return *page, {"Retry-After": str(SENT_LATER_SECONDS)}
 
     @blueprint.errorhandler(StoreError)
     def no_store(fault: StoreError) -> ResponseReturnValue:

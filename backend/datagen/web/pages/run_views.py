@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 
 from cachetools import LRUCache
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,7 +22,7 @@ from datagen.errors import InputProblem
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
-from datagen.web.download_sending import file_name
+from datagen.web.download_sending import DownloadSender, file_name
 from datagen.web.pages.addresses import DOWNLOADS
 from datagen.web.pages.forms import number_of
 from datagen.web.pages.page_writer import PageWriter
@@ -63,7 +63,7 @@ class KeptFigures:
         return computed
 
 
-def add_runs(blueprint: Blueprint, database: Database, writer: PageWriter) -> None:
+def add_runs(blueprint: Blueprint, database: Database, writer: PageWriter, downloads: DownloadSender) -> None:
     """Add the views to the pages."""
     figures = KeptFigures()
     offers = cache(format_offers)
@@ -109,7 +109,7 @@ def add_runs(blueprint: Blueprint, database: Database, writer: PageWriter) -> No
             run_id = row.id
         response = Response(_csv_lines(database, run_id, chosen, order), mimetype="text/csv")
         response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
-        return response
+        return downloads.limited(response, study_id, g.session.account)
 
 
 def _csv_lines(database: Database, run_id: int, chosen: TableFilter, order: str) -> Iterator[str]:

@@ -51,7 +51,7 @@ from datagen.web.pages_process import CLIENT_HEADER, LARGEST_REQUEST
 from datagen.web.responses import plain_errors, quiet_headers
 from datagen.web.view_pools import POOLS
 from datagen.workflow.services import Services
-from datagen.workflow.studies.open import open_study
+from datagen.workflow.studies.open import OpenedStudy, open_study
 from datagen.workflow.study_pages.access import known_projects
 
 #: A WSGI application.
@@ -161,9 +161,13 @@ def _known_projects(database: Database) -> list[int]:
         return known_projects(session)
 
 
-def _create_study(chosen: Settings, services: Callable[[], Services], study: NewStudy, who: str) -> list[str]:
-    """Create a study as ``datagen provision`` does, and return what could not be set up, as sentences."""
-    opened = open_study(
+def _create_study(chosen: Settings, services: Callable[[], Services], study: NewStudy, who: str) -> OpenedStudy:
+    """Create a study as ``datagen provision`` does.
+
+    Raises:
+        StudyExists: there is one of that name.
+    """
+    return open_study(
         services(),
         study.name,
         study.labels,
@@ -172,8 +176,8 @@ def _create_study(chosen: Settings, services: Callable[[], Services], study: New
         default_engine=chosen.engine,
         preview_size=study.preview_size or chosen.preview_size,
         who=who,
+        only_new=True,
     )
-    return opened.problems
 
 
 def _with_api(pages: Application, api: Application) -> Application:

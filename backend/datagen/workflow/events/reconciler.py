@@ -168,14 +168,15 @@ def _check(services: Services, project: ProjectRow, counts: Counts, moment: date
     is_new = bool(stamps) and _digest(stamps, since) != project.seen
     # creating a task, and creating or deleting an annotation, updates a task; if the counts changed without an updated
     # task, tasks were deleted or Label Studio was restored from a backup
-    reread = counts.tasks != project.tasks or (str(counts) != project.counted and not is_new)
+    is_restored = counts.tasks == project.tasks and str(counts) != project.counted and not is_new
+    reread = counts.tasks != project.tasks or is_restored
     reread = unreadable_tasks.recheck(services, project) or reread
     match project.kind:
         case ProjectKind.PREVIEWS:
             if is_new:
                 verdict_sync.sync(services, project.project_id, updated_since=since)
             if reread:
-                verdict_sync.sync_open_rounds(services, project.study_id)
+                verdict_sync.sync_open_rounds(services, project.study_id, ended_runs=is_restored)
             if is_new or reread:
                 spot_checks.watch(services, project.study_id)
         case ProjectKind.DECISIONS:

@@ -69,7 +69,13 @@ def add(unit: UnitOfWork, run: BatchRow, shard: ShardRow, samples: Sequence[Samp
         unit, run, BatchKind.SPOT, f"spot checks of run {run.number}"
     )
     part = ShardRow(
-        batch_id=checks.id, start=shard.start, stop=shard.start + len(drawn), state=WorkState.DONE, rendered_at=now()
+        batch_id=checks.id,
+        start=shard.start,
+        stop=shard.start + len(drawn),
+        state=WorkState.DONE,
+        rendered_at=now(),
+        # the publication of a shard reads the tasks of its batch: with one name for all, those of every shard before it
+        task_batch=f"{verdict_sync.batch_name(checks)}-{shard.start}",
     )
     unit.session.add(part)
     unit.session.flush()

@@ -52,25 +52,23 @@ class _Handover(LeasedJob[HandoverRow]):
             LeaseLost: another process makes the handover now, or it was cancelled.
         """
         with self._services.database.read() as session:
-            study = session.get(StudyRow, row.study_id)
-            if study is None:
+            if session.get(StudyRow, row.study_id) is None:
                 raise LeaseLost
-            name = study.name
         progress = _progress(self._services, row, lost)
         if row.kind is HandoverKind.DOWNLOAD:
-            return self._download(row, name, progress)
-        return self._push(row, name, progress)
+            return self._download(row, progress)
+        return self._push(row, progress)
 
     def gave_up(self, unit: UnitOfWork, row: HandoverRow) -> None:  # noqa: ARG002
         """Note when it ended."""
         row.finished_at = now()
 
-    def _download(self, row: HandoverRow, study: str, progress: Callable[[int, int], None]) -> Write[HandoverRow]:
+    def _download(self, row: HandoverRow, progress: Callable[[int, int], None]) -> Write[HandoverRow]:
         wish, files = DownloadWish.from_json(row.wish), self._services.download_files
         try:
             summary = export_study(
                 self._services,
-                study,
+                row.study_id,
                 files.place(row.file),
                 selection=self._selection(row, wish),
                 balance=wish.dimensions(),
@@ -108,14 +106,14 @@ class _Handover(LeasedJob[HandoverRow]):
             run = run_of(session, row.study_id, wish.run)
             return replace(wish.selection(), indices=matching_indices(session, run, TableFilter.of(wish.matching)))
 
-    def _push(self, row: HandoverRow, study: str, progress: Callable[[int, int], None]) -> Write[HandoverRow]:
+    def _push(self, row: HandoverRow, progress: Callable[[int, int], None]) -> Write[HandoverRow]:
         wish = PushWish.from_json(row.wish)
         project_id = wish.project_id
         if project_id is None:
-            project_id = create_target(self._services, study, wish.title)
+            project_id = create_target(self._services, row.study_id, wish.title)
             self._note_project(row, wish, project_id)
         options = PushOptions(runs=(wish.run,), annotations=wish.annotations)
-        pushed = push_to_project(self._services, study, project_id, options, progress)
+        pushed = push_to_project(self._services, row.study_id, project_id, options, progress)
 
         def end(_unit: UnitOfWork, row: HandoverRow) -> None:
             row.done = row.total = pushed.samples

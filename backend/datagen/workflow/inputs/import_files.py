@@ -25,7 +25,7 @@ from datagen.workflow.inputs.importing.sources import EXPORT_SUFFIXES, read_file
 from datagen.workflow.inputs.importing.study_tasks import study_tasks
 from datagen.workflow.inputs.importing.task_import import TaskImport
 from datagen.workflow.inputs.zip_import import unpacked
-from datagen.workflow.services import Services, find_study
+from datagen.workflow.services import Services, StudyKey, find_study
 
 _KINDS = {
     Role.CONCEPT: ProjectKind.CONCEPTS,
@@ -72,7 +72,7 @@ class _Target:
 
 def add_files(
     services: Services,
-    study_name: str,
+    key: StudyKey,
     role: Role,
     path: Path,
     *,
@@ -84,7 +84,7 @@ def add_files(
 
     Args:
         services: the services that read and send inputs.
-        study_name: the study that receives the inputs.
+        key: the study that receives the inputs.
         role: the inputs' role in the study.
         path: a folder, a zip, or an export of Label Studio, COCO, Pascal VOC or YOLO.
         images: an additional folder that is searched for pictures.
@@ -96,7 +96,7 @@ def add_files(
         InputProblem: the path or an option cannot be used.
         NotReady: the study has no project for this role.
     """
-    target = _find_target(services, study_name, role, aliases)
+    target = _find_target(services, key, role, aliases)
     reading = Reading()
     if images is not None and not images.is_dir():
         raise InputProblem(f"{images} is no folder; --images names the folder in which the pictures lie")
@@ -119,7 +119,7 @@ def add_files(
 
 def add_from_project(
     services: Services,
-    study_name: str,
+    key: StudyKey,
     role: Role,
     source_project: int,
     view_id: int | None = None,
@@ -131,7 +131,7 @@ def add_from_project(
 
     The new tasks refer to the same stored pictures; no picture is uploaded again.
     """
-    target = _find_target(services, study_name, role, aliases)
+    target = _find_target(services, key, role, aliases)
     reading = Reading()
     read_project(services.label_studio, source_project, view_id, reading, task_ids)
     return _import(services, target, reading, [], on_label_studio=True)
@@ -177,11 +177,11 @@ def _group_by_reason(notes: Sequence[ImportNote]) -> tuple[tuple[str, tuple[str,
     return tuple(sorted(((reason, tuple(items)) for reason, items in groups.items()), key=lambda group: -len(group[1])))
 
 
-def _find_target(services: Services, study_name: str, role: Role, aliases: Mapping[str, str] | None) -> _Target:
+def _find_target(services: Services, key: StudyKey, role: Role, aliases: Mapping[str, str] | None) -> _Target:
     with services.database.read() as session:
-        study = find_study(session, study_name)
+        study = find_study(session, key)
         project_id = decision_points.project_of(session, study.id, _KINDS[role])
-        study_id, labels = study.id, tuple(study.labels)
+        study_id, study_name, labels = study.id, study.name, tuple(study.labels)
     if project_id is None:
         raise NotReady(
             f"{study_name!r} has no {_KINDS[role]} project; run: datagen provision {shlex.quote(study_name)}"

@@ -20,13 +20,14 @@ from sqlalchemy.orm import Session, joinedload
 from datagen.domain.foreign_text import plain
 from datagen.domain.notification import Facts, NotificationEvent
 from datagen.domain.wording import counted
-from datagen.errors import DeliveryFailed, DeliveryRefused, Refused
+from datagen.errors import DeliveryFailed, DeliveryRefused, ReceiverSilent, Refused
 from datagen.store import leases
 from datagen.store.database import Database
 from datagen.store.tables.base import WorkState, now
 from datagen.store.tables.notifications import DeliveryAttemptRow, DeliveryRow, RecipientRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.leased_work import LeasedJob, LeaseLost, Write, leased_work
+from datagen.workflow.notifications import endpoints
 from datagen.workflow.notifications.events import add_delivery
 from datagen.workflow.notifications.messages import message_of
 from datagen.workflow.notifications.recipients import get_recipient
@@ -34,6 +35,8 @@ from datagen.workflow.services import JobKind, Services, UnitOfWork
 
 #: Attempts before a notification is given up, and the longest wait between two, seconds: 6 to 11 hours in all.
 MAX_ATTEMPTS, LONGEST_WAIT_SECONDS = 22, 3600.0
+#: Time for which a delivery waits for an endpoint that is left alone because others failed there; then it is given up.
+PATIENCE = timedelta(hours=12)
 #: Days for which ended deliveries are kept, and number of them that one call deletes.
 KEPT_DAYS, PRUNED_AT_ONCE = 90, 500
 #: Attempts to send to a recipient within an hour after which no test and no redelivery is accepted.
@@ -58,14 +61,34 @@ class _DeliveryJob(LeasedJob[DeliveryRow]):
     def __init__(self, services: Services) -> None:
         self._services = services
         self._began_at, self._began = now(), time.monotonic()
+        self._failure: DeliveryFailed | None = None
 
     def claim(self, unit: UnitOfWork, row_id: int, seconds: float) -> DeliveryRow | None:
-        """Claim the delivery, unless its recipient was removed."""
+        """Claim the delivery, unless its recipient was removed, or nothing is sent to its endpoint now."""
         row = super().claim(unit, row_id, seconds)
-        if row is not None and row.recipient.removed_at is not None:
+        if row is None:
+            return None
+        if row.recipient.removed_at is not None:
             row.state, row.token = WorkState.CANCELLED, None
             return None
-        return row
+        is_test = row.event is NotificationEvent.TEST
+        until = endpoints.closed_until(unit.session, row.recipient, by_person=is_test)
+        if until is None:
+            return row
+        self._put_off(unit, row, until)
+        return None
+
+    def _put_off(self, unit: UnitOfWork, row: DeliveryRow, until: datetime) -> None:
+        """Release a claimed delivery whose endpoint is left alone; give it up if it has waited for too long."""
+        if row.waiting_since is None or now() - row.waiting_since < PATIENCE:
+            leases.put_off(
+                row, row.error or "the receiver did not accept earlier notifications, and is tried later", until
+            )
+            return
+        reason = row.error or "the receiver did not accept earlier notifications"
+        row.attempts -= 1  # nothing was tried
+        leases.give_up(row, f"given up after {PATIENCE.total_seconds() / 3600:.0f} hours: {reason}")
+        self._note(unit, row, row.error, accepted=False)
 
     def work(self, row: DeliveryRow, lost: threading.Event) -> Write[DeliveryRow]:
         """Send the notification, and return a function that writes the attempt."""
@@ -76,6 +99,7 @@ class _DeliveryJob(LeasedJob[DeliveryRow]):
         try:
             outcome = self._services.channels.send(recipient.channel, recipient.address, recipient.secret, message)
         except DeliveryFailed as failure:
+            self._failure = failure
             if row.event is NotificationEvent.TEST:  # a person waits for the answer
                 raise DeliveryRefused(str(failure)) from failure
             raise
@@ -83,15 +107,23 @@ class _DeliveryJob(LeasedJob[DeliveryRow]):
 
     def failed(self, unit: UnitOfWork, row: DeliveryRow) -> None:
         """Write the attempt that failed."""
+        self._close_endpoint(unit, row)
         self._note(unit, row, row.error, accepted=False)
 
     def gave_up(self, unit: UnitOfWork, row: DeliveryRow) -> None:
         """Write the last attempt."""
+        self._close_endpoint(unit, row)
         self._note(unit, row, row.error, accepted=False)
 
     def _accepted(self, outcome: str, unit: UnitOfWork, row: DeliveryRow) -> None:
         row.delivered_at = now()
+        endpoints.note_success(unit.session, row.recipient)
         self._note(unit, row, outcome, accepted=True)
+
+    def _close_endpoint(self, unit: UnitOfWork, row: DeliveryRow) -> None:
+        if self._failure is not None and not isinstance(self._failure, DeliveryRefused):
+            answered = not isinstance(self._failure, ReceiverSilent)
+            endpoints.note_failure(unit.session, row.recipient, answered=answered)
 
     def _note(self, unit: UnitOfWork, row: DeliveryRow, outcome: str, *, accepted: bool) -> None:
         seconds = time.monotonic() - self._began
@@ -167,6 +199,7 @@ def redeliver(services: Services, delivery_id: int, *, who: str, study_id: int |
         _check_rate(unit.session, row.recipient)
         leases.request(row)
         row.error = ""
+        endpoints.open_for_person(unit.session, row.recipient)
         unit.enqueue_after_commit(JobKind.NOTIFICATION, row.id)
         study = unit.session.get_one(StudyRow, row.study_id)
         unit.note(study, who, f"notifications: redelivery {row.id} ({row.event}) to {row.recipient.shown}")
@@ -193,12 +226,13 @@ def send_test(services: Services, study_id: int, recipient_id: int, *, who: str)
 
 
 def prune(database: Database) -> int:
-    """Delete deliveries that ended long ago, and return their number."""
+    """Delete deliveries that ended long ago, and return their number. Endpoints that failed long ago are forgotten."""
     ended = DeliveryRow.state.in_((WorkState.DONE, WorkState.FAILED, WorkState.CANCELLED))
     old = DeliveryRow.due_at < now() - timedelta(days=KEPT_DAYS)
     with database.read() as session:
         query = select(DeliveryRow.id).where(ended, old).order_by(DeliveryRow.id).limit(PRUNED_AT_ONCE)
         ids = session.scalars(query).all()
+    endpoints.prune(database)
     if ids:
         with database.write() as session:
             # one that a person has sent again meanwhile is kept

@@ -35,6 +35,7 @@ from datagen.workflow.decision_tasks import decision_page, decision_sheet
 from datagen.workflow.decisions import batch_end
 from datagen.workflow.inputs import unreadable_tasks
 from datagen.workflow.leased_work import LeasedJob, Write, leased_work
+from datagen.workflow.outbox.import_turn import ImportTurn
 from datagen.workflow.reviews import review_tasks
 from datagen.workflow.reviews.verdict_sync import batch_name
 from datagen.workflow.sample_labels import labels_of
@@ -74,8 +75,12 @@ class _Publication(LeasedJob[OutboxRow]):
 
     def work(self, row: OutboxRow, lost: threading.Event) -> Write[OutboxRow]:  # noqa: ARG002
         """Publish the row, and return a function that ends the publication."""
-        _PUBLISHERS[row.kind](self._services, row.subject_id)
+        _PUBLISHERS[row.kind](self._services, row.subject_id, ImportTurn(self._services, row.waiting_since))
         return partial(self._end, row)
+
+    def put_off(self, unit: UnitOfWork, row: OutboxRow) -> None:
+        """Enqueue the row again: events come first."""
+        unit.enqueue_after_commit(outbox_job_kind(row.kind), row.id)
 
     def _end(self, published: OutboxRow, unit: UnitOfWork, row: OutboxRow) -> None:
         """Make the row due again if it changed during the publication, or if this was not the first attempt.
@@ -91,7 +96,7 @@ class _Publication(LeasedJob[OutboxRow]):
             leases.repeat(row, now() + timedelta(seconds=seconds))
 
 
-def _publish_samples(services: Services, shard_id: int) -> None:
+def _publish_samples(services: Services, shard_id: int, turn: ImportTurn) -> None:
     """Create the review or dataset tasks of a shard. If it is the last shard of its batch, end the batch."""
     with services.database.read() as session:
         shard = session.get_one(ShardRow, shard_id)
@@ -106,8 +111,10 @@ def _publish_samples(services: Services, shard_id: int) -> None:
             rows = [row for row in rows if row.task_id is not None]
         round_number = _shown_round(session, batch)
     drafts = [_draft(services, study, spec, batch, row, round_number) for row in rows]
-    name = batch_name(batch) if project_kind is ProjectKind.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
-    task_ids = _ensure_tasks(services, project_id, name, drafts, replace_incomplete=project_kind is ProjectKind.DATASET)
+    of_batch = batch_name(batch) if project_kind is ProjectKind.PREVIEWS else f"{batch_name(batch)}-{shard.start}"
+    name = shard.task_batch or of_batch
+    is_dataset = project_kind is ProjectKind.DATASET
+    task_ids = _ensure_tasks(services, project_id, name, drafts, turn, replace_incomplete=is_dataset)
     with services.unit() as unit:
         unit.lock_study(study.id)
         shard = unit.session.get_one(ShardRow, shard_id, populate_existing=True)
@@ -131,6 +138,7 @@ def _ensure_tasks(
     project_id: int,
     name: str,
     drafts: Sequence[TaskDraft],
+    turn: ImportTurn,
     *,
     replace_incomplete: bool = False,
     with_data: bool = False,
@@ -148,7 +156,7 @@ def _ensure_tasks(
         unreadable=unreadable,
         replace_incomplete=replace_incomplete,
         with_data=with_data,
-        importing=services.import_turn,
+        importing=turn,
     )
     unreadable_tasks.note(services, project_id, unreadable)
     return task_ids
@@ -199,7 +207,7 @@ def _columns(batch: BatchRow, sample: Sample) -> dict[str, str]:
     return {"run_name": batch.name, "file": f"{sample.provenance.file_stem}.png"}
 
 
-def _publish_decision(services: Services, decision_id: int) -> None:
+def _publish_decision(services: Services, decision_id: int, turn: ImportTurn) -> None:
     """Create or update the task of a decision point."""
     with services.database.read() as session:
         decision = session.get_one(DecisionRow, decision_id, options=_SHOWN_WITH_A_DECISION)
@@ -208,7 +216,7 @@ def _publish_decision(services: Services, decision_id: int) -> None:
         sheet = decision_sheet.sheet_to_store(decision)
         key = decision_points.key_of(decision)
     draft = TaskDraft(key=key, data=data, predictions=[form_prediction(decision_page.SUGGESTED_COUNT)])
-    task_id = _ensure_tasks(services, project_id, key, [draft], with_data=True)[key]
+    task_id = _ensure_tasks(services, project_id, key, [draft], turn, with_data=True)[key]
     if decision.task_id != task_id:  # the task is new, or a person deleted the old one
         with services.unit() as unit:
             row = unit.session.get_one(DecisionRow, decision_id)
@@ -218,7 +226,7 @@ def _publish_decision(services: Services, decision_id: int) -> None:
         services.images.put(sheet)
 
 
-def _publish_tabs(services: Services, batch_id: int) -> None:
+def _publish_tabs(services: Services, batch_id: int, _turn: ImportTurn) -> None:
     """Make the tabs of the Previews project show the study's newest round."""
     with services.database.read() as session:
         batch = session.get_one(BatchRow, batch_id)
@@ -240,7 +248,7 @@ def _project(study: StudyRow, project_kind: ProjectKind) -> int:
     return project_id
 
 
-def _publish_proposal(services: Services, task_id: int) -> None:
+def _publish_proposal(services: Services, task_id: int, _turn: ImportTurn) -> None:
     """Replace the proposal that Label Studio stores for a task.
 
     If Label Studio stores none, do nothing: Label Studio then requests the proposal when the task is opened.
@@ -251,10 +259,15 @@ def _publish_proposal(services: Services, task_id: int) -> None:
         services.label_studio.replace_predictions(task_id, [proposal.prediction])
 
 
+def _publish_review_tasks(services: Services, batch_id: int, _turn: ImportTurn) -> None:
+    """Update the review tasks of a round."""
+    review_tasks.update(services, batch_id)
+
+
 _PUBLISHERS = {
     OutboxKind.SAMPLES: _publish_samples,
     OutboxKind.DECISION: _publish_decision,
     OutboxKind.TABS: _publish_tabs,
-    OutboxKind.REVIEW_TASKS: review_tasks.update,
+    OutboxKind.REVIEW_TASKS: _publish_review_tasks,
     OutboxKind.PROPOSAL: _publish_proposal,
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -58,7 +59,8 @@ class _Round:
     """The state of a round according to its rows."""
 
     project_id: int
-    batch_name: str
+    #: the selection of its review tasks
+    selection: Mapping[str, Any]
     #: why the round accepts no more verdicts; None while it accepts some
     closed_because: str | None
     #: key of a sample → the values of its columns
@@ -82,7 +84,7 @@ def update(services: Services, batch_id: int) -> None:
     if round_state is None:
         return  # deleted meanwhile
     client = services.label_studio
-    tasks, _ = read_tasks(services, round_state.project_id, batch=round_state.batch_name)
+    tasks, _ = read_tasks(services, round_state.project_id, **round_state.selection)
     for task in tasks:
         columns = round_state.columns.get(str(task.data.get("datagen_key")))
         if columns is None:
@@ -143,7 +145,7 @@ def _read(session: Session, batch: BatchRow) -> _Round | None:
     )
     return _Round(
         project_id=project_id,
-        batch_name=verdict_sync.batch_name(batch),
+        selection=verdict_sync.selection_of(session, batch),
         closed_because=closed_because,
         columns={
             # tasks created by an earlier version count from 0, and do not say of how many

@@ -79,22 +79,65 @@ def sync_deleted(services: Services, study_id: int, task_ids: Iterable[int]) -> 
         sync_round(services, batch_id)
 
 
-def sync_open_rounds(services: Services, study_id: int) -> None:
-    """Read every review task of the batches that still accept verdicts, and write their verdicts."""
+def sync_open_rounds(services: Services, study_id: int, *, ended_runs: bool = False) -> None:
+    """Read the review tasks of the batches that still accept verdicts, and write their verdicts.
+
+    Spot checks accept verdicts after the end of their run, too. A study may have those of many runs, so of runs that
+    ended only those are read of which a task was deleted.
+
+    Args:
+        services: the services.
+        study_id: the study.
+        ended_runs: read the spot checks of all runs.
+    """
     with services.database.read() as session:
-        rounds = session.scalars(
+        accepting = (
             select(BatchRow.id)
             .join(SpecRow, SpecRow.id == BatchRow.spec_id)
             .where(BatchRow.study_id == study_id, BatchRow.kind.in_(REVIEWED_KINDS), _accepts_verdicts())
-        ).all()
-    for batch_id in rounds:
+        )
+        rounds = set(session.scalars(accepting if ended_runs else accepting.where(~_checks_ended_run())))
+    if not ended_runs:
+        rounds |= _checks_with_deleted_tasks(services, study_id)
+    for batch_id in sorted(rounds):
         sync_round(services, batch_id)
+
+
+def _checks_with_deleted_tasks(services: Services, study_id: int) -> set[int]:
+    """Return those spot checks of ended runs of which a task is not in Label Studio any more."""
+    with services.database.read() as session:
+        project_id = project_of(session, study_id, ProjectKind.PREVIEWS)
+        expected = session.execute(
+            select(SampleRow.batch_id, SampleRow.task_id)
+            .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+            .where(BatchRow.study_id == study_id, _accepts_verdicts_of_checks(), _checks_ended_run())
+            .where(SampleRow.task_id.is_not(None))
+        ).all()
+    if project_id is None or not expected:
+        return set()
+    existing = {task_id for task_id, _ in services.label_studio.stamps(project_id)}
+    return {batch_id for batch_id, task_id in expected if task_id not in existing}
+
+
+def _checks_ended_run() -> ColumnElement[bool]:
+    """Return the condition for spot checks whose run ended."""
+    run = aliased(BatchRow)
+    unfinished = exists().where(
+        run.study_id == BatchRow.study_id,
+        run.kind == BatchKind.RUN,
+        run.number == BatchRow.number,
+        run.state.in_([WorkState.PENDING, WorkState.RUNNING, WorkState.PAUSED]),
+    )
+    return and_(BatchRow.kind == BatchKind.SPOT, ~unfinished)
+
+
+def _accepts_verdicts_of_checks() -> ColumnElement[bool]:
+    return and_(BatchRow.kind == BatchKind.SPOT, BatchRow.state == WorkState.DONE)
 
 
 def _accepts_verdicts() -> ColumnElement[bool]:
     """Return the condition for batches of which ``takes_verdicts`` is true, and some that ended."""
-    is_checked = and_(BatchRow.kind == BatchKind.SPOT, BatchRow.state == WorkState.DONE)
-    return or_(SpecRow.state.in_(OPEN), is_checked)
+    return or_(SpecRow.state.in_(OPEN), _accepts_verdicts_of_checks())
 
 
 def sync_round(services: Services, batch_id: int) -> None:
@@ -118,7 +161,8 @@ def sync_round(services: Services, batch_id: int) -> None:
                     )
                 ).all()
             )
-        tasks, unreadable = read_tasks(services, project_id, batch=batch_name(batch))
+            which = selection_of(session, batch)
+        tasks, unreadable = read_tasks(services, project_id, **which)
         outdated = keep(
             services,
             batch.study_id,
@@ -184,6 +228,20 @@ def publish_again(unit: UnitOfWork, study_id: int) -> None:
         unit.add_to_outbox(study_id, OutboxKind.SAMPLES, shard.id)
         if shard.batch.kind == BatchKind.ROUND:
             unit.add_to_outbox(study_id, OutboxKind.TABS, shard.batch_id)
+
+
+def selection_of(session: Session, batch: BatchRow) -> dict[str, Any]:
+    """Return the selection of a batch's review tasks, as keyword arguments of ``LabelStudioPort.tasks``.
+
+    Those of a round or an audit, with all copies, are selected by their batch. Each shard's spot checks have a batch of
+    their own; so they are selected by their ids, with the copies on which there are verdicts.
+    """
+    if batch.kind != BatchKind.SPOT:
+        return {"batch": batch_name(batch)}
+    samples = select(SampleRow.id).where(SampleRow.batch_id == batch.id)
+    own = session.scalars(select(SampleRow.task_id).where(SampleRow.batch_id == batch.id)).all()
+    judged_ids = session.scalars(select(VerdictRow.task_id).where(VerdictRow.sample_id.in_(samples))).all()
+    return {"ids": sorted({task_id for task_id in (*own, *judged_ids) if task_id not in (None, NOWHERE)})}
 
 
 def batch_name(batch: BatchRow) -> str:

@@ -35,9 +35,11 @@ def card_facts(
         Refused: there is no such study.
         NotReady: no image is generated yet.
     """
-    limits = [f"{line}." for line in unfinished_runs(services, name)]
     with services.database.read() as session:
-        study = find_study(session, name)
+        study_id = find_study(session, name).id
+    limits = [f"{line}." for line in unfinished_runs(services, study_id)]
+    with services.database.read() as session:
+        study = find_study(session, study_id)
         of_study = BatchRow.study_id == study.id
         runs = session.scalars(
             select(BatchRow).where(of_study, BatchRow.kind == BatchKind.RUN).order_by(BatchRow.number)

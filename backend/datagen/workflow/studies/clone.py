@@ -60,9 +60,9 @@ def clone_study(services: Services, name: str, new_name: str, who: str, access: 
     opened = open_study(services, new_name, labels, access, engine=engine, preview_size=preview_size, options=options)
     if not is_begun:
         with services.unit() as unit:
-            unit.note(find_study(unit.session, new_name), who, origin)
+            unit.note(find_study(unit.session, opened.study_id), who, origin)
     added = {
-        role: add_from_project(services, new_name, role, project_id)
+        role: add_from_project(services, opened.study_id, role, project_id)
         for role, project_id in projects.items()
         if project_id is not None
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -50,6 +51,7 @@ def edit_study(
     Raises:
         InputProblem: the name or the description cannot be used.
         Refused: there is no such study, or another study or projects of Label Studio have the name.
+        NotReady: other studies are being created or renamed at this moment.
         LabelStudioError: a project could not be renamed; the study keeps its name, and another call goes on.
     """
     with services.database.read() as session:
@@ -65,23 +67,33 @@ def edit_study(
             f"the description has {counted(len(described), 'character')}; give {LONGEST_DESCRIPTION} at most"
         )
     notes: tuple[str, ...] = ()
-    if wanted != before:
-        _check_name(services, wanted, {*projects.values()})
-        notes = _rename_projects(services, before, wanted, projects)
+    with ExitStack() as turn:
+        if wanted != before:
+            turn.enter_context(services.names_turn())
+            _check_name(services, wanted, {*projects.values()})
+            notes = _rename_projects(services, before, wanted, projects)
+        _store(services, study_id, who, before=before, name=wanted, description=described)
+    return Edited(name=wanted, description=described, notes=notes)
+
+
+def _store(services: Services, study_id: int, who: str, *, before: str, name: str, description: str) -> None:
+    """Write the name and the description of a study whose name was ``before``.
+
+    Raises:
+        Refused: it has another name by now, or is not there any more.
+    """
     with services.unit() as unit:
         study = unit.lock_study(study_id)
         if study.name != before:
             raise Refused(f"somebody else renamed the study to “{study.name}” meanwhile; look at it, and try again")
-        if wanted != before:
-            _check_free(services, wanted)
-            unit.session.execute(update(AuditRow).where(own_lines(before)).values(study=wanted))
-            study.name = wanted
+        if name != before:
+            unit.session.execute(update(AuditRow).where(own_lines(before)).values(study=name))
+            study.name = name
             unit.note(study, who, f"renamed from “{before}”")
             decision_points.republish_open_decision(unit, study_id)
-        if described != study.description:
-            study.description = described
-            unit.note(study, who, f"described as “{described}”" if described else "removed the description")
-    return Edited(name=wanted, description=described, notes=notes)
+        if description != study.description:
+            study.description = description
+            unit.note(study, who, f"described as “{description}”" if description else "removed the description")
 
 
 def archive_study(services: Services, study_id: int, who: str, *, archived: bool) -> None:

@@ -32,7 +32,7 @@ from datagen.workflow.backoff import patiently
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import sample_of
-from datagen.workflow.services import Services, find_study
+from datagen.workflow.services import Services, StudyKey, find_study
 from datagen.workflow.studies.counting import Progress, no_progress, observed
 from datagen.workflow.studies.credentials import SignerFiles, credentials_of
 from datagen.workflow.studies.descriptions import describe_run, describe_specs
@@ -49,7 +49,7 @@ ALL = Selection()
 
 def export_study(
     services: Services,
-    name: str,
+    key: StudyKey,
     place: str | Path,
     *,
     selection: Selection = ALL,
@@ -67,7 +67,7 @@ def export_study(
 
     Args:
         services: the services.
-        name: the study's name.
+        key: the study.
         place: the zip or the folder: a path, or an fsspec URL; see ``destination``.
         selection: which samples.
         balance: what is balanced among them; nothing by default.
@@ -87,7 +87,8 @@ def export_study(
         StoreError: an object is missing or damaged, or a label disagrees with its mask; no file is left behind.
     """
     with services.database.read() as session:
-        study = find_study(session, name)
+        study = find_study(session, key)
+        name = study.name
         selection.check(study.labels)
         check_share(real_share)
         formats = requested_formats(options.formats, study.labels)
@@ -165,7 +166,7 @@ def export_study(
         )
 
 
-def unfinished_runs(services: Services, name: str, run_numbers: Sequence[int] = ()) -> list[str]:
+def unfinished_runs(services: Services, key: StudyKey, run_numbers: Sequence[int] = ()) -> list[str]:
     """Return a sentence for each incomplete run of a study. An export contains only the images generated so far.
 
     If ``run_numbers`` are given, only these runs are considered.
@@ -175,7 +176,7 @@ def unfinished_runs(services: Services, name: str, run_numbers: Sequence[int] = 
     """
     generated_count = select(func.count()).where(SampleRow.batch_id == BatchRow.id).scalar_subquery()
     with services.database.read() as session:
-        study = find_study(session, name)
+        study = find_study(session, key)
         runs = session.execute(
             select(BatchRow, generated_count)
             .where(BatchRow.study_id == study.id, BatchRow.kind == BatchKind.RUN)

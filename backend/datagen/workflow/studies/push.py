@@ -32,7 +32,7 @@ from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.studies import ProjectRow, StudyRow
 from datagen.workflow.backoff import EXPORT_PATIENCE_SECONDS, patiently
 from datagen.workflow.sample_mapping import sample_of
-from datagen.workflow.services import Services, find_study
+from datagen.workflow.services import Services, StudyKey, find_study
 from datagen.workflow.studies.counting import Progress, no_progress
 from datagen.workflow.studies.export import runs_of, unfinished_runs
 
@@ -69,7 +69,7 @@ class Pushed:
 DEFAULT_PUSH = PushOptions()
 
 
-def create_target(services: Services, name: str, title: str) -> int:
+def create_target(services: Services, key: StudyKey, title: str) -> int:
     """Create a project with a study's labels as polygons; return its id.
 
     Raises:
@@ -77,21 +77,21 @@ def create_target(services: Services, name: str, title: str) -> int:
         InputProblem: there is a project of this title.
     """
     with services.database.read() as session:
-        labels = find_study(session, name).labels
+        study = find_study(session, key)
     for project in services.label_studio.find_projects(title):
         if project.title == title:
             raise InputProblem(
                 f"there is a project {title!r} already; push into it with --project {project.id}, "
                 "or choose another name"
             )
-    config = label_config("PolygonLabels", tuple(labels)).decode()
-    description = f"Images that Datagen synthesized for the study “{name}”."
+    config = label_config("PolygonLabels", tuple(study.labels)).decode()
+    description = f"Images that Datagen synthesized for the study “{study.name}”."
     return services.label_studio.create_project(title, {"label_config": config, "description": description}).id
 
 
 def push_to_project(
     services: Services,
-    name: str,
+    key: StudyKey,
     project_id: int,
     options: PushOptions = DEFAULT_PUSH,
     progress: Progress = no_progress,
@@ -106,12 +106,12 @@ def push_to_project(
         LabelStudioError: the tasks so far are kept; another push completes them.
     """
     with services.database.read() as session:
-        study = find_study(session, name)
+        study = find_study(session, key)
         check_foreign(session, project_id)
     config = str(services.label_studio.project(project_id).options.get("label_config") or "")
     control = target_control(config, study.labels, f"project {project_id}")
     new = done = 0
-    for batch, rows, total in _chunks(services, name, options):
+    for batch, rows, total in _chunks(services, study, options):
         drafts = [
             TaskDraft(key=key, data=data, **_labels(regions, options))
             for key, data, regions in (_task(services, study.name, batch, row, control, options) for row in rows)
@@ -127,7 +127,7 @@ def push_to_project(
 
 def push_to_storage(
     services: Services,
-    name: str,
+    key: StudyKey,
     folder_url: str,
     options: PushOptions = DEFAULT_PUSH,
     progress: Progress = no_progress,
@@ -140,20 +140,20 @@ def push_to_storage(
         NotReady: there is no such run, or it is not complete.
         StoreError: the folder cannot be written.
     """
-    if unfinished := unfinished_runs(services, name, options.runs):
+    with services.database.read() as session:
+        study = find_study(session, key)
+    if unfinished := unfinished_runs(services, study.id, options.runs):
         raise NotReady(
             f"{unfinished[0]}; Label Studio reads a storage file once: wait until the run is complete, "
             "or name a complete one with --run"
         )
-    with services.database.read() as session:
-        study_name = find_study(session, name).name
     folder = ObjectFolder(folder_url, setting="--storage", patience_s=EXPORT_PATIENCE_SECONDS)
     control = TargetControl(tag="PolygonLabels", name="label", image="image", data_key=IMAGE)
     new = done = 0
-    for batch, rows, total in _chunks(services, name, options):
+    for batch, rows, total in _chunks(services, study, options):
         lines = []
         for row in rows:
-            key, data, regions = _task(services, study_name, batch, row, control, options)
+            key, data, regions = _task(services, study.name, batch, row, control, options)
             body = {"data": {**data, "datagen_key": key}, **_labels(regions, options)}
             lines.append(json.dumps(body, ensure_ascii=False) + "\n")
         path = f"{batch.spec.digest[:12]}-run{batch.number}-{rows[0].index // CHUNK * CHUNK:07d}.jsonl"
@@ -186,12 +186,15 @@ def check_foreign(session: Session, project_id: int) -> None:
         raise InputProblem(f"project {project_id} belongs to the study {owner!r}; name a project of your own")
 
 
-def _chunks(services: Services, name: str, options: PushOptions) -> Iterator[tuple[BatchRow, Sequence[SampleRow], int]]:
+def _chunks(
+    services: Services, study: StudyRow, options: PushOptions
+) -> Iterator[tuple[BatchRow, Sequence[SampleRow], int]]:
     """Yield the rows of all samples, as many at a time as have the same ``index // CHUNK``, and the number of all."""
     with services.database.read() as session:
-        run_ids = [run.id for run in runs_of(session, find_study(session, name), options.runs, rejected=False)]
+        run_ids = [run.id for run in runs_of(session, study, options.runs, rejected=False)]
         total = session.scalar(select(func.count()).where(SampleRow.batch_id.in_(run_ids))) or 0
     if not total:
+        name = study.name
         raise NotReady(f"nothing of the runs of {name!r} is generated yet; see: datagen status {shlex.quote(name)}")
     for run_id in run_ids:
         last_index = -1

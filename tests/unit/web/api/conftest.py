@@ -18,7 +18,7 @@ from datagen.web.api.app import ApiParts, create_api
 from datagen.web.api.bearer import TokenAccounts
 from datagen.web.api.studies import NewStudy
 from datagen.web.download_sending import DownloadSender
-from datagen.workflow.studies.open import open_study
+from datagen.workflow.studies.open import OpenedStudy, open_study
 from datagen.workflow.study_pages.access import known_projects
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 from fake_accounts import FakeAccounts
@@ -81,11 +81,11 @@ def api_of(studio: FakeStudio, accounts: FakeAccounts, clock: Clock, parts: dict
         with database.read() as session:
             return known_projects(session)
 
-    def create(study: NewStudy, who: str) -> list[str]:
+    def create(study: NewStudy, who: str) -> OpenedStudy:
         size, engine = study.preview_size or ROUND, study.engine or ENGINE
         return open_study(
-            studio.services, study.name, study.labels, ACCESS, engine=engine, preview_size=size, who=who
-        ).problems
+            studio.services, study.name, study.labels, ACCESS, engine=engine, preview_size=size, who=who, only_new=True
+        )
 
     def address(target: LabelStudioTarget) -> str:
         return f"http://label-studio.test/projects/{target.project_id}/data?task={target.task_id}"

@@ -24,6 +24,7 @@ from datagen.store.tables.batches import BatchRow
 from datagen.web.api import inputs as api_inputs
 from datagen.web.api.idempotency import _digest_of_request
 from datagen.workflow.study_pages.access import known_projects
+from renaming import rename_before
 from studio import plate
 
 
@@ -365,3 +366,15 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(program: Any, monkeypatch: py
     answer = program.send("POST", "./inputs/background", data=upload, content_type="application/zip")
     assert (answer.status_code, answer.json["type"]) == (422, "urn:datagen:problem:unusable-input")
     assert answer.json["detail"].startswith("upload.zip unpacks to more than ")
+
+
+def test_inputs_go_to_the_study_that_was_checked_though_another_takes_its_name(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = program.studio.open_study(inputs=False)
+    database, background = program.studio.services.database, ProjectKind.BACKGROUNDS
+    rename_before(monkeypatch, api_inputs, "add_files", database, program.study.id, other.id)
+    before = len(program.study.tasks(background))
+    answer = program.send("POST", "./inputs/background", data={"files": [(io.BytesIO(png(551)), "a.png")]})
+    assert answer.status_code == 200, answer.text
+    assert (len(program.study.tasks(background)), len(other.tasks(background))) == (before + 1, 0)

@@ -16,7 +16,7 @@ from datagen.store import api_requests
 from datagen.store.tables.api_requests import ApiRequestRow
 from datagen.store.tables.base import BatchKind, now
 from datagen.store.tables.handovers import HandoverRow
-from datagen.web.download_sending import MAX_SENT_OF_STUDY
+from datagen.web.download_sending import MAX_SENT_TO_ACCOUNT
 from datagen.workflow.handovers.requests import MAX_UNDER_WAY, request_push
 from datagen.workflow.handovers.wishes import PushWish
 
@@ -185,9 +185,9 @@ def test_an_interrupted_file_goes_on_and_an_unchanged_one_is_not_sent_again(prog
     assert (unchanged.status_code, unchanged.data) == (304, b"")
 
 
-def test_few_files_of_a_study_are_sent_at_a_time(program: Any) -> None:
+def test_few_files_are_sent_to_an_account_at_a_time(program: Any) -> None:
     path = requested(program)["file"]
-    open_answers = [program.send("GET", path, buffered=False) for _ in range(MAX_SENT_OF_STUDY)]
+    open_answers = [program.send("GET", path, buffered=False) for _ in range(MAX_SENT_TO_ACCOUNT)]
     refused = program.send("GET", path)
     assert (refused.status_code, refused.json["type"]) == (503, "urn:datagen:problem:unavailable")
     assert refused.headers["Retry-After"] == "30"

@@ -12,6 +12,8 @@ from datagen.domain.lifecycle import StudyState
 from datagen.imaging.codec import decode
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import SpecRow
+from datagen.workflow import services as workflow_services
+from datagen.workflow.studies import open as opening
 from datagen.workflow.study_pages import sample_list
 from page_rows import add_batch, judge
 from studio import verdict_result
@@ -238,3 +240,27 @@ def test_a_fault_inside_is_a_problem_without_a_word_of_it(program: Any, monkeypa
     answer = program.send("GET", "/studies")
     assert (answer.status_code, answer.content_type) == (500, "application/problem+json")
     assert "secret" not in answer.text
+
+
+def test_of_two_studies_of_one_name_that_are_created_at_once_one_is_refused(
+    program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, others = opening.provision, []
+
+    def send() -> Any:
+        return program.send("POST", "/studies", json={"name": "twins", "labels": ["pit"]})
+
+    def provision(*args: Any, **options: Any) -> Any:
+        if not others:
+            others.append(None)
+            others.append(send())  # while the first one is being created
+        return real(*args, **options)
+
+    monkeypatch.setattr(opening, "provision", provision)
+    monkeypatch.setattr(workflow_services, "NAMES_WAIT_SECONDS", 0)
+    assert send().status_code == 201
+    assert (others[1].status_code, others[1].json["type"]) == (409, "urn:datagen:problem:not-ready")
+    again = send()
+    assert (again.status_code, again.json["type"]) == (409, "urn:datagen:problem:exists")
+    titles = [project.title for project in program.studio.client.find_projects("twins · ")]
+    assert len(titles) == len(set(titles)) == 6

@@ -51,7 +51,7 @@ class Browser:
     store: Expiring
 
     def get(self, path: str) -> TestResponse:
-        return self.client.get(path)
+        return self.client.get(path, buffered=True)  # a server closes a response that is sent
 
     def page(self, path: str) -> str:
         """The HTML of a page that is there."""

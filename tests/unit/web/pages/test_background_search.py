@@ -9,8 +9,10 @@ import pytest
 
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.errors import InputProblem
+from datagen.web.pages import background_search
 from datagen.workflow.inputs import task_search
 from datagen.workflow.inputs.task_search import Operator, TaskCondition, find_tasks
+from renaming import rename_before
 from studio import good_inputs
 
 
@@ -100,3 +102,17 @@ def test_a_project_that_the_person_does_not_see_is_refused(browser: Any, shelf: 
     assert f"There is no project {shelf} in Label Studio, or you may not see it." in browser.page(page_of(browser))
     own = browser.study.projects[ProjectKind.CONCEPTS]
     assert search(browser, own, "image", "contains", "").status_code == 200
+
+
+def test_backgrounds_go_to_the_study_of_the_page_though_another_takes_its_name(
+    browser: Any, shelf: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = browser.studio.open_study(inputs=False)
+    page = search(browser, shelf, "line", "is", "1").text
+    task = re.findall(r'name="task" value="(\d+)"', page)[0]
+    database = browser.studio.services.database
+    rename_before(monkeypatch, background_search, "add_from_project", database, browser.study.id, other.id)
+    before = len(browser.study.tasks(ProjectKind.BACKGROUNDS))
+    browser.send(f"/studio/studies/{browser.study.id}/add-backgrounds", page, project=str(shelf), task=task)
+    assert len(browser.study.tasks(ProjectKind.BACKGROUNDS)) == before + 1
+    assert other.tasks(ProjectKind.BACKGROUNDS) == []

@@ -95,12 +95,14 @@ def test_a_wrong_value_is_refused_with_a_sentence(browser: Any, form: dict[str, 
 
 def test_a_download_goes_on_where_it_was_interrupted(browser: Any) -> None:
     address, whole = download_of(browser)
-    first = browser.client.get(address, headers={"Range": "bytes=0-99"})
+    first = browser.client.get(address, headers={"Range": "bytes=0-99"}, buffered=True)
     assert (first.status_code, first.data) == (206, whole[:100])
     assert first.headers["Content-Range"] == f"bytes 0-99/{len(whole)}"
-    rest = browser.client.get(address, headers={"Range": "bytes=100-", "If-Range": first.headers["ETag"]})
+    rest = browser.client.get(
+        address, headers={"Range": "bytes=100-", "If-Range": first.headers["ETag"]}, buffered=True
+    )
     assert (rest.status_code, rest.data) == (206, whole[100:])
-    last = browser.client.get(address, headers={"Range": "bytes=-10"})
+    last = browser.client.get(address, headers={"Range": "bytes=-10"}, buffered=True)
     assert last.data == whole[-10:]
 
 
@@ -117,7 +119,7 @@ def test_a_download_goes_on_where_it_was_interrupted(browser: Any) -> None:
 )
 def test_ranges_that_cannot_be_sent_alone(browser: Any, headers: dict[str, str], status: int) -> None:
     address, whole = download_of(browser)
-    answer = browser.client.get(address, headers=headers)
+    answer = browser.client.get(address, headers=headers, buffered=True)
     assert answer.status_code == status
     if status == 200:
         assert answer.data == whole
@@ -144,14 +146,29 @@ def test_an_expired_file_has_a_sentence_in_its_place(browser: Any) -> None:
     assert "not kept any more" in answer.text
 
 
-def test_few_files_of_a_study_are_sent_at_a_time(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_files_and_tables_are_sent_to_a_person_at_a_time(browser: Any) -> None:
     address, _ = download_of(browser)
-    open_answers = [browser.client.get(address, buffered=False) for _ in range(download_sending.MAX_SENT_OF_STUDY)]
-    refused = browser.get(address)
-    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
+    table = f"/studio/downloads/{browser.study.id}/run/1/images.csv"
+    sent = [address, table, address, table][: download_sending.MAX_SENT_TO_ACCOUNT]
+    open_answers = [browser.client.get(path, buffered=False) for path in sent]
+    for path in (address, table):
+        refused = browser.get(path)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
+        assert "are being sent to you" in refused.text
     for answer in open_answers:
         answer.close()
     assert browser.get(address).status_code == 200
+    assert browser.get(table).status_code == 200
+
+
+def test_few_files_of_a_study_are_sent_at_a_time() -> None:
+    slots = download_sending.SendingSlots()
+    accounts = range(download_sending.MAX_SENT_OF_STUDY)
+    assert all(slots.take(1, account) for account in accounts)
+    assert not slots.take(1, 99)
+    assert slots.take(2, 99), "another study has its own"
+    slots.release(1, 0)
+    assert slots.take(1, 99)
 
 
 def test_a_file_that_could_not_be_sent_takes_no_place(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,3 +112,18 @@ def test_a_rendering_without_a_result_is_a_problem(monkeypatch: pytest.MonkeyPat
     ended = subprocess.CompletedProcess([], 1, printed, b"killed")
     monkeypatch.setattr(reproductions.subprocess, "run", lambda *_, **__: ended)
     assert "ended without a result" in render_in_process("a").problem
+
+
+def test_work_whose_thread_cannot_be_started_may_be_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    work, done = BackgroundWork(), threading.Event()
+
+    def no_thread(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(Refused, match="no room for another task"):
+            work.start("a", done.set)
+    assert not work.has("a")
+    assert work.start("a", done.set)
+    assert done.wait(30)

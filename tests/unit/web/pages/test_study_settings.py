@@ -11,10 +11,12 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
-from datagen.errors import InputProblem, LabelStudioUnavailable, Refused, StoreUnavailable
+from datagen.errors import InputProblem, LabelStudioUnavailable, NotReady, Refused, StoreUnavailable
 from datagen.store.tables.installation import AuditRow
 from datagen.store.tables.studies import StudyRow
 from datagen.web.pages import study_settings
+from datagen.workflow import services as workflow_services
+from datagen.workflow.studies import editing
 from datagen.workflow.studies.audit import audit_lines
 from datagen.workflow.studies.editing import archive_study, edit_study
 from datagen.workflow.studies.maintenance import delete_study
@@ -265,3 +267,21 @@ def test_a_study_with_a_long_name_is_mended_by_provisioning(browser: Any) -> Non
     assert opened.projects == browser.study.projects
     with pytest.raises(InputProblem):
         open_study(browser.studio.services, "x" * 50, ["pit"], ACCESS, engine="composite", preview_size=3)
+
+
+def test_of_two_studies_that_get_one_name_at_once_one_is_refused(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    services, other = browser.studio.services, browser.studio.open_study(inputs=False)
+    real, refusals = editing._rename_projects, []
+
+    def rename_projects(*args: Any) -> Any:
+        if not refusals:  # while the first one is being renamed
+            with pytest.raises(NotReady, match="being created or renamed") as refusal:
+                edit_study(services, other.id, "eve", name="Brushed plates")
+            refusals.append(refusal)
+        return real(*args)
+
+    monkeypatch.setattr(editing, "_rename_projects", rename_projects)
+    monkeypatch.setattr(workflow_services, "NAMES_WAIT_SECONDS", 0)
+    edit_study(services, browser.study.id, "ann", name="Brushed plates")
+    with pytest.raises(Refused, match="there is another study named"):
+        edit_study(services, other.id, "eve", name="Brushed plates")

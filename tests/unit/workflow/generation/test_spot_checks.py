@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
@@ -16,8 +17,9 @@ from datagen.errors import EngineError
 from datagen.export.selection import Judged, Selection
 from datagen.label_studio.api.models import Task
 from datagen.queue.jobs import ALL_QUEUES, EVENTS, PUBLISHING
-from datagen.store.tables.base import BatchKind, WorkState
-from datagen.store.tables.batches import BatchRow
+from datagen.store.tables.base import BatchKind, OutboxKind, WorkState
+from datagen.store.tables.batches import BatchRow, ShardRow
+from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.events.reconciler import reconcile
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderJob
 from datagen.workflow.reviews import verdict_sync
@@ -305,3 +307,88 @@ def test_export_leaves_out_what_spot_checks_called_bad(checked: FakeStudio, stud
     assert good in left
     assert bad not in left
     assert len(left) == 3 * SHARD - 1
+
+
+def reading(patch: pytest.MonkeyPatch) -> list[int]:
+    """A list to which the id of each batch is added whose review tasks are read."""
+    read: list[int] = []
+    real = verdict_sync.sync_round
+
+    def noted(services: Any, batch_id: int) -> None:
+        read.append(batch_id)
+        real(services, batch_id)
+
+    patch.setattr(verdict_sync, "sync_round", noted)
+    return read
+
+
+def test_checks_of_ended_runs_are_read_only_when_one_of_their_tasks_was_deleted(
+    checked: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        approve(study, 3 * SHARD)
+        checked.settle()
+    judge(study, [BAD, GOOD])
+    first, second = study.batches(BatchKind.SPOT)
+    reconcile(checked.services)
+    checked.hears = False
+    previews = study.projects[ProjectKind.PREVIEWS]
+    [*_, last] = tasks(study)
+    of_round = next(task for task in study.tasks(ProjectKind.PREVIEWS) if task.data["batch"].startswith("round-"))
+    read = reading(monkeypatch)
+    checked.client.delete_tasks(previews, [of_round.id])
+    reconcile(checked.services)
+    assert read == []
+    bad = tasks(study)[0]
+    checked.client.delete_tasks(previews, [bad.id])
+    reconcile(checked.services)
+    own = {sample.task_id for sample in study.samples_of(first)}
+    assert read == [first.id if bad.id in own else second.id]
+    with checked.rows() as session:
+        assert session.scalars(select(VerdictRow.opinion)).all() == ["good"]
+    assert last.id in {task.id for task in tasks(study)}
+
+
+def test_checks_of_a_run_under_way_are_read(checked: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    approve(study, 3 * SHARD)
+    render(study, 2)
+    read = reading(monkeypatch)
+    verdict_sync.sync_open_rounds(checked.services, study.id)
+    assert read == [study.batches(BatchKind.SPOT)[0].id]
+
+
+def test_publication_of_a_shards_checks_reads_no_other_checks(
+    checked: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(study, 4 * SHARD)
+    render(study, 3)
+    earlier = {task.id for task in tasks(study)}
+    seen: set[int] = set()
+    real = type(checked.client).tasks
+
+    def noted(*args: Any, **which: Any) -> list[Task]:
+        found = list(real(*args, **which))
+        seen.update(task.id for task in found)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(checked.client), "tasks", noted)
+        checked.settle()
+    assert len(tasks(study)) == len(earlier) + 1
+    assert not seen & earlier
+
+
+def test_checks_that_an_earlier_version_published_under_one_name_are_not_published_again(
+    checked: FakeStudio, study: Study
+) -> None:
+    approve(study, 3 * SHARD)
+    render(study, 2)
+    checks = study.batches(BatchKind.SPOT)[0]
+    for task in tasks(study):
+        checked.client.update_task_data(task.id, {**task.data, "batch": verdict_sync.batch_name(checks)})
+    with checked.services.unit() as unit:
+        for shard in unit.session.scalars(select(ShardRow).where(ShardRow.batch_id == checks.id)):
+            shard.task_batch = ""
+            unit.add_to_outbox(study.id, OutboxKind.SAMPLES, shard.id)
+    checked.settle()
+    assert len(tasks(study)) == len({task.data["datagen_key"] for task in tasks(study)}) == 3

@@ -22,6 +22,7 @@ from datagen.workflow.handovers.wishes import DownloadWish, PushWish
 from datagen.workflow.studies.export import export_study
 from datagen.workflow.studies.maintenance import delete_study
 from fake_studio import FakeStudio
+from renaming import rename_before
 from studio import Study
 
 ANN = "ann@example.com"
@@ -230,3 +231,20 @@ def test_a_push_into_a_project_of_a_study_is_refused(studio: FakeStudio, study: 
         request_push(studio.services, study.id, PushWish(run=1, project_id=project_id), ANN)
     with pytest.raises(InputProblem, match="title"):
         request_push(studio.services, study.id, PushWish(run=1, project_id=None), ANN)
+
+
+@pytest.mark.parametrize("kind", ["download", "push"])
+def test_a_study_that_is_renamed_meanwhile_is_handed_over_and_not_the_one_that_took_its_name(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    other = studio.open_study(inputs=False)  # it has no run, so its handover would fail
+    if kind == "download":
+        handover_id = request_download(studio.services, study.id, WISH, ANN)
+        function = "export_study"
+    else:
+        handover_id = request_push(studio.services, study.id, PushWish(run=1, project_id=None, title="mine"), ANN)
+        function = "create_target"
+    rename_before(monkeypatch, handover_job, function, studio.services.database, study.id, other.id)
+    studio.settle()
+    row = row_of(studio, handover_id)
+    assert (row.state, row.error, row.done) == (WorkState.DONE, "", 3)

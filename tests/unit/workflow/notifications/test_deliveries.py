@@ -18,7 +18,7 @@ from datagen.errors import DeliveryFailed, DeliveryRefused, EngineError, Refused
 from datagen.queue.jobs import ALL_QUEUES, NOTIFICATIONS
 from datagen.store.tables.base import BatchKind, WorkState, now
 from datagen.store.tables.batches import BatchRow
-from datagen.store.tables.notifications import DeliveryAttemptRow, DeliveryRow, RecipientRow
+from datagen.store.tables.notifications import DeliveryAttemptRow, DeliveryRow, EndpointRow, RecipientRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions import batch_end
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderJob
@@ -57,6 +57,7 @@ def events_of(channels: RecordedChannels) -> list[str]:
 def make_due(studio: FakeStudio) -> None:
     with studio.services.database.write() as session:
         session.execute(update(DeliveryRow).values(due_at=now()))
+        session.execute(update(EndpointRow).values(closed_until=now()))
 
 
 def ready(studio: FakeStudio, study: Study) -> DeliveryRow:

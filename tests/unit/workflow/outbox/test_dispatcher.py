@@ -20,6 +20,7 @@ from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
+from datagen.workflow.outbox import import_turn
 from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.services import IMPORT_LOCK, JobKind, JobRequest
@@ -224,6 +225,24 @@ def test_imports_take_turns(studio: FakeStudio, study: Study) -> None:
     studio.client.after_request = try_another
     dispatch(studio.services, row.id)
     assert turns == [False]
+
+
+def test_publication_without_its_turn_is_put_off_so_that_events_come_first(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = publishing(studio, study)
+    monkeypatch.setattr(import_turn, "TURN_WAIT_SECONDS", 0.0)
+    with studio.services.database.one_at_a_time(IMPORT_LOCK, 0.0):
+        dispatch(studio.services, row.id)
+        assert study.round_tasks() == []
+        with studio.rows() as session:
+            put_off = session.get_one(OutboxRow, row.id)
+        assert (put_off.state, put_off.attempts, put_off.error) == (WorkState.PENDING, row.attempts, "")
+        assert JobRequest(JobKind.OUTBOX, row.id) in studio.queue.waiting
+        with studio.services.database.write() as session:
+            session.get_one(OutboxRow, row.id).waiting_since = now() - import_turn.PATIENCE
+        dispatch(studio.services, row.id)
+    assert len(study.round_tasks()) == 3, "in the end it does not wait for another import that never ends"
 
 
 def test_page_counts_the_images_in_label_studio_while_they_are_posted(studio: FakeStudio, study: Study) -> None:
