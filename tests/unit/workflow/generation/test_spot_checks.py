@@ -54,12 +54,12 @@ def approve(study: Study, count: int, promise: dict[str, Any] | None = PROMISE) 
 def render(study: Study, shards: int) -> None:
     """Render so many shards, publish them, and leave the others."""
     studio = study.studio
-    requests = [request for request in studio.queue.waiting if request.job_kind is JobKind.SHARD]
+    requests = [request for request in studio.queue.waiting if request.job_kind is JobKind.PREVIEW_SHARD]
     held = requests[shards:]
     for request in held:
         del studio.queue.waiting[request]
     while (request := studio.queue.take(ALL_QUEUES)) is not None:
-        if request.job_kind is JobKind.SHARD and request not in requests[:shards]:
+        if request.job_kind is JobKind.PREVIEW_SHARD and request not in requests[:shards]:
             held.append(request)
             continue
         studio._run(request)
