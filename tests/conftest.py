@@ -120,9 +120,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty SQLite database to copy: migrations take longer than most tests of rows."""
     file = tmp_path_factory.mktemp("migrated") / "rows.sqlite3"
-    made = Database(f"sqlite:///{file}")
-    made.upgrade()
-    made.close()
+    migrated = Database(f"sqlite:///{file}")
+    migrated.upgrade()
+    migrated.close()
     return file
 
 
@@ -131,9 +131,9 @@ def _migrated_postgres(_postgres_server: str) -> str:
     """The name of a migrated, empty database on PostgreSQL to copy."""
     with psycopg.connect(f"{_postgres_server}/postgres", autocommit=True) as server:
         server.execute("CREATE DATABASE migrated")
-    made = Database(f"{_postgres_server.replace('postgresql://', 'postgresql+psycopg://')}/migrated")
-    made.upgrade()
-    made.close()
+    migrated = Database(f"{_postgres_server.replace('postgresql://', 'postgresql+psycopg://')}/migrated")
+    migrated.upgrade()
+    migrated.close()
     return "migrated"
 
 
@@ -148,9 +148,9 @@ def database(database_url: str, request: pytest.FixtureRequest) -> Iterator[Data
         with psycopg.connect(f"{request.getfixturevalue('_postgres_server')}/postgres", autocommit=True) as server:
             server.execute(f'DROP DATABASE "{url.database}"')
             server.execute(f'CREATE DATABASE "{url.database}" TEMPLATE {template}')
-    made = Database(database_url)
-    yield made
-    made.close()
+    opened = Database(database_url)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -409,15 +409,15 @@ class Settings(BaseSettings):
             self.basic_auth_pass,
             self.basic_auth_pass_previous,
         )
-        found = {one.get_secret_value() for one in configured}
-        found |= set(self.signing_keys_given.get_secret_value().split())
+        known = {secret.get_secret_value() for secret in configured}
+        known |= set(self.signing_keys_given.get_secret_value().split())
         urls = (self.database_url, self.redis_url, self.smtp_url.get_secret_value())
         for password in filter(None, (urlsplit(url).password for url in urls)):
-            found |= {password, unquote(password)}
+            known |= {password, unquote(password)}
         for file in self._secrets_folder.glob("[!.]*"):
-            found |= set(file.read_text().split())
-        found.add(os.environ.get("HF_TOKEN", ""))  # the Hugging Face Hub's client reads it from the environment
-        return found - {""}
+            known |= set(file.read_text().split())
+        known.add(os.environ.get("HF_TOKEN", ""))  # the Hugging Face Hub's client reads it from the environment
+        return known - {""}
 
     @property
     def _secrets_folder(self) -> Path:
@@ -468,16 +468,16 @@ class Settings(BaseSettings):
             draft.unlink()
 
 
-def _check_length(secret: str, what: str, error: type[Exception]) -> None:
+def _check_length(secret: str, name: str, error: type[Exception]) -> None:
     """Check that a secret has at least ``SHORTEST_SECRET`` characters, so that it cannot be guessed.
 
-    The error's message describes the secret by ``what``, and does not contain it.
+    The error's message describes the secret by ``name``, and does not contain it.
 
     Raises:
         error: the secret is shorter.
     """
     if len(secret) < SHORTEST_SECRET:
         raise error(
-            f"{what} has {counted(len(secret), 'character')} and could be guessed; at least {SHORTEST_SECRET} are "
+            f"{name} has {counted(len(secret), 'character')} and could be guessed; at least {SHORTEST_SECRET} are "
             "needed. Make one: openssl rand -hex 32"
         )

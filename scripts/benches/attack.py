@@ -153,7 +153,7 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
         "quiet_s": round(time.monotonic() - began, 1),
         "attacks": dict(assaults.counts),
         "faults": assaults.faults,
-        "load_average": [round(one, 1) for one in os.getloadavg()],
+        "load_average": [round(load, 1) for load in os.getloadavg()],
     }
 
 

@@ -175,7 +175,7 @@ class Assaults:
     def approve_a_million(self, project: int) -> None:
         """Answer the open decision task with an approval of a million images, which is confirmed at once."""
         tasks = self.label_studio.get("/api/tasks", params={"project": project, "fields": "all", "page_size": 100})
-        open_ones = [one["id"] for one in tasks.raise_for_status().json()["tasks"] if not one["total_annotations"]]
+        open_ones = [task["id"] for task in tasks.raise_for_status().json()["tasks"] if not task["total_annotations"]]
         if open_ones:
             form = [
                 _answer("action", "choices", {"choices": ["approve"]}),

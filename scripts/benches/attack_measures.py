@@ -44,7 +44,7 @@ class Webhooks:
         count = int(self.rate * self.seconds)
         begin = time.perf_counter() + 0.2
 
-        def one(number: int) -> None:
+        def post(number: int) -> None:
             due = begin + number / self.rate
             if (early := due - time.perf_counter()) > 0:
                 time.sleep(early)
@@ -62,7 +62,7 @@ class Webhooks:
                 self.refused += 1
 
         with ThreadPoolExecutor(SENDERS) as pool:
-            list(pool.map(one, range(count)))
+            list(pool.map(post, range(count)))
         return self
 
     @property
@@ -150,9 +150,9 @@ def _descendants(pid: int) -> Collection[int]:
     family = {pid}
     grown = True
     while grown:
-        found = {child for child, parent in parents.items() if parent in family and child not in family}
-        family |= found
-        grown = bool(found)
+        children = {child for child, parent in parents.items() if parent in family and child not in family}
+        family |= children
+        grown = bool(children)
     return family
 
 

@@ -96,11 +96,11 @@ def several(
     A method without concepts changes one place.
     """
     make = METHODS[method]
-    made = make(exemplars, backgrounds, chance)
+    labelled = make(exemplars, backgrounds, chance)
     for _ in range(_draw(counts, chance) - 1 if method in PASTING else 0):
-        further = make(exemplars, [made.image], chance)
-        made = Labelled(further.image, made.mask | further.mask, made.pasted + further.pasted)
-    return made
+        further = make(exemplars, [labelled.image], chance)
+        labelled = Labelled(further.image, labelled.mask | further.mask, labelled.pasted + further.pasted)
+    return labelled
 
 
 METHODS: dict[str, Make] = {
@@ -114,9 +114,9 @@ METHODS: dict[str, Make] = {
 PASTING = ("box_paste", "dwibedi", "poisson")
 
 
-def _of(exemplar: Exemplar, made: Labelled) -> Labelled:
+def _of(exemplar: Exemplar, labelled: Labelled) -> Labelled:
     """Return the image with ``pasted`` set: the pixels under its mask come from this exemplar."""
-    return replace(made, pasted=((tight_box(made.mask), exemplar.key),) if made.mask.any() else ())
+    return replace(labelled, pasted=((tight_box(labelled.mask), exemplar.key),) if labelled.mask.any() else ())
 
 
 def _draw(among: Sequence[Any], chance: np.random.Generator) -> Any:

@@ -15,7 +15,7 @@ from stage.pack import Pack
 def study_with_inputs(installation: Installation, services: Services, pack: Pack, name: str) -> dict[ProjectKind, int]:
     """Create a study and import a pack's pictures and regions; return the ids of its projects."""
     settings = Settings(_env_file=None)
-    made = open_study(
+    created = open_study(
         services,
         name,
         pack.labels,
@@ -27,4 +27,4 @@ def study_with_inputs(installation: Installation, services: Services, pack: Pack
     with Annotator(server.url, server.token, name) as annotator:
         for role in KINDS:
             annotator.bring(role, pack, lambda _done, _of, _what: None)
-    return {ProjectKind(kind): project for kind, project in made.projects.items()}
+    return {ProjectKind(kind): project for kind, project in created.projects.items()}

@@ -84,13 +84,13 @@ def _run(chosen: argparse.Namespace, folder: Path, database_url: str) -> int:
         _come_right(services, people, began + QUIET_S)
         quiet = time.monotonic() - began
         watch.stop()
-        found = reckon(services, people, folder)
-        figures = _figures(chosen, killer, webhooks, watch, people, found, quiet)
-        _report(found, figures)
+        reckoning = reckon(services, people, folder)
+        figures = _figures(chosen, killer, webhooks, watch, people, reckoning, quiet)
+        _report(reckoning, figures)
         if chosen.json:
             chosen.json.write_text(json.dumps(figures, indent=1))
         faults = [person.fault for person in people if person.fault is not None]
-        return 0 if found.clean and not faults else 1
+        return 0 if reckoning.clean and not faults else 1
     finally:
         installation.close()
 
@@ -138,7 +138,7 @@ def _figures(
     webhooks: Webhooks,
     watch: Watch,
     people: list[Person],
-    found: Reckoning,
+    reckoning: Reckoning,
     quiet: float,
 ) -> dict[str, Any]:
     took = sorted(watch.seconds)
@@ -149,25 +149,25 @@ def _figures(
         "webhooks": webhooks.counts["webhooks"],
         "dropped": webhooks.counts["dropped"],
         "doubled": webhooks.counts["doubled"],
-        "lost": len(found.lost),
-        "twins": len(found.twins),
-        "holes": len(found.holes),
-        "mismatched": len(found.mismatched),
+        "lost": len(reckoning.lost),
+        "twins": len(reckoning.twins),
+        "holes": len(reckoning.holes),
+        "mismatched": len(reckoning.mismatched),
         "recovery_p95_s": round(took[int(0.95 * (len(took) - 1))], 1) if took else None,
         "recovery_p50_s": round(took[len(took) // 2], 1) if took else None,
         "late": webhooks.counts["late"],
         "kills_by_part": dict(killer.kills),
         "acknowledged": dict(acknowledged),
-        "compared": dict(found.compared),
-        "lost_by_label_studio": len(found.lost_by_label_studio),
+        "compared": dict(reckoning.compared),
+        "lost_by_label_studio": len(reckoning.lost_by_label_studio),
         "came_right_after_s": round(quiet, 1),
-        "load_average": [round(one, 1) for one in os.getloadavg()],
+        "load_average": [round(load, 1) for load in os.getloadavg()],
         "seed": chosen.seed,
     }
 
 
-def _report(found: Reckoning, figures: dict[str, Any]) -> None:
+def _report(reckoning: Reckoning, figures: dict[str, Any]) -> None:
     for word in ("lost", "twins", "holes", "mismatched", "lost_by_label_studio"):
-        for line in getattr(found, word)[:20]:
+        for line in getattr(reckoning, word)[:20]:
             print_line(f"{word}: {line}")
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")

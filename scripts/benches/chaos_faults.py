@@ -51,9 +51,9 @@ class Webhooks:
             return Answer(200)
         return forward()
 
-    def _count(self, what: str) -> None:
+    def _count(self, outcome: str) -> None:
         with self._lock:
-            self.counts[what] += 1
+            self.counts[outcome] += 1
 
 
 class Killer(threading.Thread):

@@ -80,10 +80,10 @@ class Installation:
 
         ``choose`` selects one of the part's processes.
         """
-        found = self._own(OWN_PARTS[part])
-        if not found:
+        own = self._own(OWN_PARTS[part])
+        if not own:
             return False
-        _kill_group(found[choose % len(found)])
+        _kill_group(own[choose % len(own)])
         return True
 
     def kill_redis(self) -> None:
@@ -100,7 +100,7 @@ class Installation:
 
     def label_studio_restarts(self) -> bool:
         """Return whether Label Studio's start is still in progress."""
-        return any(one.is_alive() for one in self._restarting)
+        return any(restart.is_alive() for restart in self._restarting)
 
     def without_workers(self) -> None:
         """Stop ``datagen up``, and start only the web process."""
@@ -112,14 +112,14 @@ class Installation:
 
     def recovered(self, within: float) -> None:
         """Wait up to ``within`` seconds until every part runs again."""
-        for one in self._restarting:
-            one.join(timeout=within)
+        for restart in self._restarting:
+            restart.join(timeout=within)
         wait_until(self.ready, within, "The return of every part")
 
     def close(self) -> None:
         """Stop all parts."""
-        for one in self._restarting:
-            one.join()
+        for restart in self._restarting:
+            restart.join()
         self.processes.stop_all()
         self.gateway.close()
 
@@ -131,7 +131,7 @@ class Installation:
         label_studio_server.start(self.processes, self.folder / "label-studio", port=port)
 
     def _named(self, name: str) -> Started:
-        return [one for one in self.processes.noted() if one.name == name][-1]
+        return [process for process in self.processes.noted() if process.name == name][-1]
 
     def _kill(self, started: Started) -> None:
         _kill_group(started.pid)
@@ -139,15 +139,15 @@ class Installation:
 
     def _own(self, word: bytes) -> list[int]:
         """The ids of the processes of ``datagen up`` with this word in their command line, oldest first."""
-        found = []
+        ids = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 if parent == self._up.pid and word in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
+                    ids.append(int(entry.name))
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended while we looked
-        return sorted(found)
+        return sorted(ids)
 
 
 def _kill_group(pid: int) -> None:

@@ -52,7 +52,7 @@ class Reckoning:
 
 def reckon(services: Services, people: list[Person], folder: Path | None) -> Reckoning:
     """Compare Label Studio with the rows. If ``folder`` is given, compare pixels and exports too."""
-    found = Reckoning()
+    reckoning = Reckoning()
     for person in people:
         with services.database.read() as session:
             study = session.scalars(select(StudyRow).where(StudyRow.name == person.study)).one()
@@ -60,23 +60,23 @@ def reckon(services: Services, people: list[Person], folder: Path | None) -> Rec
                 project_kind: list(services.label_studio.tasks(person.projects[project_kind]))
                 for project_kind in (ProjectKind.PREVIEWS, ProjectKind.DECISIONS, ProjectKind.DATASET)
             }
-            _verdicts(found, session, study, person, tasks[ProjectKind.PREVIEWS])
-            _decisions(found, session, study, person, tasks[ProjectKind.DECISIONS])
-            _samples(found, session, study, tasks)
+            _verdicts(reckoning, session, study, person, tasks[ProjectKind.PREVIEWS])
+            _decisions(reckoning, session, study, person, tasks[ProjectKind.DECISIONS])
+            _samples(reckoning, session, study, tasks)
             if folder is not None:
-                _labels_and_pixels(found, services, session, study, tasks)
+                _labels_and_pixels(reckoning, services, session, study, tasks)
         if folder is not None:
-            _export(found, services, study, folder / f"{study.id}.zip")
-    return found
+            _export(reckoning, services, study, folder / f"{study.id}.zip")
+    return reckoning
 
 
-def _verdicts(found: Reckoning, session: Session, study: StudyRow, person: Person, tasks: list[Task]) -> None:
-    there = {}
+def _verdicts(reckoning: Reckoning, session: Session, study: StudyRow, person: Person, tasks: list[Task]) -> None:
+    answers = {}
     for task in tasks:
-        for one in task.annotations:
-            answer = verdict(one.result) if not one.was_cancelled else None
+        for submitted in task.annotations:
+            answer = verdict(submitted.result) if not submitted.was_cancelled else None
             if answer is not None:
-                there[one.id] = (str(answer.opinion), sorted(answer.reasons), answer.comment)
+                answers[submitted.id] = (str(answer.opinion), sorted(answer.reasons), answer.comment)
     kept = {
         row.annotation_id: (str(row.opinion), row.reasons, row.comment)
         for row in session.scalars(
@@ -86,42 +86,48 @@ def _verdicts(found: Reckoning, session: Session, study: StudyRow, person: Perso
             .where(BatchRow.study_id == study.id)
         )
     }
-    found.compared["verdicts"] += len(there)
-    for annotation, said_there in there.items():
+    reckoning.compared["verdicts"] += len(answers)
+    for annotation, said_there in answers.items():
         if kept.get(annotation) != said_there:
-            found.lost.append(
+            reckoning.lost.append(
                 f"{study.name}: annotation {annotation} says {said_there}, kept is {kept.get(annotation)}"
             )
-    found.lost += [f"{study.name}: annotation {one} is kept, and gone" for one in kept.keys() - there.keys()]
-    gone = person.acknowledged.verdicts - there.keys()
-    found.lost_by_label_studio += [f"{study.name}: annotation {one} was answered, and is not there" for one in gone]
+    reckoning.lost += [
+        f"{study.name}: annotation {annotation} is kept, and gone" for annotation in kept.keys() - answers.keys()
+    ]
+    gone = person.acknowledged.verdicts - answers.keys()
+    reckoning.lost_by_label_studio += [
+        f"{study.name}: annotation {annotation} was answered, and is not there" for annotation in gone
+    ]
 
 
-def _decisions(found: Reckoning, session: Session, study: StudyRow, person: Person, tasks: list[Task]) -> None:
+def _decisions(reckoning: Reckoning, session: Session, study: StudyRow, person: Person, tasks: list[Task]) -> None:
     points = list(session.scalars(select(DecisionRow).where(DecisionRow.study_id == study.id)))
     by_key = {key_of(point): point for point in points}
     for key, number in Counter(task.data["datagen_key"] for task in tasks).items():
-        found.twins += [f"{study.name}: {number} tasks of {key}"] * (number - 1)
+        reckoning.twins += [f"{study.name}: {number} tasks of {key}"] * (number - 1)
     for task in tasks:
         point = by_key.get(task.data["datagen_key"])
-        for one in task.annotations:
-            found.compared["decisions"] += 1
-            if point is None or str(one.id) not in (point.answer or {}):
-                found.lost.append(f"{study.name}: decision {one.id} of task {task.id} was not acted on")
-    found.holes += [
+        for annotation in task.annotations:
+            reckoning.compared["decisions"] += 1
+            if point is None or str(annotation.id) not in (point.answer or {}):
+                reckoning.lost.append(f"{study.name}: decision {annotation.id} of task {task.id} was not acted on")
+    reckoning.holes += [
         f"{study.name}: {key} has no task" for key in by_key.keys() - {t.data["datagen_key"] for t in tasks}
     ]
-    there = {one.id for task in tasks for one in task.annotations}
-    gone = person.acknowledged.decisions - there
-    found.lost_by_label_studio += [f"{study.name}: decision {one} was answered, and is not there" for one in gone]
+    present = {annotation.id for task in tasks for annotation in task.annotations}
+    gone = person.acknowledged.decisions - present
+    reckoning.lost_by_label_studio += [
+        f"{study.name}: decision {annotation} was answered, and is not there" for annotation in gone
+    ]
     batches = session.scalars(select(BatchRow.id).where(BatchRow.study_id == study.id)).all()
     asked = Counter(point.started_id for point in points if point.started_id is not None)
-    found.twins += [f"{study.name}: no decision requested batch {one}" for one in batches if one not in asked]
+    reckoning.twins += [f"{study.name}: no decision requested batch {batch}" for batch in batches if batch not in asked]
     refused = [point for point in points if point.problem]
-    found.lost += [f"{study.name}: decision {point.number} was refused: {point.problem}" for point in refused]
+    reckoning.lost += [f"{study.name}: decision {point.number} was refused: {point.problem}" for point in refused]
 
 
-def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]) -> None:
+def _samples(reckoning: Reckoning, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]) -> None:
     for project_kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET):
         kinds = [kind for kind in BatchKind if kind.is_reviewed == (project_kind is ProjectKind.PREVIEWS)]
         keys = Counter(str(task.data.get("datagen_key")) for task in tasks[project_kind])
@@ -129,25 +135,27 @@ def _samples(found: Reckoning, session: Session, study: StudyRow, tasks: dict[Pr
         known = set()
         for batch in session.scalars(select(BatchRow).where(BatchRow.study_id == study.id, BatchRow.kind.in_(kinds))):
             if batch.state != WorkState.DONE:
-                found.holes.append(f"{study.name}: {batch.kind} {batch.number} is {batch.state}: {batch.problem}")
+                reckoning.holes.append(f"{study.name}: {batch.kind} {batch.number} is {batch.state}: {batch.problem}")
             rows = session.scalars(select(SampleRow).where(SampleRow.batch_id == batch.id)).all()
-            found.compared["samples"] += len(rows)
+            reckoning.compared["samples"] += len(rows)
             known |= {row.key for row in rows}
             missing = set(range(batch.first, batch.first + batch.count)) - {row.index for row in rows}
-            found.holes += [f"{study.name}: {batch.kind} {batch.number} lacks sample {index}" for index in missing]
+            reckoning.holes += [f"{study.name}: {batch.kind} {batch.number} lacks sample {index}" for index in missing]
             for row in rows:
                 if row.key not in keys:
-                    found.holes.append(f"{study.name}: sample {row.key} has no task")
+                    reckoning.holes.append(f"{study.name}: sample {row.key} has no task")
                 elif row.task_id != ids[row.key]:
-                    found.mismatched.append(f"{study.name}: {row.key} is task {ids[row.key]}, noted is {row.task_id}")
+                    reckoning.mismatched.append(
+                        f"{study.name}: {row.key} is task {ids[row.key]}, noted is {row.task_id}"
+                    )
         for key, number in keys.items():
-            found.twins += [f"{study.name}: {number} tasks of {key}"] * (number - 1)
+            reckoning.twins += [f"{study.name}: {number} tasks of {key}"] * (number - 1)
             if key not in known:
-                found.twins.append(f"{study.name}: task {ids[key]} has the key {key}, which no sample has")
+                reckoning.twins.append(f"{study.name}: task {ids[key]} has the key {key}, which no sample has")
 
 
 def _labels_and_pixels(
-    found: Reckoning, services: Services, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]
+    reckoning: Reckoning, services: Services, session: Session, study: StudyRow, tasks: dict[ProjectKind, list[Task]]
 ) -> None:
     """Check samples: Label Studio shows the sample's label and picture, and pixels changed only under the mask."""
     for project_kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET):
@@ -155,22 +163,22 @@ def _labels_and_pixels(
             row = session.scalar(select(SampleRow).where(SampleRow.key == str(task.data["datagen_key"])))
             if row is None:
                 continue  # counted as a twin
-            found.compared["labels"] += 1
+            reckoning.compared["labels"] += 1
             sample = sample_of(row)
-            shown = [one["result"] for one in services.label_studio.predictions(task.id)]
+            shown = [prediction["result"] for prediction in services.label_studio.predictions(task.id)]
             if shown != [_as_json(labels_of(services.images, sample, project_kind)["result"])]:
-                found.mismatched.append(f"{study.name}: task {task.id} does not show the label of {row.key}")
+                reckoning.mismatched.append(f"{study.name}: task {task.id} does not show the label of {row.key}")
             if sample.image.digest not in str(task.data["image"]):
-                found.mismatched.append(f"{study.name}: task {task.id} does not show the picture of {row.key}")
-            found.mismatched += [f"{study.name}: {row.key}: {what}" for what in _pixels(services, row)]
+                reckoning.mismatched.append(f"{study.name}: task {task.id} does not show the picture of {row.key}")
+            reckoning.mismatched += [f"{study.name}: {row.key}: {difference}" for difference in _pixels(services, row)]
 
 
 def _pixels(services: Services, row: SampleRow) -> Iterator[str]:
     sample = sample_of(row)
     try:
         image, mask, before = (
-            decode(services.images.get(one.digest), **_LIMITS)
-            for one in (sample.image, sample.mask, sample.provenance.background)
+            decode(services.images.get(ref.digest), **_LIMITS)
+            for ref in (sample.image, sample.mask, sample.provenance.background)
         )
     except DatagenError as fault:
         yield str(fault)
@@ -180,7 +188,7 @@ def _pixels(services: Services, row: SampleRow) -> Iterator[str]:
         yield "the background is changed outside the mask"
 
 
-def _export(found: Reckoning, services: Services, study: StudyRow, path: Path) -> None:
+def _export(reckoning: Reckoning, services: Services, study: StudyRow, path: Path) -> None:
     """Check an export: it verifies each of its images, and contains each image once."""
     with services.database.read() as session:
         wanted = session.scalars(
@@ -193,13 +201,13 @@ def _export(found: Reckoning, services: Services, study: StudyRow, path: Path) -
     try:
         summary = export_study(services, study.name, path)
     except DatagenError as fault:
-        found.mismatched.append(f"{study.name}: export: {fault}")
+        reckoning.mismatched.append(f"{study.name}: export: {fault}")
         return
     with zipfile.ZipFile(path) as archive:
         images = [name for name in archive.namelist() if "/images/" in f"/{name}" and name.endswith(".png")]
-    found.compared["exported"] += summary.samples
+    reckoning.compared["exported"] += summary.samples
     if summary.samples != len(wanted) or len(set(images)) != len(wanted):
-        found.holes.append(f"{study.name}: {len(wanted)} samples, the export has {len(set(images))} images")
+        reckoning.holes.append(f"{study.name}: {len(wanted)} samples, the export has {len(set(images))} images")
 
 
 def _as_json(value: object) -> object:

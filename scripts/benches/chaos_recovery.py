@@ -64,15 +64,15 @@ class Watch(threading.Thread):
         """Record the duration of each kill whose rows are all done."""
         with self._lock:
             waiting = list(self._open)
-        for one in waiting:
-            began, moment, under_way = one
+        for kill in waiting:
+            began, moment, under_way = kill
             try:
                 ended = not self._left(moment, under_way)
             except SQLAlchemyError:
                 continue  # the database is busy; at the next look
             if ended:
                 with self._lock:
-                    self._open.remove(one)
+                    self._open.remove(kill)
                     self.seconds.append(time.monotonic() - began)
 
     def _left(self, moment: datetime, under_way: dict[type, set[int]]) -> bool:

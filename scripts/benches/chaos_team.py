@@ -126,13 +126,13 @@ class Person(threading.Thread):
     def _annotate_more(self) -> None:
         """Draw one of the concept boxes again, as people do while they wait."""
         tasks = self._tasks(ProjectKind.CONCEPTS)
-        drawn = [one for task in tasks or () for one in task["annotations"] if one["result"]]
+        drawn = [annotation for task in tasks or () for annotation in task["annotations"] if annotation["result"]]
         if drawn:
-            one = self._random.choice(drawn)
-            self._until_answered("PATCH", f"/api/annotations/{one['id']}/", {"result": one["result"]})
+            annotation = self._random.choice(drawn)
+            self._until_answered("PATCH", f"/api/annotations/{annotation['id']}/", {"result": annotation["result"]})
             self.acknowledged.counts["drawn"] += 1
 
-    # -- what they see
+    # -- reading tasks
 
     def _open_decision(self) -> Json | None:
         tasks = self._tasks(ProjectKind.DECISIONS)
@@ -150,11 +150,11 @@ class Person(threading.Thread):
 
     def _tasks(self, project_kind: ProjectKind) -> list[Json] | None:
         """All tasks of a project; None if Label Studio does not answer."""
-        found: list[Json] = []
+        tasks: list[Json] = []
         while True:
             params = {
                 "project": self.projects[project_kind],
-                "page": len(found) // 100 + 1,
+                "page": len(tasks) // 100 + 1,
                 "page_size": 100,
                 "fields": "all",
             }
@@ -162,11 +162,11 @@ class Person(threading.Thread):
             if answer is None or (answer.is_error and answer.status_code != 404):
                 return None
             page = answer.json()["tasks"] if answer.is_success else []
-            found += page
+            tasks += page
             if len(page) < 100:
-                return sorted(found, key=lambda task: int(task["id"]))
+                return sorted(tasks, key=lambda task: int(task["id"]))
 
-    # -- how they speak to Label Studio
+    # -- requests to Label Studio
 
     def _submit(self, task_id: int, form: list[Json]) -> int:
         """Submit an annotation and return its id.
@@ -178,9 +178,9 @@ class Person(threading.Thread):
             if answer is not None and answer.is_success:
                 return int(answer.json()["id"])
             self._breathe(LOOK_EVERY_S)
-            there = self._until_answered("GET", f"/api/tasks/{task_id}/annotations/").json()
-            if there:
-                return int(there[-1]["id"])
+            submitted = self._until_answered("GET", f"/api/tasks/{task_id}/annotations/").json()
+            if submitted:
+                return int(submitted[-1]["id"])
 
     def _until_answered(self, method: str, path: str, json: Json | None = None) -> httpx.Response:
         while True:
@@ -198,11 +198,11 @@ class Person(threading.Thread):
         except httpx.TransportError:
             return None
 
-    def _wait_for(self, look: Any, what: str) -> Any:
+    def _wait_for(self, look: Any, description: str) -> Any:
         deadline = time.monotonic() + PATIENCE_S
         while (seen := look()) is None:
             if time.monotonic() > deadline:
-                print_line(f"{what} {self.study} did not come within {PATIENCE_S:.0f} s")
+                print_line(f"{description} {self.study} did not come within {PATIENCE_S:.0f} s")
                 raise Over
             self._breathe(LOOK_EVERY_S)
         return seen

@@ -44,6 +44,7 @@ from datagen.learning.critic import (
     with_measurements,
 )
 from datagen.learning.posterior import learn
+from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.compositor import Composed
 from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.engine import fit_models
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare_with_backbone(chosen: argparse.Namespace) -> int:
-    """Print the figures of the critic by what it sees, as JSON; return 0."""
+    """Print the figures of the critic for each set of features, as JSON; return 0."""
     from benches.backbone_features import Backbone, Components
 
     backbone = Backbone()
@@ -146,19 +147,21 @@ def _compare_with_backbone(chosen: argparse.Namespace) -> int:
         for flips in _FLIPS:
             for name, demands in standards([trace for trace, _ in pool[:_POOL]]).items():
                 reviewer = Reviewer(demands=demands, flips=flips)
-                for what, (samples, declared) in seen.items():
+                for variant, (samples, declared) in seen.items():
                     case = Case(
                         reviewer=reviewer, candidates=samples[:CANDIDATES], measured=samples[CANDIDATES:], seed=0
                     )
-                    rows.append({"seen": what, "pack": folder.name, "flips": flips, **_critic_figures(case, declared)})
+                    rows.append(
+                        {"seen": variant, "pack": folder.name, "flips": flips, **_critic_figures(case, declared)}
+                    )
                 print(f"  {folder.name}, {flips:.0%} flipped, {name}", file=sys.stderr, flush=True)
     report = {
-        f"{what}, {pack}, {flips:.0%} flipped": {
+        f"{variant}, {pack}, {flips:.0%} flipped": {
             figure: round(float(np.mean([row[figure] for row in own if figure in row])), 4)
             for figure in ("auroc", "ece")
         }
-        for what, pack, flips in dict.fromkeys((row["seen"], row["pack"], row["flips"]) for row in rows)
-        if (own := [row for row in rows if (row["seen"], row["pack"], row["flips"]) == (what, pack, flips)])
+        for variant, pack, flips in dict.fromkeys((row["seen"], row["pack"], row["flips"]) for row in rows)
+        if (own := [row for row in rows if (row["seen"], row["pack"], row["flips"]) == (variant, pack, flips)])
     }
     print(json.dumps(report, indent=1))
     if chosen.json:
@@ -170,7 +173,8 @@ def _composed(folder: Path) -> Iterator[Composed]:
     """Yield the samples of a pack that show an instance."""
     pack = read_pack(folder, judged=False)
     spec = replace(pack.spec, parameters={})
-    composer = fit_models(spec, pack.pictures, lambda _share, _step: None).composer(spec)
+    models = fit_models(spec, pack.pictures, lambda _share, _step: None)
+    composer = models.composer(spec, Backgrounds(models.area_models, pack.pictures))
     composed = (composer.compose(i, sample_seed(spec.digest, i)) for i in range(CANDIDATES + MEASURED))
     return (each for each in composed if each.instances)
 
@@ -202,7 +206,7 @@ def _critic_figures(case: Case, learnable: Sequence[LearnableDraw]) -> dict[str,
 
     Args:
         case: the reviewer and the samples.
-        learnable: what it sees besides the measurements of the picture.
+        learnable: its features besides the measurements of the picture.
     """
     truth, flips = case.truth, case.reviewer.flips
     judged = list(_judge(case, case.candidates[:VERDICTS]))

@@ -51,10 +51,12 @@ def main(arguments: Sequence[str]) -> int:
         except DatagenError as wrong:
             print(wrong, file=sys.stderr)
             return 2
-        found = [one for c in pack.spec.concepts for one in candidates(c, pack.pictures.load(c.image))[0]]
-        exemplars = choose(found, {})[0]
+        extracted = [
+            candidate for c in pack.spec.concepts for candidate in candidates(c, pack.pictures.load(c.image))[0]
+        ]
+        exemplars = choose(extracted, {})[0]
         law = fit_appearance_model(exemplars)
-        _save(_mattes(found[:5], exemplars[:5]), chosen.out / "mattes.png")
+        _save(_mattes(extracted[:5], exemplars[:5]), chosen.out / "mattes.png")
         _law_plot(exemplars, law, chosen.out / "law.png")
         _save(_poses(exemplars), chosen.out / "poses.png")
         _save(_areas(pack), chosen.out / "area.png")
@@ -66,19 +68,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _mattes(found: Sequence[Candidate], exemplars: Sequence[Exemplar]) -> Picture:
+def _mattes(extracted: Sequence[Candidate], exemplars: Sequence[Exemplar]) -> Picture:
     """Return a picture with one row for each box: the photo with the box, the clean fill, and every candidate matte.
 
     The chosen matte is green.
     """
-    methods = sorted({matte.method for one in found for matte in one.ranked})
+    methods = sorted({matte.method for candidate in extracted for matte in candidate.ranked})
     rows = []
-    for one, exemplar in zip(found, exemplars, strict=True):
-        tiles = [_outlined(one.patch, one.hole, _RED), _tile(one.clean.tones)]
+    for candidate, exemplar in zip(extracted, exemplars, strict=True):
+        tiles = [_outlined(candidate.patch, candidate.hole, _RED), _tile(candidate.clean.tones)]
         for method in methods:
-            mask = next((m.mask for m in one.ranked if m.method == method), None)
-            tiles.append(_tile(one.patch) if mask is None else _outlined(one.patch, mask, _RED))
-        rows.append(np.hstack([*tiles, _outlined(one.patch, exemplar.mask, _GREEN)]))
+            mask = next((m.mask for m in candidate.ranked if m.method == method), None)
+            tiles.append(_tile(candidate.patch) if mask is None else _outlined(candidate.patch, mask, _RED))
+        rows.append(np.hstack([*tiles, _outlined(candidate.patch, exemplar.mask, _GREEN)]))
     return np.vstack(rows)
 
 
@@ -135,7 +137,7 @@ def _areas(pack: Pack) -> Picture:
     drawn = [(picture, drawn_area(polygons, *picture.shape[:2])) for picture, polygons in shown]
     above, below = [], []
     for n, (picture, mask) in enumerate(drawn):
-        others = [one for k, one in enumerate(drawn) if k != n]
+        others = [polygon for k, polygon in enumerate(drawn) if k != n]
         model = fit_area(others)
         guess = model.allowed(model.likelihood(picture), 0.5)
         above.append(_outlined_small(picture, [(mask, _RED), (guess, _GREEN)]))
@@ -182,7 +184,7 @@ def _blends(pack: Pack, exemplars: Sequence[Exemplar], law: AppearanceModel) -> 
             slope=law.slope,
         )
         laid = [np.where(posed.mask[:, :, None], blend(laying), window) for blend in BLENDS.values()]
-        rows.append(np.hstack([_tile(posed.patch), *(_tile(one) for one in laid)]))
+        rows.append(np.hstack([_tile(posed.patch), *(_tile(blended) for blended in laid)]))
     names = np.full((18, rows[0].shape[1], 3), 255, np.uint8)
     for n, name in enumerate(["photo", *BLENDS]):
         cv2.putText(names, name, (n * _TILE_PX + 4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)

@@ -146,8 +146,8 @@ def _measure(pack: Pack, megapixels: float) -> dict[str, float]:
     spec, store = study_of_size(pack, megapixels)
     fitted = _fitted(spec, store)
     list(fitted.render(range(len(spec.backgrounds))))
-    found = [candidates(concept, pack.pictures.load(concept.image))[0] for concept in pack.spec.concepts]
-    exemplars = choose([one for of_photo in found for one in of_photo], {})[0]
+    extracted = [candidates(concept, pack.pictures.load(concept.image))[0] for concept in pack.spec.concepts]
+    exemplars = choose([candidate for of_photo in extracted for candidate in of_photo], {})[0]
     pictures = [store.load(ref) for ref in spec.backgrounds]
     files = [store.files[ref.name] for ref in spec.backgrounds]
     chance = np.random.default_rng(0)

@@ -157,14 +157,14 @@ def _measured(stored: _Stored, count: int, name: str, scratch: Path, written: Ex
     exported, copied = scratch / "set", scratch / "copy"
     figures: dict[str, float] = {}
     for _ in range(_ROUNDS):
-        for what, work in (
+        for action, work in (
             ("export", lambda: _export(stored, count, name, exported, written)),
             ("copy", lambda: shutil.copytree(exported, copied)),
         ):
             clock, cpu = time.perf_counter(), time.process_time()
             work()
             for unit, seconds in (("clock", time.perf_counter() - clock), ("cpu", time.process_time() - cpu)):
-                key = f"{what}_{unit}"
+                key = f"{action}_{unit}"
                 figures[key] = max(figures.get(key, 0.0), count / seconds)
         shutil.rmtree(exported)
         shutil.rmtree(copied)

@@ -61,8 +61,8 @@ EVENT: dict[str, Any] = {
 }
 _LABELS = ("dent", "scratch")
 _PARSERS: dict[str, tuple[Callable[[Any], object], Any]] = {
-    "concepts": (lambda found: concept_regions(found, 64, 48, _LABELS), DRAWN),
-    "canvases": (lambda found: canvas_areas(found, 64, 48, _LABELS), DRAWN),
+    "concepts": (lambda regions: concept_regions(regions, 64, 48, _LABELS), DRAWN),
+    "canvases": (lambda regions: canvas_areas(regions, 64, 48, _LABELS), DRAWN),
     "verdict": (form_answers.verdict, FILLED),
     "decision": (form_answers.decision, FILLED),
     "background": (form_answers.background_use, FILLED),
@@ -94,8 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         "seconds": round(time.monotonic() - began, 1),
         "seed": chosen.seed,
     }
-    for one in failed[:20]:
-        print_line(one)
+    for line in failed[:20]:
+        print_line(line)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=1))
@@ -166,7 +166,7 @@ def fuzz_webhook(app: Flask, secret: str, cases: int, seed: int, failed: list[st
 def _headers(nonsense: Nonsense, secret: str) -> dict[str, str]:
     headers = {SECRET_HEADER: secret, "Content-Type": "application/json"}
     if nonsense.random.random() < 0.1:
-        odd = "".join(one for one in nonsense.text() if one.isprintable() and ord(one) < 256)
+        odd = "".join(character for character in nonsense.text() if character.isprintable() and ord(character) < 256)
         name = nonsense.random.choice((SECRET_HEADER, "Content-Type", "Authorization", "X-Forwarded-For", "Accept"))
         headers[name] = odd if name != "Authorization" else f"Basic {odd}"
     return headers

@@ -45,8 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     except ModuleNotFoundError:
         print("torch is not installed; run: pip install -e '.[diffusion]'", file=sys.stderr)
         return 2
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if not there[chosen.device]:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not available[chosen.device]:
         print(
             f"there is no {chosen.device} device here, so there is nothing to measure; "
             "--arch tiny --device cpu tries the bench out",
@@ -253,8 +253,8 @@ def _share_of_peak(pipeline: Any, batch: int, side: int, device: Any, dtype: Any
 
     rows = 2 * batch  # guidance doubles them
     size = 8192 if device.type == "cuda" else 1024
-    one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    peak = 2 * size**3 / _seconds(lambda: one @ other, 20, device)
+    matrix, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    peak = 2 * size**3 / _seconds(lambda: matrix @ other, 20, device)
     unet, config = pipeline.unet, pipeline.unet.config
     small = side // pipeline.vae_scale_factor
     seen = torch.randn(rows, config.in_channels, small, small, device=device, dtype=dtype)
@@ -301,8 +301,8 @@ def _round(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -72,24 +72,24 @@ def main(arguments: Sequence[str]) -> int:
             }
             installation.without_workers()
             figures["web_alone"] = _steady(settings, chosen.rate, chosen.seconds, "web process alone")
-            figures["load_average"] = [round(one, 1) for one in os.getloadavg()]
+            figures["load_average"] = [round(load, 1) for load in os.getloadavg()]
         finally:
             installation.close()
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=1))
-    durable = all(figures[one]["durable"] == figures[one]["answered"] for one in ("web_alone", "with_workers"))
+    durable = all(figures[case]["durable"] == figures[case]["answered"] for case in ("web_alone", "with_workers"))
     return 0 if durable and figures["web_alone"]["p99_ms"] <= 50 and figures["submit"]["ratio"] <= 1.2 else 1
 
 
-def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[str, float | int]:
+def _steady(settings: Settings, rate: float, seconds: float, description: str) -> dict[str, float | int]:
     """Send webhooks at a steady rate; return figures of the seconds from due time to answer."""
     database = Database(settings.resolved_database_url)
     before = _stored(database)
     address = f"127.0.0.1:{settings.port}"
     headers = {SECRET_HEADER: settings.secret_of_webhooks, "Content-Type": "application/json"}
     many = int(rate * seconds)
-    bodies = [_body(f"{what} {number} {time.time_ns()}") for number in range(many)]
+    bodies = [_body(f"{description} {number} {time.time_ns()}") for number in range(many)]
     begin = time.perf_counter() + 0.5
 
     def send(number: int) -> float | None:
@@ -108,8 +108,8 @@ def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[
 
     with ThreadPoolExecutor(SENDERS) as pool:
         took = list(pool.map(send, range(many)))
-    answered = sorted(one for one in took if one is not None)
-    print_line(f"{what}: {len(answered)} of {many} answered")
+    answered = sorted(seconds_taken for seconds_taken in took if seconds_taken is not None)
+    print_line(f"{description}: {len(answered)} of {many} answered")
     stored = _stored(database) - before
     database.close()
     return {
@@ -124,10 +124,10 @@ def _steady(settings: Settings, rate: float, seconds: float, what: str) -> dict[
 def _submits(settings: Settings, pairs: int) -> dict[str, float | int]:
     """Submit annotations in turn with and without Datagen's webhook; return medians in milliseconds and their ratio."""
     services = bootstrap.build_services(settings, lambda _job_requests: None)
-    made = open_study(
+    created = open_study(
         services, "intake", ["thing"], bootstrap.server_access_of(settings), engine=settings.engine, preview_size=6
     )
-    ours = made.projects[ProjectKind.PREVIEWS]
+    ours = created.projects[ProjectKind.PREVIEWS]
     client = LabelStudio(settings.label_studio_url, settings.api_key)
     config = {"label_config": client.project(ours).options["label_config"]}
     bare = client.create_project("intake without a webhook", config).id

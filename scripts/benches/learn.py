@@ -170,8 +170,8 @@ def _rows_of(file: Path | None, rounds: int) -> list[Row]:
 def _made_by(rounds: int) -> dict[str, Any]:
     digest = hashlib.sha256()
     for pattern in _CODE:
-        found = _ROOT.glob(pattern if pattern.endswith(".py") else f"{pattern}/**/*.py")
-        for path in sorted(path for path in found if path.stem != "learn_plot"):
+        paths = _ROOT.glob(pattern if pattern.endswith(".py") else f"{pattern}/**/*.py")
+        for path in sorted(path for path in paths if path.stem != "learn_plot"):
             digest.update(path.read_bytes())
     return {"code": digest.hexdigest(), "rounds": rounds}
 

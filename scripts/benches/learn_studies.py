@@ -15,7 +15,8 @@ from benches.packs import read_pack
 from datagen.domain.inputs import ImageRef
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.trace import Trace
-from datagen.synthesis.composite.engine import FittedModels, fit_models
+from datagen.synthesis.composite.backgrounds import Backgrounds
+from datagen.synthesis.composite.engine import LearnedModels, fit_models
 from datagen.synthesis.composite.parameters import RANGES
 from datagen.synthesis.engine import Picture, Pictures, ReviewedSample
 
@@ -35,7 +36,8 @@ class Subject:
 
     name: str
     spec: Spec
-    models: FittedModels
+    models: LearnedModels
+    backgrounds: Backgrounds
     pool: tuple[Trace, ...] = ()
     #: traces of versions with the default settings, which all simulated studies share
     _default: dict[tuple[int, range], list[Trace]] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class Subject:
         if not parameters and (version, indices) in self._default:
             return self._default[version, indices]
         spec = replace(self.spec, parameters=parameters, seed=version)
-        composer = self.models.composer(spec)
+        composer = self.models.composer(spec, self.backgrounds)
         composed = [composer.compose(index, sample_seed(spec.digest, index)) for index in indices]
         traces = [each.trace for each in composed if each.instances]
         if not parameters:
@@ -86,8 +88,9 @@ def read_subject(folder: Path) -> Subject:
     """
     pack = read_pack(folder, judged=False)
     spec = replace(pack.spec, parameters={})
-    models = fit_models(spec, _DecodedPictures(pack.pictures), lambda _share, _step: None)
-    subject = Subject(name=pack.name, spec=spec, models=models)
+    pictures = _DecodedPictures(pack.pictures)
+    models = fit_models(spec, pictures, lambda _share, _step: None)
+    subject = Subject(name=pack.name, spec=spec, models=models, backgrounds=Backgrounds(models.area_models, pictures))
     return replace(subject, pool=tuple(subject.traces({}, 0, range(POOL))))
 
 

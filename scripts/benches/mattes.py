@@ -77,12 +77,12 @@ def main(arguments: Sequence[str]) -> int:
         if chosen.kinds and not any(part in kind for part in chosen.kinds):
             continue
         began = time.perf_counter()
-        measured = [one for study, templates in studies for one in _measured(study, templates)]
+        measured = [matte for study, templates in studies for matte in _measured(study, templates)]
         kinds[kind] = _figures(measured, time.perf_counter() - began)
         if chosen.out:
             chosen.out.mkdir(parents=True, exist_ok=True)
             _sheet(measured, chosen.out / f"{kind.replace(' ', '_').replace(',', '')}.png")
-    report = {"kinds": kinds, "doubt": _doubt([one for figures in kinds.values() for one in figures["boxes"]])}
+    report = {"kinds": kinds, "doubt": _doubt([box for figures in kinds.values() for box in figures["boxes"]])}
     print(_table(report))
     if chosen.json:
         chosen.json.write_text(json.dumps(report, indent=1))
@@ -127,7 +127,7 @@ def _plain_tiles(packs: Sequence[Pack]) -> list[Picture]:
 
 def _measured(study: Sequence[Scene], templates: Templates | None) -> list[Measured]:
     """Cut out all boxes of a study, as a fit does; return them with the true masks in their boxes."""
-    found: list[Candidate] = []
+    extracted: list[Candidate] = []
     truths: list[Bools] = []
     for number, scene in enumerate(study):
         height, width = scene.image.shape[:2]
@@ -136,35 +136,35 @@ def _measured(study: Sequence[Scene], templates: Templates | None) -> list[Measu
         of_photo, _ = candidates(ConceptImage(image=ref, regions=regions), scene.image, templates)
         by_key = {int(candidate.key.rpartition(":")[2]): candidate for candidate in of_photo}
         for region, candidate in by_key.items():
-            found.append(candidate)
+            extracted.append(candidate)
             truths.append(scene.concepts[region][1][candidate.frame.slices] & candidate.hole)
-    exemplars, _ = choose(found, {})
+    exemplars, _ = choose(extracted, {})
     return [
         Measured(candidate=candidate, exemplar=exemplar, truth=truth)
-        for candidate, exemplar, truth in zip(found, exemplars, truths, strict=True)
+        for candidate, exemplar, truth in zip(extracted, exemplars, truths, strict=True)
         if truth.any()
     ]
 
 
 def _figures(measured: Sequence[Measured], seconds: float) -> dict[str, Any]:
-    ious = [one.iou for one in measured]
+    ious = [matte.iou for matte in measured]
     return {
         "count": len(ious),
         "mean": float(np.mean(ious)),
         "median": float(np.median(ious)),
         "worst": float(np.min(ious)),
-        "oracle": float(np.mean([one.oracle for one in measured])),
+        "oracle": float(np.mean([matte.oracle for matte in measured])),
         "ms_per_box": 1000 * seconds / len(ious),
-        "methods": dict(Counter(one.exemplar.method for one in measured).most_common()),
+        "methods": dict(Counter(matte.exemplar.method for matte in measured).most_common()),
         "boxes": [
             {
-                "iou": one.iou,
-                "oracle": one.oracle,
-                "doubt": one.exemplar.doubt,
-                "method": one.exemplar.method,
-                "candidates": {m.method: [mask_iou(m.mask, one.truth), m.score] for m in one.candidate.ranked},
+                "iou": matte.iou,
+                "oracle": matte.oracle,
+                "doubt": matte.exemplar.doubt,
+                "method": matte.exemplar.method,
+                "candidates": {m.method: [mask_iou(m.mask, matte.truth), m.score] for m in matte.candidate.ranked},
             }
-            for one in measured
+            for matte in measured
         ],
     }
 
@@ -207,15 +207,15 @@ def _sheet(measured: Sequence[Measured], path: Path) -> None:
     The tiles show the box; the chosen matte (red); and the true mask (green) with the best candidate (blue).
     """
     tiles = []
-    for one in sorted(measured, key=lambda m: m.iou):
-        best = max(one.candidate.ranked, key=lambda m: mask_iou(m.mask, one.truth))
-        chosen = _outlined(one.candidate.patch, [(one.exemplar.mask, _RED)])
-        for row, text in ((12, f"{one.iou:.2f} d{one.exemplar.doubt:.2f}"), (_TILE_PX - 5, one.exemplar.method)):
+    for matte in sorted(measured, key=lambda m: m.iou):
+        best = max(matte.candidate.ranked, key=lambda m: mask_iou(m.mask, matte.truth))
+        chosen = _outlined(matte.candidate.patch, [(matte.exemplar.mask, _RED)])
+        for row, text in ((12, f"{matte.iou:.2f} d{matte.exemplar.doubt:.2f}"), (_TILE_PX - 5, matte.exemplar.method)):
             cv2.putText(chosen, text, (2, row), cv2.FONT_HERSHEY_PLAIN, 0.9, (255, 255, 0), 1)
-        compared = _outlined(one.candidate.patch, [(one.truth, _GREEN), (best.mask, _BLUE)])
-        text = f"{one.oracle:.2f} {best.method}"
+        compared = _outlined(matte.candidate.patch, [(matte.truth, _GREEN), (best.mask, _BLUE)])
+        text = f"{matte.oracle:.2f} {best.method}"
         cv2.putText(compared, text, (2, 12), cv2.FONT_HERSHEY_PLAIN, 0.9, (255, 255, 0), 1)
-        tiles += [_outlined(one.candidate.patch, [(one.candidate.hole, _RED)]), chosen, compared]
+        tiles += [_outlined(matte.candidate.patch, [(matte.candidate.hole, _RED)]), chosen, compared]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _ACROSS)
     rows = [np.hstack(tiles[n : n + _ACROSS]) for n in range(0, len(tiles), _ACROSS)]
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))

@@ -33,8 +33,8 @@ def peak_megabytes(arguments: Sequence[str]) -> float:
 
 def own_peak_megabytes() -> float:
     """Return the peak resident size of this process in MB."""
-    if _STATUS.is_file() and (found := _PEAK.search(_STATUS.read_text())):
-        return int(found[1]) / 1024
+    if _STATUS.is_file() and (match := _PEAK.search(_STATUS.read_text())):
+        return int(match[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # bytes on macOS
 
 

@@ -48,8 +48,10 @@ class PackBench:
         self.pack = pack
         self._backgrounds = pack.backgrounds()
         templates = Templates(pack.spec.backgrounds, pack.pictures)
-        found = [candidates(one, pack.pictures.load(one.image), templates)[0] for one in pack.spec.concepts]
-        self._exemplars = choose([one for of_photo in found for one in of_photo], {})[0]
+        extracted = [
+            candidates(concept, pack.pictures.load(concept.image), templates)[0] for concept in pack.spec.concepts
+        ]
+        self._exemplars = choose([candidate for of_photo in extracted for candidate in of_photo], {})[0]
         self._counts = [len(concept.regions) for concept in pack.spec.concepts]
         self._samples: dict[int, list[Rendered]] = {}
         self._real_objects: _RealObjects | None = None
@@ -98,15 +100,15 @@ class PackBench:
         The figures are None if there are too few crops.
         """
         real = self._real()
-        made, objects = [], []
+        crops, objects = [], []
         for image, box, object_id in self._crops(method, seed):
-            made.append(metrics.features(metrics.crop_round(image, box, real.side)))
+            crops.append(metrics.features(metrics.crop_round(image, box, real.side)))
             objects.append(object_id)
-        if len(made) < _MIN_CROPS:
+        if len(crops) < _MIN_CROPS:
             return {"c2st": None, "coverage": None}
         return {
-            "c2st": metrics.c2st_auroc(real.features, np.stack(made), real.objects, objects),
-            "coverage": metrics.coverage(real.features, np.stack(made)),
+            "c2st": metrics.c2st_auroc(real.features, np.stack(crops), real.objects, objects),
+            "coverage": metrics.coverage(real.features, np.stack(crops)),
         }
 
     def c2st_floor(self) -> tuple[float, float]:
@@ -117,7 +119,7 @@ class PackBench:
         """
         real = self._real()
         objects = np.array(real.objects)
-        found = []
+        aurocs = []
         for draw in range(FLOOR_DRAWS):
             chance = np.random.default_rng(draw)
             drawn = chance.permutation(sorted(set(objects)))[: len(self._exemplars)]
@@ -129,8 +131,8 @@ class PackBench:
                     shown.append(str(object_id))
             rest = ~np.isin(objects, drawn)
             if rest.sum() >= 10:
-                found.append(metrics.c2st_auroc(real.features[rest], np.stack(rows), list(objects[rest]), shown))
-        return (float(np.mean(found)), float(np.std(found))) if found else (0.5, 0.0)
+                aurocs.append(metrics.c2st_auroc(real.features[rest], np.stack(rows), list(objects[rest]), shown))
+        return (float(np.mean(aurocs)), float(np.std(aurocs))) if aurocs else (0.5, 0.0)
 
     def checks(self) -> Figures:
         """Check the images of Datagen's engine, and compare its mattes with the true masks; return the figures."""
@@ -146,13 +148,13 @@ class PackBench:
                 count += 1
         side = self._real().side
         few = [metrics.features(metrics.crop_round(image, box, side)) for image, box, _ in self._given()]
-        made = [metrics.features(metrics.crop_round(image, box, side)) for image, box, _ in self._crops("ours", 0)]
+        crops = [metrics.features(metrics.crop_round(image, box, side)) for image, box, _ in self._crops("ours", 0)]
         floor, floor_sd = self.c2st_floor()
         return {
             "matte_iou": self._matte_iou(),
             "outside_changed_px": changed,
             "visible_share": visible / max(count, 1),
-            "nearest_copy": metrics.nearest_distance(np.stack(few), np.stack(made)),
+            "nearest_copy": metrics.nearest_distance(np.stack(few), np.stack(crops)),
             "c2st_floor": floor,
             "c2st_floor_sd": floor_sd,
         }
@@ -160,9 +162,9 @@ class PackBench:
     def _training(self, method: str, seed: int) -> list[Labelled]:
         match method:
             case "few_true":
-                return [Labelled(one.image, one.mask) for one in self.pack.concepts]
+                return [Labelled(concept.image, concept.mask) for concept in self.pack.concepts]
             case "few_box":
-                return [Labelled(one.image, _boxes_as_mask(one)) for one in self.pack.concepts]
+                return [Labelled(concept.image, _boxes_as_mask(concept)) for concept in self.pack.concepts]
             case "few_auto":
                 return [
                     Labelled(
@@ -172,9 +174,9 @@ class PackBench:
                     for c in self.pack.spec.concepts
                 ]
             case "all_real":
-                return [Labelled(one.image, one.mask) for one in self.pack.reference]
+                return [Labelled(image.image, image.mask) for image in self.pack.reference]
             case "ours":
-                return [Labelled(one.image, one.mask > 0) for one in self.samples(seed)]
+                return [Labelled(sample.image, sample.mask > 0) for sample in self.samples(seed)]
             case _:
                 chance = np.random.default_rng(seed)
                 return [
@@ -190,8 +192,8 @@ class PackBench:
 
     def _matte_iou(self) -> float:
         """Return the mean IoU of the mattes with the true masks in their boxes."""
-        truths = {one.name.rpartition("/")[2]: one.mask for one in self.pack.concepts}
-        found = []
+        truths = {concept.name.rpartition("/")[2]: concept.mask for concept in self.pack.concepts}
+        ious = []
         for exemplar in self._exemplars:
             if exemplar.name not in truths:
                 continue
@@ -203,8 +205,8 @@ class PackBench:
                 max(0, int(box.x) - frame.left) : int(np.ceil(box.right)) - frame.left,
             ] = True
             if (true & keep).any():
-                found.append(metrics.mask_iou(exemplar.mask, true & keep))
-        return float(np.mean(found)) if found else 0.0
+                ious.append(metrics.mask_iou(exemplar.mask, true & keep))
+        return float(np.mean(ious)) if ious else 0.0
 
     def _given(self) -> list[tuple[Any, Box, str]]:
         """The concepts that the engine was given, each as image, true box and name."""
@@ -213,7 +215,7 @@ class PackBench:
     def _real(self) -> _RealObjects:
         """The real concepts that the engine was not given, grouped by object, and the object of each given concept."""
         if self._real_objects is None:
-            given = {one.image.tobytes() for one in self.pack.concepts}
+            given = {concept.image.tobytes() for concept in self.pack.concepts}
             shown = [
                 (real.image, box)
                 for real in (*self.pack.reference, *self.pack.test)
@@ -246,18 +248,18 @@ class PackBench:
         """
         objects = self._real().of_concept
         if method == "ours":
-            made = [
-                (one.image, instance.box, trace.concept.key if trace.concept is not None else "")
-                for one in self.samples(seed)
-                for instance, trace in zip(one.instances, one.provenance.trace.instances, strict=True)
+            crops = [
+                (sample.image, instance.box, trace.concept.key if trace.concept is not None else "")
+                for sample in self.samples(seed)
+                for instance, trace in zip(sample.instances, sample.provenance.trace.instances, strict=True)
             ]
         else:
-            made = []
-            for n, one in enumerate(self._training(method, seed)):
-                if one.mask.any():
-                    pasted = one.pasted or ((tight_box(one.mask), f"{method} {n}"),)
-                    made += [(one.image, box, origin) for box, origin in pasted]
-        return [(image, box, objects.get(origin, f"made {origin}")) for image, box, origin in made]
+            crops = []
+            for n, labelled in enumerate(self._training(method, seed)):
+                if labelled.mask.any():
+                    pasted = labelled.pasted or ((tight_box(labelled.mask), f"{method} {n}"),)
+                    crops += [(labelled.image, box, origin) for box, origin in pasted]
+        return [(image, box, objects.get(origin, f"made {origin}")) for image, box, origin in crops]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,15 +278,15 @@ class _RealObjects:
 
 def true_boxes(real: RealImage) -> list[Box]:
     """The tight box of the true mask in each drawn box. A drawn box has a margin."""
-    found = []
+    boxes = []
     for box in real.boxes:
         rows = slice(max(0, int(box.y)), int(np.ceil(box.bottom)))
         columns = slice(max(0, int(box.x)), int(np.ceil(box.right)))
         window = real.mask[rows, columns]
         if window.any():
             tight = tight_box(window)
-            found.append(Box(tight.x + columns.start, tight.y + rows.start, tight.width, tight.height))
-    return found
+            boxes.append(Box(tight.x + columns.start, tight.y + rows.start, tight.width, tight.height))
+    return boxes
 
 
 def _boxes_as_mask(real: RealImage) -> Any:

@@ -120,11 +120,11 @@ def pack_folders(given: Sequence[Path]) -> list[Path]:
 
     A folder with a ``concept.json`` is a pack; another folder may contain some.
     """
-    found: list[Path] = []
+    folders: list[Path] = []
     for folder in given:
         inner = sorted(path.parent for path in folder.glob("*/concept.json"))
-        found += [folder] if (folder / "concept.json").exists() or not inner else inner
-    return found
+        folders += [folder] if (folder / "concept.json").exists() or not inner else inner
+    return folders
 
 
 def pack_digest(folder: Path) -> str:
@@ -165,21 +165,21 @@ def _tasks(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _result(task: dict[str, Any]) -> list[Any]:
-    return [one for annotation in task.get("annotations", []) for one in annotation.get("result", [])]
+    return [region for annotation in task.get("annotations", []) for region in annotation.get("result", [])]
 
 
 def _labels(tasks: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """Return the labels of the boxes, in the order of their first occurrence."""
     seen: dict[str, None] = {}
     for task in tasks:
-        for one in _result(task):
-            for label in one.get("value", {}).get("rectanglelabels", []):
+        for region in _result(task):
+            for label in region.get("value", {}).get("rectanglelabels", []):
                 seen[label] = None
     return tuple(seen)
 
 
 def _real(folder: Path, tasks: Sequence[dict[str, Any]], labels: Sequence[str]) -> tuple[RealImage, ...]:
-    made = []
+    images = []
     for task in tasks:
         image = read_picture(folder / task["data"]["image"])
         height, width = image.shape[:2]
@@ -188,5 +188,7 @@ def _real(folder: Path, tasks: Sequence[dict[str, Any]], labels: Sequence[str]) 
         if task["data"].get("mask"):
             mask = read_picture(folder / task["data"]["mask"]) > 0
             mask = mask if mask.ndim == 2 else mask.any(axis=2)
-        made.append(RealImage(image=image, mask=mask, boxes=tuple(r.box for r in regions), name=task["data"]["image"]))
-    return tuple(made)
+        images.append(
+            RealImage(image=image, mask=mask, boxes=tuple(r.box for r in regions), name=task["data"]["image"])
+        )
+    return tuple(images)

@@ -46,8 +46,8 @@ class _WithPhotos:
         ]
 
     def load(self, ref: ImageRef) -> Picture:
-        found = self._photos.get(ref.digest)
-        return self._pack.pictures.load(ref) if found is None else found
+        photo = self._photos.get(ref.digest)
+        return self._pack.pictures.load(ref) if photo is None else photo
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -94,14 +94,14 @@ def recall_at(photos: Sequence[Proposed], overlap: float, false_boxes: float = F
     outcomes: list[tuple[float, bool]] = []
     for drawn, proposed in photos:
         left = list(drawn)
-        for box, score in sorted(proposed, key=lambda one: -one[1]):
+        for box, score in sorted(proposed, key=lambda scored: -scored[1]):
             nearest = max(left, key=lambda other: box_iou(box, other), default=None)
             is_right = nearest is not None and box_iou(box, nearest) >= overlap
             if is_right:
                 left.remove(nearest)
             outcomes.append((score, is_right))
     right = wrong = 0
-    for _, is_right in sorted(outcomes, key=lambda one: (-one[0], one[1])):
+    for _, is_right in sorted(outcomes, key=lambda outcome: (-outcome[0], outcome[1])):
         right, wrong = right + is_right, wrong + (not is_right)
         if wrong > false_boxes * len(photos):
             break
@@ -122,7 +122,9 @@ def _areas(pack: Pack, engine: str) -> Figures:
     for canvas in pack.spec.canvases:
         if not canvas.areas:
             continue
-        suggester = _suggester(pack, engine, pack.pictures, [one for one in pack.spec.canvases if one is not canvas])
+        suggester = _suggester(
+            pack, engine, pack.pictures, [other for other in pack.spec.canvases if other is not canvas]
+        )
         began = time.perf_counter()
         area = suggester.area(canvas.image)
         first = time.perf_counter()
@@ -130,7 +132,7 @@ def _areas(pack: Pack, engine: str) -> Figures:
         seconds.append(time.perf_counter() - first)
         learning = max(learning, first - began - seconds[-1])
         shape = (canvas.image.height, canvas.image.width)
-        drawn = [one.polygon for one in canvas.areas]
+        drawn = [area.polygon for area in canvas.areas]
         overlaps.append(mask_iou(_covered(area, shape), _covered(drawn, shape)))
     return {
         "canvases": len(overlaps),
@@ -143,18 +145,21 @@ def _areas(pack: Pack, engine: str) -> Figures:
 
 def _outlines(pack: Pack, suggester: Suggester) -> Figures:
     """Return the IoU of the proposed outlines with the true masks in their boxes."""
-    masks = {one.name.rpartition("/")[2]: one.mask for one in pack.concepts}
+    masks = {concept.name.rpartition("/")[2]: concept.mask for concept in pack.concepts}
     overlaps, seconds = [], []
     for concept in pack.spec.concepts:
         mask = masks[concept.image.name]
         began = time.perf_counter()
         outlines = suggester.outlines(concept)
         seconds.append(time.perf_counter() - began)
-        for one in outlines:
+        for region in outlines:
             in_box = np.zeros_like(mask)
-            in_box[max(0, int(one.box.y)) : round(one.box.bottom), max(0, int(one.box.x)) : round(one.box.right)] = True
+            in_box[
+                max(0, int(region.box.y)) : round(region.box.bottom),
+                max(0, int(region.box.x)) : round(region.box.right),
+            ] = True
             if (mask & in_box).any():
-                overlaps.append(mask_iou(_covered(one.outline, mask.shape), mask & in_box))
+                overlaps.append(mask_iou(_covered(region.outline, mask.shape), mask & in_box))
     return {"outlines": len(overlaps), "outline_iou": _mean(overlaps), "outline_seconds": _mean(seconds)}
 
 
@@ -164,16 +169,16 @@ def _boxes(suggester: Suggester, photos: Sequence[RealImage], refs: Sequence[Ima
     seconds = []
     for photo, ref in zip(photos, refs, strict=True):
         began = time.perf_counter()
-        found = suggester.boxes(ref)
+        boxes = suggester.boxes(ref)
         seconds.append(time.perf_counter() - began)
-        proposed.append((photo.boxes, [(one.box, one.score) for one in found]))
+        proposed.append((photo.boxes, [(suggestion.box, suggestion.score) for suggestion in boxes]))
     usual = float(np.median(seconds))
     return {
         "photos": len(photos),
         "boxes": sum(len(photo.boxes) for photo in photos),
         **{f"box_recall_{overlap}": recall_at(proposed, overlap) for overlap in OVERLAPS},
         **{f"box_recall_all_{overlap}": recall_at(proposed, overlap, np.inf) for overlap in OVERLAPS},
-        "boxes_proposed_a_photo": _mean([len(found) for _, found in proposed]),
+        "boxes_proposed_a_photo": _mean([len(suggestions) for _, suggestions in proposed]),
         "box_seconds": usual,
         "box_learning_seconds": max(seconds[0] - usual, 0.0),
     }

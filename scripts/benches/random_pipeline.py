@@ -156,11 +156,11 @@ def build(name: str, folder: Path, *, channels: int = 9, seed: int = 0, dtype: t
     With 4 ``channels``, its UNet is that of a text-to-image model.
     """
     torch.manual_seed(seed)
-    made = ARCHITECTURES[name]
+    architecture = ARCHITECTURES[name]
     parts: dict[str, Any] = {
-        "vae": _autoencoder(latent_channels=4, **made.vae),
-        "unet": UNet2DConditionModel(in_channels=channels, out_channels=4, **made.unet),
-        "text_encoder": CLIPTextModel(_text(made.text)),
+        "vae": _autoencoder(latent_channels=4, **architecture.vae),
+        "unet": UNet2DConditionModel(in_channels=channels, out_channels=4, **architecture.unet),
+        "text_encoder": CLIPTextModel(_text(architecture.text)),
         "tokenizer": _tokenizer(folder),
         "scheduler": DDIMScheduler(
             beta_start=0.00085,
@@ -171,9 +171,9 @@ def build(name: str, folder: Path, *, channels: int = 9, seed: int = 0, dtype: t
             steps_offset=1,
         ),
     }
-    if made.second_text is not None:
+    if architecture.second_text is not None:
         parts |= {
-            "text_encoder_2": CLIPTextModelWithProjection(_text(made.second_text)),
+            "text_encoder_2": CLIPTextModelWithProjection(_text(architecture.second_text)),
             "tokenizer_2": parts["tokenizer"],
         }
         pipeline = StableDiffusionXLInpaintPipeline(**parts)

@@ -68,8 +68,8 @@ class Annotator:
         if kind not in self._projects:
             title = f"{self.study} · {kind}"
             # the title filter also finds titles that contain it
-            found = self._get("/api/projects", title=title, page_size=1000)["results"]
-            matching = [project for project in found if project["title"] == title]
+            projects = self._get("/api/projects", title=title, page_size=1000)["results"]
+            matching = [project for project in projects if project["title"] == title]
             if not matching:
                 raise StageError(f"There is no project “{title}” in Label Studio.")
             self._projects[kind] = self._get(f"/api/projects/{matching[0]['id']}")
@@ -78,19 +78,19 @@ class Annotator:
     def bring(self, role: str, pack: Pack, report: Callable[[int, int, str], None]) -> int:
         """Upload a pack's images of one role with their regions; return the number of uploaded images.
 
-        Images that the project already has are left unchanged. ``report(done, of, what)`` is called during the upload.
+        Images that the project already has are left unchanged. ``report(done, of, units)`` is called during the upload.
         """
         kind, items = KINDS[role], pack.items[role]
-        there = {task["data"].get("item"): task for task in self.tasks(kind)}
-        new = [item for item in items if item.name not in there]
+        by_item = {task["data"].get("item"): task for task in self.tasks(kind)}
+        new = [item for item in items if item.name not in by_item]
         for start in range(0, len(new), UPLOAD_AT_ONCE):
             self._upload(kind, new[start : start + UPLOAD_AT_ONCE])
             report(start, len(new), f"{role} images uploaded")
         if role != "background":
-            there = {task["data"].get("item"): task for task in self.tasks(kind)}
+            by_item = {task["data"].get("item"): task for task in self.tasks(kind)}
             for done, item in enumerate(items):
-                if not there[item.name]["total_annotations"]:
-                    self._submit(there[item.name], [dict(region) for region in item.regions])
+                if not by_item[item.name]["total_annotations"]:
+                    self._submit(by_item[item.name], [dict(region) for region in item.regions])
                 report(done + 1, len(items), f"{role} images drawn on")
         return len(new)
 
@@ -177,29 +177,29 @@ class Annotator:
             if opinion.comment:
                 answers["comment"] = {"text": [opinion.comment]}
             # as the page does: the predicted label is part of what is submitted
-            predicted = [dict(region) for made in task["predictions"] for region in made["result"]]
+            predicted = [dict(region) for prediction in task["predictions"] for region in prediction["result"]]
             self._submit(task, predicted + self._filled("Previews", answers))
             report(done + 1, len(waiting))
         return len(waiting)
 
     def tasks(self, kind: str) -> list[Json]:
         """All tasks of a project, with annotations and predictions, sorted by id."""
-        found: list[Json] = []
+        tasks: list[Json] = []
         while True:
             page = self._http.get(
                 "/api/tasks",
                 params={
                     "project": self.project(kind)["id"],
-                    "page": len(found) // PAGE + 1,
+                    "page": len(tasks) // PAGE + 1,
                     "page_size": PAGE,
                     "fields": "all",
                 },
             )
             # Label Studio answers 500 or 404 to a page beyond the last
             listed = [] if page.status_code == httpx.codes.NOT_FOUND else self._body(page)["tasks"]
-            found += listed
+            tasks += listed
             if len(listed) < PAGE:
-                return sorted(found, key=lambda task: int(task["id"]))
+                return sorted(tasks, key=lambda task: int(task["id"]))
 
     def decision_text(self, task_id: int) -> str:
         """Return the text of a decision task's page."""
@@ -210,8 +210,8 @@ class Annotator:
 
         def look() -> str | None:
             task = self._open_decision()
-            found = re.search(pattern, self.decision_text(int(task["id"]))) if task is not None else None
-            return found[0] if found else None
+            match = re.search(pattern, self.decision_text(int(task["id"]))) if task is not None else None
+            return match[0] if match else None
 
         return self._wait(look, within, f"“{pattern}” on the open decision task")
 
@@ -234,7 +234,7 @@ class Annotator:
     def _count(self, kind: str) -> int:
         return int(self._get(f"/api/projects/{self.project(kind)['id']}")["task_number"])
 
-    def _wait(self, look: Callable[[], T | None], within: float, what: str, decision: int | None = None) -> T:
+    def _wait(self, look: Callable[[], T | None], within: float, description: str, decision: int | None = None) -> T:
         read_at = time.monotonic()
         deadline = read_at + within
         while (seen := look()) is None:
@@ -243,10 +243,10 @@ class Annotator:
                 if reason := self._bad_news(decision):
                     if (seen := look()) is not None:  # it came between the two looks
                         return seen
-                    raise StageError(f"{what} did not come. The decision task says: {reason}")
+                    raise StageError(f"{description} did not come. The decision task says: {reason}")
             if time.monotonic() > deadline:
                 reason = f" The decision task says: {self.decision_text(decision)}" if decision is not None else ""
-                raise StageError(f"{what} did not come within {within:.0f} s.{reason}")
+                raise StageError(f"{description} did not come within {within:.0f} s.{reason}")
             time.sleep(LOOK_EVERY_S)
         return seen
 

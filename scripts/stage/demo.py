@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     processes = Processes(DEMO / "servers")
     if left := processes.stop_all():
-        print_line(f"Stopped what an earlier demo had left running: {', '.join(one.name for one in left)}.")
+        print_line(f"Stopped what an earlier demo had left running: {', '.join(process.name for process in left)}.")
     before = {number: signal.signal(number, _interrupt) for number in _ENDINGS}
     try:
         return _automatic(chosen, processes) if chosen.auto else _by_hand(chosen, processes)
@@ -103,7 +103,7 @@ def _by_hand(chosen: argparse.Namespace, processes: Processes) -> int:
         _invite(running, annotator)
     while True:
         alive = processes.alive()
-        if dead := [one for one in processes.noted() if one not in alive]:
+        if dead := [process for process in processes.noted() if process not in alive]:
             raise StageError(f"{dead[0].name} has ended by itself; its log is {dead[0].log}. The demo stops.")
         time.sleep(1)
 
@@ -182,7 +182,7 @@ def _invite(running: servers.Servers, annotator: Annotator) -> None:
 
 def _down() -> int:
     stopped = Occupancy(DEMO).evict()
-    stopped += [one.name for one in Processes(DEMO / "servers").stop_all()] if DEMO.exists() else []
+    stopped += [process.name for process in Processes(DEMO / "servers").stop_all()] if DEMO.exists() else []
     print_line(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing of the demo is running.")
     return 0
 

@@ -28,10 +28,10 @@ class Nonsense:
 
     def harmed(self, example: Any) -> Any:
         """Return a copy of a valid JSON value, damaged in one to four places."""
-        found = copy.deepcopy(example)
+        damaged = copy.deepcopy(example)
         for _ in range(self.random.randint(1, 4)):
-            found = self._harm(found)
-        return found
+            damaged = self._harm(damaged)
+        return damaged
 
     def value(self, depth: int = 3) -> Any:
         """Return a random JSON value, possibly one that only Python's JSON accepts (NaN, infinity)."""

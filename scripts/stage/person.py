@@ -139,7 +139,7 @@ class Person:
         Each is given by its colour, and by left, top, right and bottom as fractions of the image's width and height.
         """
         self.page.wait_for_function(_CLOSED, arg=least)
-        return [tuple(one) for one in self.page.evaluate(_OUTLINES)]
+        return [tuple(outline) for outline in self.page.evaluate(_OUTLINES)]
 
     def image_size(self) -> tuple[int, int]:
         """Wait until the editor has loaded and drawn the image; return its width and height in pixels.
@@ -211,7 +211,7 @@ def _is_answer(answer: Response) -> bool:
     return answer.request.method in ("POST", "PATCH") and _ANNOTATION.search(answer.url) is not None
 
 
-# Label Studio draws with Konva: what is on the canvas is asked of Konva itself.
+# Label Studio draws with Konva, so the shapes on the canvas are read from Konva.
 _CORNERS_DRAWN = (
     "many => Konva.stages[0].find('Circle').filter(one => one.name().startsWith('anchor_')).length === many"
 )

@@ -87,7 +87,7 @@ def _how_many(name: str, number: int, rng: np.random.Generator) -> int:
 
 
 def _boxes(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scratch]) -> list[dict[str, Any]]:
-    found = []
+    boxes = []
     for number in range(len(scratches)):
         ys, xs = np.nonzero(mask == number + 1)
         left, top = max(int(xs.min()) - BOX_MARGIN, 0), max(int(ys.min()) - BOX_MARGIN, 0)
@@ -100,8 +100,8 @@ def _boxes(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scratc
             "rotation": 0,
             "rectanglelabels": ["scratch"],
         }
-        found.append(_region(f"r{number}", "concept", "rectanglelabels", value))
-    return found
+        boxes.append(_region(f"r{number}", "concept", "rectanglelabels", value))
+    return boxes
 
 
 def _outlines(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scratch]) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ def _outlines(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scr
 
     If a scratch is interrupted, it is the outline of its largest part.
     """
-    found = []
+    outlines = []
     for number in range(len(scratches)):
         alone = np.where(mask == number + 1, np.uint8(255), np.uint8(0))
         parts, _ = cv2.findContours(alone, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -117,8 +117,8 @@ def _outlines(mask: np.ndarray[Any, np.dtype[np.uint8]], scratches: Sequence[Scr
         # a contour runs through the middles of the outermost pixels
         points = [[(float(x) + 0.5) * 100 / WIDTH, (float(y) + 0.5) * 100 / HEIGHT] for x, y in outline]
         value = {"points": points, "closed": True, "polygonlabels": ["scratch"]}
-        found.append(_region(f"o{number}", "outline", "polygonlabels", value))
-    return found
+        outlines.append(_region(f"o{number}", "outline", "polygonlabels", value))
+    return outlines
 
 
 def _area(plate: Plate) -> dict[str, Any]:

@@ -80,8 +80,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 def _bin_folder() -> Path:
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
+    if path := shutil.which("initdb"):
+        return Path(path).resolve().parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     if not versions:
         raise StageError("There is no PostgreSQL (initdb); install it (Debian: apt-get install postgresql).")

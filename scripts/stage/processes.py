@@ -56,22 +56,22 @@ def born(pid: int) -> str | None:
         except (FileNotFoundError, ProcessLookupError):
             return None
         return None if fields[0] in "ZX" else fields[19]
-    # no /proc (macOS): ps knows it to the second
+    # no /proc (macOS): ps prints the start to the second
     listing = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, since = listing.stdout.strip().partition(" ")
     return None if not state or state.startswith("Z") else since.strip()
 
 
-def wait_until(condition: Callable[[], bool], within: float, what: str, *, every: float = LOOK_EVERY_S) -> None:
+def wait_until(condition: Callable[[], bool], within: float, description: str, *, every: float = LOOK_EVERY_S) -> None:
     """Wait until ``condition()`` is true; it is checked every ``every`` seconds.
 
     Raises:
-        StageError: it was not true within ``within`` seconds; ``what`` completes the sentence “… did not happen”.
+        StageError: it was not true within ``within`` seconds. ``description`` is the subject of the message.
     """
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
-            raise StageError(f"{what} did not happen within {within:.0f} s.")
+            raise StageError(f"{description} did not happen within {within:.0f} s.")
         time.sleep(every)
 
 

@@ -44,14 +44,14 @@ class Progress:
         draft.write_text(json.dumps(self._seconds))
         draft.replace(self._kept)
 
-    def done(self, count: int, of: int, what: str = "") -> None:
+    def done(self, count: int, of: int, units: str = "") -> None:
         """Print that ``count`` of ``of`` units of the step are done; it may be called at any rate.
 
-        ``what`` names the units.
+        ``units`` names them.
         """
         moment = time.monotonic()
         if sys.stderr.isatty() or moment - max(self._printed_at, self._begun) > LINE_EVERY_S:
-            self._show(f": {count} of {of}{what and f' {what}'}")
+            self._show(f": {count} of {of}{units and f' {units}'}")
 
     def _show(self, detail: str) -> None:
         self._printed_at = time.monotonic()

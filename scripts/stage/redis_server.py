@@ -41,13 +41,13 @@ def executable() -> Path:
         return BUNDLED
     too_old = []
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
-            version = version_of(Path(found))
+        if path := shutil.which(name):
+            version = version_of(Path(path))
             if version >= OLDEST:
-                return Path(found)
-            too_old.append(f"{found} is {_dotted(version)}")
+                return Path(path)
+            too_old.append(f"{path} is {_dotted(version)}")
     raise StageError(
-        f"There is no Valkey or Redis {_dotted(OLDEST)} or newer{''.join(f'; {one}' for one in too_old)}. "
+        f"There is no Valkey or Redis {_dotted(OLDEST)} or newer{''.join(f'; {version}' for version in too_old)}. "
         "Run scripts/test, which fetches one, or install Valkey 8 or newer so that valkey-server is on the PATH."
     )
 
@@ -60,8 +60,8 @@ def version_of(program: Path) -> tuple[int, ...]:
         ).stdout
     except OSError:
         return ()
-    found = re.search(r"\bv=(\d+(?:\.\d+)*)", version_line)
-    return tuple(map(int, found[1].split("."))) if found else ()
+    match = re.search(r"\bv=(\d+(?:\.\d+)*)", version_line)
+    return tuple(map(int, match[1].split("."))) if match else ()
 
 
 def url_of(port: int, password: str) -> str:

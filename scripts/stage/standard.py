@@ -1,6 +1,6 @@
 """The hidden standard of the simulated annotator: objects above a certain size are too large, and all others good.
 
-The product is not told the standard. It can only learn it from the verdicts."""
+The product does not have the standard. It can only learn it from the verdicts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def standard_of(tasks: Sequence[Mapping[str, Any]]) -> Standard:
 
 def size_of(task: Mapping[str, Any]) -> float:
     """Return the largest diagonal of the outlines that a review task shows, in pixels; 0 without outlines."""
-    regions = [region for made in task["predictions"] for region in made["result"]]
+    regions = [region for prediction in task["predictions"] for region in prediction["result"]]
     return max((_diagonal(region) for region in regions if region["type"] == "polygonlabels"), default=0.0)
 
 

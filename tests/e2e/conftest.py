@@ -92,16 +92,16 @@ def open_study(installation: Servers) -> Iterator[Callable[[str], Study]]:
     client = Client(installation.label_studio.url, installation.label_studio.token)
     settings = Settings(_env_file=None, data_dir=Path(installation.environment["DATAGEN_DATA_DIR"]))
     database = Database(settings.resolved_database_url)
-    made: list[int] = []
+    created: list[int] = []
 
     def provision(name: str) -> Study:
         provisioned = json.loads(installation.datagen("provision", name, "--label", "scratch", "--json"))
         projects = {ProjectKind[kind.upper()]: number for kind, number in provisioned["projects"].items()}
-        made.extend(projects.values())
+        created.extend(projects.values())
         return Study(name=name, projects=projects, servers=installation, client=client, database=database)
 
     yield provision
-    for project_id in made:
+    for project_id in created:
         client.delete_project(project_id)
     client.close()
     database.close()
@@ -109,7 +109,7 @@ def open_study(installation: Servers) -> Iterator[Callable[[str], Study]]:
 
 @pytest.fixture
 def person(chromium: Browser, label_studio: LabelStudio, tmp_path: Path) -> Iterator[Person]:
-    """Somebody who has logged in. What they saw last is kept in the test's folder, for whoever looks for a fault."""
+    """A logged-in person. The last page is kept in the test's folder, for the diagnosis of a fault."""
     somebody = Person(chromium, label_studio)
     somebody.log_in()
     yield somebody

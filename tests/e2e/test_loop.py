@@ -1,4 +1,4 @@
-"""The whole loop as a person lives it: in a real browser, on a real Label Studio, with the mouse and the keyboard."""
+"""The whole loop: in a real browser, on a real Label Studio, with the mouse and the keyboard."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     person.expect_regions(shown)
     ((left, top), (right, bottom)) = label_bounds(study, previews[0].id)
     # an image may show several, and the page draws them in an order of its own
-    outline = min(person.outlines(shown), key=lambda one: math.dist(one[1:3], (left, top)))
+    outline = min(person.outlines(shown), key=lambda outline: math.dist(outline[1:3], (left, top)))
     near(outline[1:3], (left, top), 2 * TOLERANCE_PX)
     near(outline[3:5], (right, bottom), 2 * TOLERANCE_PX)
 
@@ -159,7 +159,7 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
         assert (run.count, run.name, run.state) == (APPROVED, "first batch", "done")
         assert session.get_one(SpecRow, second.id).state == "accepted"
         decided = session.scalars(select(AuditRow.what).where(AuditRow.study == study.name).order_by(AuditRow.id)).all()
-        assert [what.split(" (")[0] for what in decided if not what.startswith("provision")][-3:] == [
+        assert [action.split(" (")[0] for action in decided if not action.startswith("provision")][-3:] == [
             "build preview",
             "refine",
             "approve",
@@ -169,7 +169,7 @@ def test_from_a_drawn_box_to_the_dataset(open_study: Callable[[str], Study], per
     dataset = study.tasks(ProjectKind.DATASET)
     assert len(dataset) == APPROVED
     for task in dataset:
-        assert {one["from_name"] for one in predicted(study, task.id)} == {"label"}
+        assert {region["from_name"] for region in predicted(study, task.id)} == {"label"}
     person.open_task(study.projects[ProjectKind.DATASET], dataset[0].id)
     assert person.image_size() == (WIDTH, HEIGHT)
     person.expect_regions(len(predicted(study, dataset[0].id)))

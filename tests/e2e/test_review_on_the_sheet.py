@@ -43,15 +43,17 @@ def study(open_study: Callable[[str], Study], whole_pack: Path) -> Study:
     """A study whose round of 20 images waits for verdicts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(e2e_study, "PATIENCE_S", SLOW_S)
-        made = open_study(f"Review {uuid.uuid4().hex[:6]}")
-        with made.database.write() as session:
-            session.scalars(select(StudyRow).where(StudyRow.name == made.name)).one().preview_size = IMAGES
+        created = open_study(f"Review {uuid.uuid4().hex[:6]}")
+        with created.database.write() as session:
+            session.scalars(select(StudyRow).where(StudyRow.name == created.name)).one().preview_size = IMAGES
         for role in ("concept", "canvas", "background"):
-            made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
-        made.wait(lambda: "Missing" not in str(made.status()) and made.status()["inputs"]["concept"] == 6, "the inputs")
-        made.servers.datagen("preview", made.name)
-        made.wait(lambda: made.status()["state"] == "reviewing", "the preview round")
-    return made
+            created.servers.datagen("add", created.name, role, str(whole_pack / f"{role}.json"))
+        created.wait(
+            lambda: "Missing" not in str(created.status()) and created.status()["inputs"]["concept"] == 6, "the inputs"
+        )
+        created.servers.datagen("preview", created.name)
+        created.wait(lambda: created.status()["state"] == "reviewing", "the preview round")
+    return created
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +108,13 @@ def judge_all_by_keyboard(page: Page, look: Callable[[], None] = lambda: None) -
 
 def annotations_of(study: Study, account: LabelStudio) -> dict[int, Annotation]:
     """Number of an image → the annotation of a person in Label Studio; there is one at most."""
-    found: dict[int, Annotation] = {}
+    by_index: dict[int, Annotation] = {}
     for task in study.tasks(ProjectKind.PREVIEWS):
-        own = [one for one in task.annotations if one.completed_by.endswith(account.email)]
+        own = [annotation for annotation in task.annotations if annotation.completed_by.endswith(account.email)]
         assert len(own) <= 1, own
         if own:
-            found[int(task.data["index"])] = own[0]
-    return found
+            by_index[int(task.data["index"])] = own[0]
+    return by_index
 
 
 def opinion_of(study: Study, account: LabelStudio, number: int) -> str:
@@ -240,7 +242,7 @@ def test_the_study_goes_on_in_label_studio_alone(
 ) -> None:
     """Bo opens what the page wrote in Label Studio's editor, changes it there, and sees it on the page."""
     [task] = [task for task in study.tasks(ProjectKind.PREVIEWS) if task.data["index"] == "10"]
-    [before] = [one for one in task.annotations if one.completed_by.endswith(bo.email)]
+    [before] = [annotation for annotation in task.annotations if annotation.completed_by.endswith(bo.email)]
     somebody = Person(chromium, bo)
     somebody.log_in()
     somebody.open_task(study.projects[ProjectKind.PREVIEWS], task.id)
@@ -258,7 +260,7 @@ def test_the_study_goes_on_in_label_studio_alone(
         return "good" in str(page.locator("#sheet > li[data-number='10']").get_attribute("class"))
 
     study.wait(is_shown, "the verdict on the page")
-    [row] = [one for one in annotations_of(study, bo).items() if one[0] == 10]
+    [row] = [item for item in annotations_of(study, bo).items() if item[0] == 10]
     assert not any(entry["from_name"] == "label" and entry.get("origin") != "prediction" for entry in row[1].result), (
         "an outline that nobody moved is a correction"
     )

@@ -32,11 +32,13 @@ GOOD, BAD = verdict_result("good"), verdict_result("bad", "too strong")
 def study(open_study: Callable[[str], Study], whole_pack: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study whose inputs are complete."""
     monkeypatch.setattr(e2e_study, "PATIENCE_S", SLOW_S)
-    made = open_study(f"Decided {uuid.uuid4().hex[:6]}")
+    created = open_study(f"Decided {uuid.uuid4().hex[:6]}")
     for role in ("concept", "canvas", "background"):
-        made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
-    made.wait(lambda: "Missing" not in str(made.status()) and made.status()["inputs"]["concept"] == 6, "the inputs")
-    return made
+        created.servers.datagen("add", created.name, role, str(whole_pack / f"{role}.json"))
+    created.wait(
+        lambda: "Missing" not in str(created.status()) and created.status()["inputs"]["concept"] == 6, "the inputs"
+    )
+    return created
 
 
 @pytest.fixture

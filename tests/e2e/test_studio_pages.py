@@ -56,24 +56,26 @@ def study(open_study: Callable[[str], Study], whole_pack: Path) -> Study:
 
 
 def judged_twice_and_approved(open_study: Callable[[str], Study], whole_pack: Path) -> Study:
-    made = open_study(f"Brushed plates {uuid.uuid4().hex[:6]}")
+    created = open_study(f"Brushed plates {uuid.uuid4().hex[:6]}")
     for role in ("concept", "canvas", "background"):
-        made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
-    made.wait(lambda: "Missing" not in str(made.status()) and made.status()["inputs"]["concept"] == 6, "the inputs")
-    made.servers.datagen("preview", made.name)
+        created.servers.datagen("add", created.name, role, str(whole_pack / f"{role}.json"))
+    created.wait(
+        lambda: "Missing" not in str(created.status()) and created.status()["inputs"]["concept"] == 6, "the inputs"
+    )
+    created.servers.datagen("preview", created.name)
     bad = verdict_result("bad", "too strong", comment="stands out <b>more</b> than the real ones")
     good = verdict_result("good")
     for version, verdicts in ((1, (bad, good, bad, good)), (2, (good, good, good, bad))):
-        made.wait(lambda: made.status()["state"] == "reviewing", "the preview round")
-        for task, verdict in zip(made.tasks(ProjectKind.PREVIEWS)[-ROUND:], verdicts, strict=True):
-            made.client.annotate(task.id, verdict)
-        made.wait(lambda: sum(made.status()["version_verdicts"].values()) == ROUND, "the verdicts")
+        created.wait(lambda: created.status()["state"] == "reviewing", "the preview round")
+        for task, verdict in zip(created.tasks(ProjectKind.PREVIEWS)[-ROUND:], verdicts, strict=True):
+            created.client.annotate(task.id, verdict)
+        created.wait(lambda: sum(created.status()["version_verdicts"].values()) == ROUND, "the verdicts")
         if version == 1:
-            made.servers.datagen("refine", made.name)
-            made.wait(lambda: made.status()["version"] == 2, "the second version")
-    made.servers.datagen("approve", made.name, "--count", "8", "--name", "first batch")
-    made.wait(lambda: made.status()["state"] == "accepted", "the end of the run")
-    return made
+            created.servers.datagen("refine", created.name)
+            created.wait(lambda: created.status()["version"] == 2, "the second version")
+    created.servers.datagen("approve", created.name, "--count", "8", "--name", "first batch")
+    created.wait(lambda: created.status()["state"] == "accepted", "the end of the run")
+    return created
 
 
 @pytest.fixture
@@ -189,7 +191,7 @@ def test_no_page_breaks_a_rule_of_accessibility(
     for name, path in {**addresses(study), "no such page": "/studio/nothing/here"}.items():
         page.goto(own_url(study) + path)
         broken[name] = violations(page)
-    assert {name: found for name, found in broken.items() if found} == {}
+    assert {name: rules for name, rules in broken.items() if rules} == {}
 
 
 @pytest.mark.parametrize("window", ["laptop", "phone-dark"])
@@ -203,7 +205,7 @@ def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(
     for name, path in addresses(study).items():
         page.goto(own_url(study) + path)
         wrong[name] = controls_out_of_reach(page)
-    assert {name: found for name, found in wrong.items() if found} == {}
+    assert {name: controls for name, controls in wrong.items() if controls} == {}
 
 
 def test_a_picture_opens_in_a_viewer_that_zooms_to_single_pixels_by_keyboard(
@@ -233,9 +235,9 @@ def test_a_picture_opens_in_a_viewer_that_zooms_to_single_pixels_by_keyboard(
 
 
 def percent(line: str) -> int:
-    found = re.search(r"(\d+) %", line)
-    assert found is not None, line
-    return int(found[1])
+    match = re.search(r"(\d+) %", line)
+    assert match is not None, line
+    return int(match[1])
 
 
 def test_a_download_is_chosen_waited_for_and_opened_with_its_tool(

@@ -30,17 +30,19 @@ PHONE = (390, 844)
 @pytest.fixture(scope="module")
 def study(open_study: Callable[[str], Study], whole_pack: Path, chromium: Browser, label_studio: LabelStudio) -> Study:
     """A study whose first preview round waits for verdicts."""
-    made = open_study(f"pages {uuid.uuid4().hex[:8]}")
+    created = open_study(f"pages {uuid.uuid4().hex[:8]}")
     for role in ("concept", "canvas", "background"):
-        made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
-    made.wait(lambda: "Missing" not in str(made.status()) and made.status()["inputs"]["concept"] == 6, "the inputs")
+        created.servers.datagen("add", created.name, role, str(whole_pack / f"{role}.json"))
+    created.wait(
+        lambda: "Missing" not in str(created.status()) and created.status()["inputs"]["concept"] == 6, "the inputs"
+    )
     person = Person(chromium, label_studio)
     person.log_in()
-    decide(person, made, "build preview")
+    decide(person, created, "build preview")
     person.close()
-    made.wait(lambda: made.status()["state"] == "reviewing", "the first preview round")
-    assert len(made.tasks(ProjectKind.PREVIEWS)) == ROUND
-    return made
+    created.wait(lambda: created.status()["state"] == "reviewing", "the first preview round")
+    assert len(created.tasks(ProjectKind.PREVIEWS)) == ROUND
+    return created
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_text_on_a_decision_task_is_legible(study: Study, log_in: Callable[..., 
     assert person.page.evaluate("document.documentElement.dataset.colorScheme") == ("dark" if dark else "light")
     person.summary().get_by_text("Possible now").first.wait_for()
     texts = person.summary().locator("h2, h3, p, summary, li, a, th, td, code, [data-box]")
-    seen = [one for one in texts.all() if one.is_visible() and one.inner_text().strip()]
+    seen = [text for text in texts.all() if text.is_visible() and text.inner_text().strip()]
     assert len(seen) >= 4
     # Label Studio fades its editor in
     wait_until(lambda: contrast(seen[0]) >= MIN_CONTRAST, PATIENCE_S, "a heading that can be read")

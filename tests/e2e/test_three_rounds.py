@@ -65,5 +65,5 @@ def judge_by_the_button(person: Person, study: Study, count: int) -> list[int]:
 def served_now(person: Person) -> int | None:
     """The number of the task in the editor, as it is shown below the form; None while none is."""
     shown = person.page.locator(".lsf-current-task__task-id")
-    found = re.match(r"#?(\d+)\b", shown.inner_text()) if shown.count() else None
-    return int(found[1]) if found else None
+    match = re.match(r"#?(\d+)\b", shown.inner_text()) if shown.count() else None
+    return int(match[1]) if match else None

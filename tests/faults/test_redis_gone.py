@@ -1,4 +1,4 @@
-"""Redis holds no truth: it may be killed, lose its data, be unavailable while webhooks arrive, and return."""
+"""Redis is not the source of truth: it may be killed, lose its data, be unavailable as webhooks arrive, and return."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LABEL_STUDIO_WAITS_S = 1.0
 def test_killed_with_its_data_in_the_middle_of_a_run(plant: Plant, reviewed: Study) -> None:
     reviewed.act(StudyEvent.APPROVE, count=3 * SHARD)
     run = approved(reviewed)
-    plant.until(lambda: any(str(one.state) == "running" for one in shards(reviewed, run)), "The first shard")
+    plant.until(lambda: any(str(shard.state) == "running" for shard in shards(reviewed, run)), "The first shard")
     plant.kill("redis")
     plant.start("redis")
     plant.until(lambda: str(approved(reviewed).state) == "done", "The end of the run")

@@ -54,10 +54,10 @@ def environment(label_studio: Server, redis_url: str, database: Cluster, tmp_pat
 @pytest.fixture
 def services(environment: dict[str, str]) -> Iterator[Services]:
     install(settings_of(environment))
-    made = bootstrap.build_services(settings_of(environment), lambda _job_requests: None)
-    yield made
-    made.label_studio.close()
-    made.database.close()
+    built = bootstrap.build_services(settings_of(environment), lambda _job_requests: None)
+    yield built
+    built.label_studio.close()
+    built.database.close()
 
 
 def test_events_sent_meanwhile_are_found(
@@ -66,13 +66,13 @@ def test_events_sent_meanwhile_are_found(
     settings = settings_of(environment)
     web = start_web(processes, environment, tmp_path)
     try:
-        made = open_study(
+        created = open_study(
             services, "database away", ["pit"], bootstrap.server_access_of(settings), engine="composite", preview_size=3
         )
         with services.database.read() as session:
             [decision] = session.scalars(select(OutboxRow.id)).all()
         dispatch(services, decision)
-        [task] = services.label_studio.tasks(made.projects[ProjectKind.DECISIONS])
+        [task] = services.label_studio.tasks(created.projects[ProjectKind.DECISIONS])
 
         database.abort()
         began = time.monotonic()
@@ -118,7 +118,7 @@ def test_a_process_that_starts_without_the_database_waits_for_it_and_says_so(
 
 
 def _log(processes: Processes, name: str) -> str:
-    logs = [Path(one.log) for one in processes.noted() if one.name == name]
+    logs = [Path(process.log) for process in processes.noted() if process.name == name]
     return logs[-1].read_text() if logs and logs[-1].exists() else ""
 
 

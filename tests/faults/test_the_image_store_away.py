@@ -111,10 +111,11 @@ def test_a_run_goes_through_every_kind_of_outage_and_no_shard_fails(away: Plant,
     try_now(ready_study)
     away.until(lambda: str(approved(ready_study).state) == "done", "The end of the run")
     away.until_settled()
-    made = shards(ready_study, run)
-    assert [str(shard.state) for shard in made] == ["done"] * SHARDS
-    assert sum(shard.waits for shard in made) >= len(outages)
-    assert all(leases.failures(shard) <= 2 for shard in made)  # the last try, and one whose worker was killed above
+    run_shards = shards(ready_study, run)
+    assert [str(shard.state) for shard in run_shards] == ["done"] * SHARDS
+    assert sum(shard.waits for shard in run_shards) >= len(outages)
+    # the last try, and one whose worker was killed above
+    assert all(leases.failures(shard) <= 2 for shard in run_shards)
     assert len(ready_study.samples_of(run)) == SHARD * SHARDS
     assert "waits for" not in ready_study.page(-2) + ready_study.page()
     assert_nothing_twice_nothing_missing(ready_study)

@@ -37,7 +37,7 @@ def test_for_one_shard_and_one_outbox_row(plant: Plant, reviewed: Study) -> None
     with plant.rows() as session:
         assert session.scalar(select(ShardRow.attempts).where(ShardRow.id == shard.id)) == 1
         tellings = session.scalars(select(OutboxRow.id).where(OutboxRow.study_id == reviewed.id)).all()
-    plant.queues.enqueue([JobRequest(JobKind.OUTBOX, one) for one in tellings] * 3)
+    plant.queues.enqueue([JobRequest(JobKind.OUTBOX, row_id) for row_id in tellings] * 3)
     plant.start("scheduler")
     plant.until_settled()
     assert_nothing_twice_nothing_missing(reviewed)

@@ -85,9 +85,9 @@ class Team:
 
 
 def chapter_of(name: str) -> list[Block]:
-    found = [block for block in blocks() if block.chapter == name]
-    assert found, f"the page has no commands in a chapter “{name}”"
-    return found
+    commands = [block for block in blocks() if block.chapter == name]
+    assert commands, f"the page has no commands in a chapter “{name}”"
+    return commands
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,9 @@ def team(label_studio: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     client = LabelStudio(label_studio.url, label_studio.token)
     with postgres_server.running() as postgres:
         try:
-            made = _install(processes, folder, postgres, label_studio, client)
-            yield made
-            made.first.datagen("delete", made.study, "--projects", "--yes")
+            installed = _install(processes, folder, postgres, label_studio, client)
+            yield installed
+            installed.first.datagen("delete", installed.study, "--projects", "--yes")
         finally:
             processes.stop_all()
             client.close()
@@ -168,12 +168,12 @@ def _install(processes: Processes, folder: Path, postgres: str, label_studio: Se
         for key in objects():
             bucket.delete_object(Bucket="pictures", Key=key)
 
-    made = Team(
+    started = Team(
         first, second, host, study, web, client, objects, empty, f"postgresql+psycopg://postgres@{database}/datagen"
     )
 
     host.environment = {"DATAGEN_DB_PASSWORD": passwords["database"]}
-    made.follow("PostgreSQL")
+    started.follow("PostgreSQL")
     [served] = chapter_of("The queue")
     assert served.where == ("once", "in the background")
     processes.start(
@@ -213,11 +213,11 @@ def _install(processes: Processes, folder: Path, postgres: str, label_studio: Se
     [installed, copies, *rest] = chapter_of("More machines")
     second.run(installed.text)
     first.run(copies.text)
-    there = second.root / "etc/datagen/datagen.env"
-    there.write_text(there.read_text().replace(str(first.root), str(second.root)))
+    env_file = second.root / "etc/datagen/datagen.env"
+    env_file.write_text(env_file.read_text().replace(str(first.root), str(second.root)))
     for block in rest:
         second.run(block.text)
-    return made
+    return started
 
 
 @pytest.fixture(scope="module")

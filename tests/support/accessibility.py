@@ -57,14 +57,14 @@ def violations(page: Page) -> list[Violation]:
     """Return the rules of axe-core that the page breaks, those for good practice included."""
     assert AXE.is_file(), f"{AXE} is missing: run scripts/third_party/fetch.py --tests with Python."
     page.evaluate(AXE.read_text())  # through the debugger, which the page's policy for scripts does not concern
-    found = page.evaluate("async () => (await axe.run(document)).violations")
+    rules = page.evaluate("async () => (await axe.run(document)).violations")
     return [
         Violation(
             broken["id"],
             broken["help"],
             tuple(f"{node['html'][:200]} {node.get('failureSummary', '')[:400]}" for node in broken["nodes"][:5]),
         )
-        for broken in found
+        for broken in rules
     ]
 
 

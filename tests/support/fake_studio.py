@@ -130,11 +130,11 @@ class FakeStudio:
     def open_study(self, *, inputs: bool = True, labels: Sequence[str] = ("pit",), preview_size: int = ROUND) -> Study:
         """Create a study for one test and return it; with ``inputs`` it has the minimum of each kind."""
         name = f"wf {uuid.uuid4().hex[:10]}"
-        made = open_study(self.services, name, labels, ACCESS, engine=ENGINE, preview_size=preview_size)
-        assert made.problems == []
+        created = open_study(self.services, name, labels, ACCESS, engine=ENGINE, preview_size=preview_size)
+        assert created.problems == []
         with self.rows() as session:
             study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
-        study = Study(studio=self, id=study_id, name=name, projects=made.projects)  # type: ignore[arg-type]
+        study = Study(studio=self, id=study_id, name=name, projects=created.projects)  # type: ignore[arg-type]
         if inputs:
             for role, given in good_inputs().items():
                 study.give(role, given)
@@ -209,7 +209,7 @@ class FakeStudio:
             case JobKind.SHARD | JobKind.PREVIEW_SHARD:
                 render_shard(services, self.fitted_engines, row_id)
             case JobKind.PROPOSALS:
-                input_jobs.make_proposals(services, self.fitted_engines.pictures, row_id)
+                input_jobs.make_proposals(services, self.fitted_engines, row_id)
             case JobKind.OUTBOX | JobKind.UPKEEP:
                 dispatcher.dispatch(services, row_id)
             case JobKind.NOTIFICATION:

@@ -55,7 +55,7 @@ def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, 
             studio.settle()
         return studio, study
 
-    def made(state: StudyState) -> Prepared:
+    def study_in(state: StudyState) -> Prepared:
         match state:
             case StudyState.COLLECTING:
                 return collecting()
@@ -81,7 +81,7 @@ def in_state(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StudyState, 
 
     def copy(state: StudyState, folder: Path) -> Prepared:
         if state not in prepared:
-            prepared[state] = made(state)
+            prepared[state] = study_in(state)
         original, study = prepared[state]
         assert study.row().state is state
         studio = copy_of(original, folder)

@@ -173,9 +173,9 @@ class PortContract:
     # -- projects
 
     def test_project_has_the_options_it_was_created_with(self, port: LabelStudioPort, world: World) -> None:
-        made = world.new_project("with options", description="what to do here", show_collab_predictions=False)
-        read = port.project(made.id)
-        assert (read.id, read.title) == (made.id, f"{world.prefix} with options")
+        created = world.new_project("with options", description="what to do here", show_collab_predictions=False)
+        read = port.project(created.id)
+        assert (read.id, read.title) == (created.id, f"{world.prefix} with options")
         assert read.options["label_config"] == CONFIG
         assert read.options["description"] == "what to do here"
         assert read.options["show_collab_predictions"] is False
@@ -183,12 +183,12 @@ class PortContract:
     def test_projects_are_found_by_a_part_of_their_title_oldest_first(
         self, port: LabelStudioPort, world: World
     ) -> None:
-        made = [world.new_project(f"Number {n}") for n in range(3)]
+        created = [world.new_project(f"Number {n}") for n in range(3)]
         assert port.find_projects(world.prefix) == [
             Project(id=project.id, title=project.title, options={"id": project.id, "title": project.title})
-            for project in made
+            for project in created
         ]
-        assert [project.id for project in port.find_projects(f"{world.prefix} nUMBER 1")] == [made[1].id]
+        assert [project.id for project in port.find_projects(f"{world.prefix} nUMBER 1")] == [created[1].id]
 
     def test_title_that_is_too_long_is_refused(self, port: LabelStudioPort) -> None:
         with pytest.raises(LabelStudioError, match="no more than 50 characters"):
@@ -539,7 +539,9 @@ class PortContract:
         assert skipped.was_cancelled
         assert submitted.id > original
         port.update_annotation(submitted.id, [BAD])
-        assert [one.copied_from for one in port.task(copy).annotations if not one.was_cancelled] == [None]
+        assert [
+            annotation.copied_from for annotation in port.task(copy).annotations if not annotation.was_cancelled
+        ] == [None]
 
     # -- predictions
 
@@ -548,15 +550,20 @@ class PortContract:
         [task_id] = port.import_tasks(project.id, [{**drafts(1)[0], "predictions": given}])
         assert port.task(task_id, project.id).total_predictions == 2
         for _ in range(2):
-            found = [(one["model_version"], one["score"], one["result"]) for one in port.predictions(task_id)]
-            assert found == [("m", 0.5, [GOOD]), ("n", None, [BAD])]
+            predictions = [
+                (prediction["model_version"], prediction["score"], prediction["result"])
+                for prediction in port.predictions(task_id)
+            ]
+            assert predictions == [("m", 0.5, [GOOD]), ("n", None, [BAD])]
             port.replace_predictions(task_id, given)
 
     def test_replaced_predictions_leave_none_of_the_old(self, port: LabelStudioPort, project: Project) -> None:
         [task_id] = port.import_tasks(project.id, drafts(1))
         port.replace_predictions(task_id, [{"model_version": "old", "result": [GOOD]}])
         port.replace_predictions(task_id, [{"model_version": "new", "result": [BAD], "score": 0.5}])
-        assert [(one["model_version"], one["score"]) for one in port.predictions(task_id)] == [("new", 0.5)]
+        assert [(prediction["model_version"], prediction["score"]) for prediction in port.predictions(task_id)] == [
+            ("new", 0.5)
+        ]
         port.replace_predictions(task_id, [])
         assert port.predictions(task_id) == []
 
@@ -713,7 +720,7 @@ class PortContract:
         [task_id] = port.import_tasks(project.id, drafts(1))
         annotation = port.annotate(task_id, [GOOD])
         port.update_webhook(webhook.id, world.receiver_url, {}, ACTIONS)
-        assert [one.id for one in port.task(task_id).annotations] == [annotation]
+        assert [kept.id for kept in port.task(task_id).annotations] == [annotation]
         port.delete_annotation(annotation)
         assert [event.action for event in world.received()] == ["ANNOTATIONS_DELETED"]
 
@@ -741,13 +748,13 @@ class PortContract:
     def test_backend_brings_a_webhook_of_its_own_which_stays(
         self, port: LabelStudioPort, project: Project, world: World
     ) -> None:
-        made = port.create_backend(project.id, world.receiver_url, "Mine", "user", "password")
+        created = port.create_backend(project.id, world.receiver_url, "Mine", "user", "password")
         [backend] = port.backends(project.id)
-        assert (backend.id, backend.url, backend.title) == (made.id, world.receiver_url, "Mine")
+        assert (backend.id, backend.url, backend.title) == (created.id, world.receiver_url, "Mine")
         assert (backend.state, backend.basic_auth_user) == ("CO", "user")
         port.update_backend(backend, project.id, world.receiver_url, "Renamed", "other", "password")
         [backend] = port.backends(project.id)
-        assert (backend.id, backend.title, backend.basic_auth_user) == (made.id, "Renamed", "other")
+        assert (backend.id, backend.title, backend.basic_auth_user) == (created.id, "Renamed", "other")
         for _ in range(2):
             port.delete_backend(backend.id)
         assert port.backends(project.id) == []

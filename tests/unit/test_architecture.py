@@ -21,18 +21,18 @@ MAY_BE_HEAVY = (DIFFUSION, "datagen.synthesis.segmentation.sam")
 def arrows() -> Iterator[tuple[str, int, str, str]]:
     """(module, line, its room, the imported room) of every import of Datagen's modules."""
     for name, module in modules().items():
-        for found in module.imports():
-            if found.module in modules() and room_of(found.module):
-                yield name, found.line, room_of(name), room_of(found.module)
+        for imported in module.imports():
+            if imported.module in modules() and room_of(imported.module):
+                yield name, imported.line, room_of(name), room_of(imported.module)
 
 
 def imports_of(packages: set[str], importers: Iterator[Module]) -> list[str]:
     """A line for each import of one of these top-level packages."""
     return [
-        f"{module.name}:{found.line} imports {found.module}"
+        f"{module.name}:{imported.line} imports {imported.module}"
         for module in importers
-        for found in module.imports()
-        if found.module.split(".")[0] in packages
+        for imported in module.imports()
+        if imported.module.split(".")[0] in packages
     ]
 
 
@@ -63,8 +63,8 @@ def test_import_is_found_however_it_is_written(tmp_path: Path) -> None:
         "def later():\n"
         "    from datagen.store.tables.batches import SampleRow\n"
     )
-    found = Module("datagen.domain.seen", path).imports()
-    assert {room_of(imported.module) for imported in found} == {"web", "workflow", "queue", "store"}
+    imports = Module("datagen.domain.seen", path).imports()
+    assert {room_of(imported.module) for imported in imports} == {"web", "workflow", "queue", "store"}
 
 
 def test_rooms_form_no_circle() -> None:
@@ -84,10 +84,10 @@ def test_only_the_diffusion_engine_and_the_segmentation_model_import_torch() -> 
 def test_nothing_outside_the_diffusion_engine_imports_it() -> None:
     """It is loaded by its entry point; a direct import would pull torch into the web process."""
     wrong = [
-        f"{name}:{found.line} imports {found.module}"
+        f"{name}:{imported.line} imports {imported.module}"
         for name, module in modules().items()
-        for found in module.imports()
-        if found.module.startswith(DIFFUSION) and not name.startswith(DIFFUSION)
+        for imported in module.imports()
+        if imported.module.startswith(DIFFUSION) and not name.startswith(DIFFUSION)
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -100,7 +100,7 @@ def test_pure_rooms_import_no_server_queue_or_database(room: str) -> None:
 
 
 def test_engines_name_no_setting_or_command_of_the_product() -> None:
-    """They run in a notebook too; whoever asks them adds where things are set."""
+    """They run in a notebook too; the caller adds the names of the settings."""
     names = re.compile(r"DATAGEN_[A-Z]|\bdatagen (?:add|approve|doctor|preview|provision|refine|up|web|worker)\b")
     wrong = [
         f"{name}:{number}: {line.strip()}"
@@ -122,16 +122,16 @@ MAY_NAME_AN_ENGINE = {
 
 
 def test_no_engine_is_named_outside_its_own_package() -> None:
-    """The product asks the engine of the study, never its name: another package's gets all of it."""
+    """The product calls the study's engine and never compares its name, so engines of other packages work alike."""
     packages = ("datagen.synthesis.composite", "datagen.synthesis.diffusion")
     wrong = []
     for name, module in modules().items():
         if name in MAY_NAME_AN_ENGINE or name.startswith(packages):
             continue
         wrong += [
-            f"{name}:{found.line} imports {found.module}"
-            for found in module.imports()
-            if found.module.startswith(packages)
+            f"{name}:{imported.line} imports {imported.module}"
+            for imported in module.imports()
+            if imported.module.startswith(packages)
         ]
         wrong += [
             f"{name}:{node.lineno} names the engine {node.value!r}"

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "preference": {"learnable"},
         "composite.parameters": {"parameter_models", "preference"},
         "composite.draws": {"learnable"},
+        "composite.fit_store": set(),
         "engine": {"learnable", "parameter_models"},
         "composite.reduced_scale": set(),
         "crop_features": {"engine", "intensity", "learnable"},
@@ -111,6 +112,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "composite.draws",
             "composite.extraction",
             "composite.findings",
+            "composite.fit_store",
             "composite.instance_plan",
             "composite.parameters",
             "composite.placement",
@@ -226,11 +228,13 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
             "services",
             "study_options",
         },
+        "inputs.early_fit": {"decisions", "generation", "inputs.input_sync", "leased_work", "services"},
         "inputs.suggestions": {"generation", "inputs.input_sync", "leased_work", "parameter_routing", "services"},
         "inputs.input_jobs": {
             "decision_points",
             "generation",
             "inputs.input_requests",
+            "inputs.early_fit",
             "inputs.input_sync",
             "inputs.suggestions",
             "leased_work",
@@ -302,11 +306,11 @@ def arrows(room: str) -> Iterator[tuple[str, str, str]]:
     for module in modules().values():
         if not module.name.startswith(inside):
             continue
-        for found in module.imports():
-            if found.module.startswith(inside) and found.module in modules():
-                source, target = unit_of(module.name, room), unit_of(found.module, room)
+        for imported in module.imports():
+            if imported.module.startswith(inside) and imported.module in modules():
+                source, target = unit_of(module.name, room), unit_of(imported.module, room)
                 if source != target:
-                    yield source, target, f"{module.name}:{found.line}"
+                    yield source, target, f"{module.name}:{imported.line}"
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
@@ -338,13 +342,13 @@ def test_packages_of_a_room_form_no_circle(room: str) -> None:
 def names_from_a_third_module(module: Module) -> Iterator[str]:
     """Yield the names that a module takes from a module of Datagen that itself imported them."""
     aliases: dict[str, str] = {}
-    for found in module.imports():
-        if found.module not in modules():
+    for imported in module.imports():
+        if imported.module not in modules():
             continue
-        if found.name is None:
-            aliases[found.alias] = found.module
-        elif found.name in imported_names(found.module):
-            yield f"{module.name}:{found.line} takes {found.name} from {found.module}"
+        if imported.name is None:
+            aliases[imported.alias] = imported.module
+        elif imported.name in imported_names(imported.module):
+            yield f"{module.name}:{imported.line} takes {imported.name} from {imported.module}"
     for node in ast.walk(module.tree()):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases:
             target = aliases[node.value.id]
@@ -355,7 +359,7 @@ def names_from_a_third_module(module: Module) -> Iterator[str]:
 @cache
 def imported_names(name: str) -> set[str]:
     """The names under which a module imports from other modules of Datagen."""
-    return {found.alias for found in modules()[name].imports() if found.module in modules()}
+    return {imported.alias for imported in modules()[name].imports() if imported.module in modules()}
 
 
 @pytest.mark.parametrize("name", modules())

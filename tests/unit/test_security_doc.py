@@ -100,19 +100,19 @@ def stems_of_test(path: str, name: str) -> frozenset[str]:
 def common_stems() -> frozenset[str]:
     """Those of more than every sixth named test: they say nothing about a test's subject."""
     tests = [stems_of_test(path, name) for path, name in NAMED]
-    counted = Counter(stem for found in tests for stem in found)
+    counted = Counter(stem for words in tests for stem in words)
     return frozenset(stem for stem, count in counted.items() if count > len(tests) / 6)
 
 
 def subjects() -> list[str]:
-    """Threat and measure of each row; a threat that begins with “…” goes on from the row before it."""
-    found, begun = [], ""
+    """Threat and measure of each row; a threat that begins with “…” continues the row before it."""
+    subjects_of_rows, begun = [], ""
     for row in ROWS:
         threat, measure, _ = (cell.strip() for cell in row.strip("|").split("|"))
         if threat and not threat.startswith("…"):
             begun = threat
-        found.append(f"{begun} {threat} {measure}")
-    return found
+        subjects_of_rows.append(f"{begun} {threat} {measure}")
+    return subjects_of_rows
 
 
 @pytest.mark.parametrize(("row", "subject"), list(zip(ROWS, subjects(), strict=True)))

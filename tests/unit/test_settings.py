@@ -16,7 +16,7 @@ from stage.layout import ROOT
 from stage.settings_table import settings_table, with_table
 
 
-def made(tmp_path: Path, **given: object) -> Settings:
+def settings_from(tmp_path: Path, **given: object) -> Settings:
     return Settings(_env_file=None, **{"data_dir": tmp_path / "data", **given})
 
 
@@ -71,7 +71,7 @@ def test_a_variable_of_another_program_is_no_setting(monkeypatch: pytest.MonkeyP
 
 def test_default_engine_is_not_taken_for_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATAGEN_ENGINE", raising=False)
-    assert (made(tmp_path).engine, made(tmp_path).chosen_engine) == ("composite", None)
+    assert (settings_from(tmp_path).engine, settings_from(tmp_path).chosen_engine) == ("composite", None)
     (tmp_path / ".env").write_text("DATAGEN_ENGINE=composite\n")
     assert Settings(_env_file=tmp_path / ".env").chosen_engine == "composite"
     monkeypatch.setenv("DATAGEN_ENGINE", "diffusion")
@@ -101,16 +101,16 @@ def test_parameters_of_the_environment_are_not_mixed_with_those_in_the_file(
 
 
 def test_an_address_may_end_with_a_slash(tmp_path: Path) -> None:
-    assert made(tmp_path, public_url="https://datagen.example/").own_url == "https://datagen.example"
+    assert settings_from(tmp_path, public_url="https://datagen.example/").own_url == "https://datagen.example"
 
 
 def test_a_missing_token_says_where_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsProblem, match="LABEL_STUDIO_API_KEY is not set: copy a token"):
-        _ = made(tmp_path, label_studio_api_key="").api_key
+        _ = settings_from(tmp_path, label_studio_api_key="").api_key
 
 
 def test_a_secret_is_made_once_for_all_processes_and_kept_from_others(tmp_path: Path) -> None:
-    first, second = made(tmp_path), made(tmp_path)
+    first, second = settings_from(tmp_path), settings_from(tmp_path)
     assert first.make_missing_secrets() == ["webhook_secret", "basic_auth_pass", "signing_key"]
     assert second.make_missing_secrets() == []
     assert len(first.secret_of_webhooks) > 30
@@ -167,7 +167,7 @@ def test_too_short_secret_in_the_data_folder_is_refused_with_the_fix(
     kept.parent.mkdir(parents=True)
     kept.write_text("sesame\n")
     with pytest.raises(SettingsProblem, match="has 6 characters and could be guessed") as refused:
-        read(made(tmp_path))
+        read(settings_from(tmp_path))
     assert str(kept) in str(refused.value)
     assert "sesame" not in str(refused.value).replace(str(kept), "")
 
@@ -185,7 +185,7 @@ def test_a_missing_secret_names_its_variable_and_its_file_and_is_not_made(
 ) -> None:
     """A worker without the signing key created another one, and its links were refused."""
     with pytest.raises(SecretProblem) as problem:
-        getattr(made(tmp_path), read)
+        getattr(settings_from(tmp_path), read)
     assert variable in str(problem.value)
     assert str(tmp_path / "data" / "secrets" / file) in str(problem.value)
     assert not (tmp_path / "data").exists()
@@ -207,35 +207,35 @@ def test_a_secret_is_read_from_its_variable_else_from_its_file(
     folder = tmp_path / "data" / "secrets"
     folder.mkdir(parents=True)
     (folder / file).write_text("kept in the file only\n")
-    assert getattr(made(tmp_path), read) == "kept in the file only"
-    assert getattr(made(tmp_path, **{setting: "said by the variable"}), read) == "said by the variable"
+    assert getattr(settings_from(tmp_path), read) == "kept in the file only"
+    assert getattr(settings_from(tmp_path, **{setting: "said by the variable"}), read) == "said by the variable"
 
 
 def test_no_secret_is_shown_when_settings_are_printed(tmp_path: Path) -> None:
     given = dict.fromkeys(("label_studio_api_key", "basic_auth_pass", "webhook_secret"), "sesame" * 4)
-    shown = repr(made(tmp_path, **given))
+    shown = repr(settings_from(tmp_path, **given))
     assert "sesame" not in shown
 
 
 def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
-    made(tmp_path, data_dir=tmp_path / "new" / "data").make_missing_secrets()
+    settings_from(tmp_path, data_dir=tmp_path / "new" / "data").make_missing_secrets()
     assert (tmp_path / "new" / "data").stat().st_mode & 0o077 == 0
     assert (tmp_path / "new" / "data" / "secrets").stat().st_mode & 0o077 == 0
 
 
 def test_of_several_signing_keys_the_last_one_is_the_newest(tmp_path: Path) -> None:
-    made(tmp_path).make_missing_secrets()
-    first = made(tmp_path).signing_keys
+    settings_from(tmp_path).make_missing_secrets()
+    first = settings_from(tmp_path).signing_keys
     assert len(first) == 1
     with (tmp_path / "data" / "secrets" / "signing_key").open("a") as file:
         file.write("\nanother-key-of-links\n")
-    assert made(tmp_path).signing_keys == (*first, b"another-key-of-links")
+    assert settings_from(tmp_path).signing_keys == (*first, b"another-key-of-links")
     given = "one-key-of-the-links two-key-of-the-links"
-    assert made(tmp_path, signing_keys_given=given).signing_keys == tuple(given.encode().split())
+    assert settings_from(tmp_path, signing_keys_given=given).signing_keys == tuple(given.encode().split())
 
 
 def test_every_secret_is_registered_for_redaction(tmp_path: Path) -> None:
-    settings = made(
+    settings = settings_from(
         tmp_path,
         label_studio_api_key="key-1",
         basic_auth_pass="a-long-enough-pass-1",

@@ -85,7 +85,7 @@ class ChatServices:
         result = sender.notify(body=message.text, title=message.title, body_format=NotifyFormat.TEXT)
         if not result:
             lines = (entry.message for service in result for attempt in service for entry in attempt)
-            statuses = [found[1] for line in lines if (found := _STATUS.search(line))]
+            statuses = [status[1] for line in lines if (status := _STATUS.search(line))]
             answered = f" (it answered with {statuses[-1]})" if statuses else ""
             raise DeliveryFailed(f"{plugin.service_name} did not accept the message{answered}")
         return f"accepted by {plugin.service_name}"

@@ -14,7 +14,7 @@ import typer
 from dotenv import dotenv_values
 
 from datagen import __version__
-from datagen.cli import admin, deciding, engines, notifying, pushing, running, studies
+from datagen.cli import admin, deciding, engines, exporting, mending, notifying, pushing, reproducing, running, studies
 from datagen.cli.console import err, needs_data, out, report_errors, safe
 from datagen.cli.usage import Command, Group
 from datagen.entrypoints.bootstrap import settings
@@ -86,14 +86,14 @@ for command in (
     needs_data(deciding.cancel),
     needs_data(deciding.stop),
     needs_data(studies.audit),
-    needs_data(studies.export),
+    needs_data(exporting.export),
     needs_data(pushing.push),
-    needs_data(studies.view),
-    studies.reproduce,
-    needs_data(studies.card),
-    needs_data(studies.retry),
-    needs_data(studies.discard),
-    needs_data(studies.mend_links),
+    needs_data(exporting.view),
+    reproducing.reproduce,
+    needs_data(exporting.card),
+    needs_data(mending.retry),
+    needs_data(mending.discard),
+    needs_data(mending.mend_links),
     needs_data(studies.edit),
     needs_data(studies.archive),
     needs_data(studies.clone),

@@ -72,8 +72,8 @@ def channels_of(chosen: Settings) -> Channels:
 
 
 def engine_settings_of(chosen: Settings) -> EngineSettings:
-    """Return the settings that every engine is created with: its folder, and how long a driver may take."""
-    return EngineSettings(folder=chosen.data_dir.absolute(), hang_seconds=chosen.hang_seconds)
+    """Return the settings that every engine is created with."""
+    return EngineSettings(folder=chosen.data_dir.absolute(), hang_seconds=chosen.hang_seconds, shares_fits=True)
 
 
 def server_access_of(chosen: Settings) -> ServerAccess:

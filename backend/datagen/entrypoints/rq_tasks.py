@@ -34,8 +34,8 @@ def render(shard_id: int) -> None:
 
 
 def propose(study_id: int) -> None:
-    """Compute the proposals for a study's input tasks."""
-    input_jobs.make_proposals(services(), fitted_engines().pictures, study_id)
+    """Compute the proposals for a study's input tasks, and fit its inputs early."""
+    input_jobs.make_proposals(services(), fitted_engines(), study_id)
 
 
 def publish_outbox_row(outbox_id: int) -> None:

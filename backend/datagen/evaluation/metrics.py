@@ -67,11 +67,11 @@ class BoxScore:
         self._calls: list[tuple[float, bool]] = []
         self._truths = 0
 
-    def add(self, found: Sequence[tuple[Box, float]], truths: Sequence[Box]) -> None:
+    def add(self, detections: Sequence[tuple[Box, float]], truths: Sequence[Box]) -> None:
         """Add one image: the detected boxes with their scores, and the true boxes. Each true box is matched once."""
         free = list(truths)
         self._truths += len(free)
-        for box, score in sorted(found, key=lambda scored: -scored[1]):
+        for box, score in sorted(detections, key=lambda scored: -scored[1]):
             overlaps = [box_iou(box, truth) for truth in free]
             hit = bool(overlaps) and max(overlaps) >= self._iou
             if hit:
@@ -90,20 +90,20 @@ class BoxScore:
         return float((np.diff(hits / self._truths, prepend=0.0) * precision).sum())
 
 
-def box_iou(one: Box, other: Box) -> float:
+def box_iou(box: Box, other: Box) -> float:
     """Return the intersection over union of two boxes."""
-    across = min(one.right, other.right) - max(one.x, other.x)
-    down = min(one.bottom, other.bottom) - max(one.y, other.y)
+    across = min(box.right, other.right) - max(box.x, other.x)
+    down = min(box.bottom, other.bottom) - max(box.y, other.y)
     if across <= 0 or down <= 0:
         return 0.0
     both = across * down
-    return both / (one.area + other.area - both)
+    return both / (box.area + other.area - both)
 
 
-def mask_iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+def mask_iou(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     """Return the intersection over union of two masks; 1 if both are empty."""
-    either = int((one | other).sum())
-    return int((one & other).sum()) / either if either else 1.0
+    either = int((mask | other).sum())
+    return int((mask & other).sum()) / either if either else 1.0
 
 
 def found_boxes(likelihood: npt.NDArray[Any], threshold: float = 0.5) -> list[tuple[Box, float]]:
@@ -151,22 +151,22 @@ def features(crop: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     ys, xs = np.indices(plain.shape)
     radius = np.hypot(ys - side / 2 + 0.5, xs - side / 2 + 0.5) / (side / 2)
     rings = [(radius >= a) & (radius < b) for a, b in ((0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.5))]
-    found: list[float] = []
+    vector: list[float] = []
     for ring in rings:
         for channel in range(3):
             values = tones[:, :, channel][ring]
-            found += [values.mean(), values.std(), *np.quantile(values, (0.05, 0.95))]
+            vector += [values.mean(), values.std(), *np.quantile(values, (0.05, 0.95))]
     dx, dy = cv2.Sobel(plain, cv2.CV_32F, 1, 0), cv2.Sobel(plain, cv2.CV_32F, 0, 1)
     strength, direction = np.hypot(dx, dy), (np.arctan2(dy, dx) % np.pi) / np.pi * 6
     for ring in rings[:3]:
-        found += [float(strength[ring & (direction.astype(int) == k)].sum() / ring.sum()) for k in range(6)]
-        found += [*np.quantile(strength[ring], (0.5, 0.9, 0.99))]
+        vector += [float(strength[ring & (direction.astype(int) == k)].sum() / ring.sum()) for k in range(6)]
+        vector += [*np.quantile(strength[ring], (0.5, 0.9, 0.99))]
     for k in (3, 5, 9):
         rough = np.abs(plain - cv2.blur(plain, (k, k)))
-        found += [float(rough[ring].mean()) for ring in rings]
+        vector += [float(rough[ring].mean()) for ring in rings]
     spectrum = np.abs(np.fft.fftshift(np.fft.fft2(plain - plain.mean())))
-    found += [float(np.log1p(spectrum[(radius >= a / 8) & (radius < (a + 1) / 8)].mean())) for a in range(8)]
-    return np.asarray(found, np.float32)
+    vector += [float(np.log1p(spectrum[(radius >= a / 8) & (radius < (a + 1) / 8)].mean())) for a in range(8)]
+    return np.asarray(vector, np.float32)
 
 
 def object_groups(crops: Sequence[npt.NDArray[np.float32]]) -> list[int]:
@@ -198,19 +198,22 @@ def object_groups(crops: Sequence[npt.NDArray[np.float32]]) -> list[int]:
 
 
 def c2st_auroc(
-    real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], groups_real: Sequence[str], groups_made: Sequence[str]
+    real: npt.NDArray[np.float32],
+    synthetic: npt.NDArray[np.float32],
+    groups_real: Sequence[str],
+    groups_made: Sequence[str],
 ) -> float:
-    """Return how well a linear classifier tells synthesized from real samples, as AUROC on unseen groups.
+    """Return how well a linear classifier distinguishes synthesized from real samples, as AUROC on unseen groups.
 
-    0.5 is chance: the classifier cannot tell them apart.
+    0.5 is chance: the classifier cannot distinguish them.
 
     Args:
-        real, made: features of the real and of the synthesized samples, [n, k] and [m, k].
+        real, synthetic: features of the real and of the synthesized samples, [n, k] and [m, k].
         groups_real, groups_made: the name of the object that each sample shows. All samples of one object are in the
             same fold. Otherwise the classifier would recognize the objects of the test fold from the training folds.
     """
-    both = np.concatenate([real, made]).astype(np.float64)
-    truth = np.concatenate([np.zeros(len(real)), np.ones(len(made))])
+    both = np.concatenate([real, synthetic]).astype(np.float64)
+    truth = np.concatenate([np.zeros(len(real)), np.ones(len(synthetic))])
     names = [*groups_real, *groups_made]
     aurocs = [_folded_auroc(both, truth, names, order) for order in range(_FOLDINGS)]
     valid = [auroc for auroc in aurocs if auroc is not None]
@@ -237,25 +240,25 @@ def _folded_auroc(
     return float(np.average(scores, weights=weights)) if sum(weights) else None
 
 
-def coverage(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32], nearest: int = 5) -> float:
+def coverage(real: npt.NDArray[np.float32], synthetic: npt.NDArray[np.float32], nearest: int = 5) -> float:
     """Return the share of real samples that have a synthesized sample in their neighbourhood, 0 to 1.
 
     The neighbourhood of a real sample reaches to its ``nearest``-th nearest real sample. Features are [n, k].
     """
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
-    a, b = (real - mean) / scale, (made - mean) / scale
+    a, b = (real - mean) / scale, (synthetic - mean) / scale
     own = np.sort(cdist(a, a), axis=1)[:, min(nearest, len(a) - 1)]
     return float((cdist(a, b).min(axis=1) <= own).mean())
 
 
-def nearest_distance(real: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> float:
+def nearest_distance(real: npt.NDArray[np.float32], synthetic: npt.NDArray[np.float32]) -> float:
     """Return a ratio of two median distances between samples, given by their features [n, k].
 
     The first is the median distance from a synthesized sample to its nearest real sample. It is divided by the median
     distance of all pairs of real samples. Features are standardized before.
     """
     mean, scale = real.mean(axis=0), real.std(axis=0) + 1e-9
-    a, b = (real - mean) / scale, (made - mean) / scale
+    a, b = (real - mean) / scale, (synthetic - mean) / scale
     among = cdist(a, a)
     typical = float(np.median(among[np.triu_indices(len(a), 1)])) if len(a) > 1 else 1.0
     return float(np.median(cdist(b, a).min(axis=1))) / max(typical, 1e-9)

@@ -40,7 +40,7 @@ _MAX_NAMED = 5
 
 @dataclass(kw_only=True)
 class Pieces:
-    """Checks images, cuts them and encodes them; it keeps what it found."""
+    """Checks, cuts and encodes images, and keeps the problems of the checks."""
 
     labels: tuple[str, ...]
     #: see ``archive.write_to``
@@ -171,9 +171,9 @@ class Pieces:
                 f"is not there ({missing}); export it as PNG"
             ) from missing
         # a copy: a view would keep the whole background in memory
-        made = encoded_background(pixels if window is None else pixels[window.slices].copy(), self.encoding)
-        self._encoded_backgrounds[ref.digest, window] = made
-        return made
+        encoded = encoded_background(pixels if window is None else pixels[window.slices].copy(), self.encoding)
+        self._encoded_backgrounds[ref.digest, window] = encoded
+        return encoded
 
 
 def png_channels(png: bytes) -> int:

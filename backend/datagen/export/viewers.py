@@ -83,10 +83,10 @@ def check_installed(viewer: Viewer, python: Path | None = None) -> None:
     interpreter = str(python or sys.executable)
     look = f"import importlib.util, sys; sys.exit(3 if importlib.util.find_spec({viewer.module!r}) is None else 0)"
     try:
-        found = subprocess.run([interpreter, "-c", look], timeout=_LOOK_SECONDS, check=False)  # noqa: S603
+        completed = subprocess.run([interpreter, "-c", look], timeout=_LOOK_SECONDS, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as refusal:
         raise InputProblem(f"{interpreter} cannot be run: {refusal}; name a Python interpreter") from refusal
-    if found.returncode:
+    if completed.returncode:
         raise InputProblem(
             f"{viewer.package} is not installed for {interpreter}. It needs other releases of packages than Datagen, "
             f"so give it an environment of its own: python3 -m venv {viewer.name} && {viewer.name}/bin/pip install "
@@ -98,7 +98,7 @@ def open_export(viewer: Viewer, folder: Path, python: Path | None = None) -> Non
     """Open an export in a folder, and wait until the program is closed.
 
     Raises:
-        InputProblem: the program failed; what it said is on standard error.
+        InputProblem: the program failed; its messages are on standard error.
     """
     command = [str(python or sys.executable), "-c", "\n".join(viewer.lines), str(folder)]
     ended = subprocess.run(command, cwd=folder, check=False)  # noqa: S603

@@ -104,10 +104,10 @@ def read_packet(data: bytes) -> bytes | None:
     if kind not in _OPENERS:
         raise BadPicture(f"the file is a {kind} picture; marks are read from PNG, JPEG and WebP")
     try:
-        found = _OPENERS[kind](io.BytesIO(data)).info.get("xmp")
+        xmp = _OPENERS[kind](io.BytesIO(data)).info.get("xmp")
     except Exception as damage:  # Pillow's plug-ins do not catch their parsing errors
         raise BadPicture(f"the {kind} file is damaged ({str(damage) or type(damage).__name__})") from damage
-    return found if isinstance(found, bytes) else None
+    return xmp if isinstance(xmp, bytes) else None
 
 
 def read_mark(data: bytes) -> Mark | None:
@@ -135,11 +135,11 @@ def _parsed(data: bytes) -> Element | None:
     Raises:
         BadPicture: the file is no PNG, JPEG or WebP picture, or damaged.
     """
-    found = read_packet(data)
-    if found is None or len(found) > _MAX_PACKET_BYTES:
+    xmp = read_packet(data)
+    if xmp is None or len(xmp) > _MAX_PACKET_BYTES:
         return None
     try:
-        root: Element = fromstring(found.rstrip(b"\0").decode().strip("\ufeff"))
+        root: Element = fromstring(xmp.rstrip(b"\0").decode().strip("\ufeff"))
     except (ParseError, DefusedXmlException, ValueError):
         return None
     return root

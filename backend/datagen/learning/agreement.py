@@ -60,8 +60,8 @@ def pair_agreements(opinions: Mapping[str, Mapping[Sample, str]]) -> tuple[PairA
 
 
 def _agreement(first: str, second: str, both: list[tuple[str, str]]) -> PairAgreement:
-    common, agreed = len(both), sum(1 for one, other in both if one == other)
-    of_first, of_second = Counter(one for one, _ in both), Counter(other for _, other in both)
+    common, agreed = len(both), sum(1 for opinion, other in both if opinion == other)
+    of_first, of_second = Counter(opinion for opinion, _ in both), Counter(other for _, other in both)
     by_chance = Fraction(sum(count * of_second[opinion] for opinion, count in of_first.items()), common**2)
     kappa = None if by_chance == 1 else (Fraction(agreed, common) - by_chance) / (1 - by_chance)
     return PairAgreement(first=first, second=second, common=common, agreed=agreed, kappa=kappa)
@@ -73,7 +73,7 @@ class OneSided:
 
     reviewer: str
     opinion: str
-    #: number of samples that the reviewer judged, and of those on which somebody else has another opinion
+    #: number of samples that the reviewer judged, and of those on which another reviewer has another opinion
     samples: int
     contradicted: int
 
@@ -84,7 +84,7 @@ def one_sided(opinions: Mapping[str, Mapping[Sample, str]]) -> tuple[OneSided, .
     Args:
         opinions: for each reviewer, their opinion on each sample that they judged.
     """
-    found = []
+    reviewers = []
     for reviewer in _most_active(opinions):
         own = opinions[reviewer]
         if len(own) < MIN_COMMON or len(set(own.values())) > 1:
@@ -95,8 +95,8 @@ def one_sided(opinions: Mapping[str, Mapping[Sample, str]]) -> tuple[OneSided, .
         )
         if contradicted:
             [opinion] = set(own.values())
-            found.append(OneSided(reviewer=reviewer, opinion=opinion, samples=len(own), contradicted=contradicted))
-    return tuple(found)
+            reviewers.append(OneSided(reviewer=reviewer, opinion=opinion, samples=len(own), contradicted=contradicted))
+    return tuple(reviewers)
 
 
 def _most_active(opinions: Mapping[str, Mapping[Sample, str]]) -> list[str]:

@@ -49,10 +49,10 @@ def _shards(job_kind: JobKind, session: Session, moment: datetime) -> Iterable[i
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
         .where(is_due(ShardRow, moment))
     )
-    found = session.execute(due.with_only_columns(engine, kind, is_first).distinct()).all()
+    kinds_of_shards = session.execute(due.with_only_columns(engine, kind, is_first).distinct()).all()
     matching = [
         and_(engine == name, kind == of, is_first if first else ~is_first)
-        for name, of, first in found
+        for name, of, first in kinds_of_shards
         if shard_job_kind(name, of, is_first=first) is job_kind
     ]
     return session.scalars(due.where(or_(false(), *matching)).order_by(ShardRow.id).limit(MAX_ROWS))

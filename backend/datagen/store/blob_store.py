@@ -236,7 +236,7 @@ class BlobStore:
 
         return self._run(remove, "drafts cannot be removed")
 
-    def _run(self, operation: Callable[[], T], what: str) -> T:
+    def _run(self, operation: Callable[[], T], consequence: str) -> T:
         """Run an operation on the store within its time-out.
 
         Drivers raise errors of their own packages (for example botocore's) that are not subclasses of OSError: any
@@ -247,7 +247,7 @@ class BlobStore:
                 than ``PAUSE_AFTER_TIMEOUT_S`` ago.
         """
         if self._unavailable is not None and time.monotonic() < self._unavailable[0]:
-            raise _unavailable(what, self._unavailable[1])
+            raise _unavailable(consequence, self._unavailable[1])
 
         def translated() -> T:
             try:
@@ -255,17 +255,17 @@ class BlobStore:
             except StoreError:
                 raise
             except Exception as fault:
-                log.warning("store.unavailable", what=what, error=f"{type(fault).__name__}: {fault}")
-                raise _unavailable(what, self._note_refusal(refusal_of(fault))) from fault
+                log.warning("store.unavailable", what=consequence, error=f"{type(fault).__name__}: {fault}")
+                raise _unavailable(consequence, self._note_refusal(refusal_of(fault))) from fault
 
         try:
             return self._calls.call(translated, self._whole_s)
         except TimeoutError as late:
-            log.warning("store.unavailable", what=what, error=str(late))
-            raise _unavailable(what, self._note_refusal(TOO_LATE)) from late
+            log.warning("store.unavailable", what=consequence, error=str(late))
+            raise _unavailable(consequence, self._note_refusal(TOO_LATE)) from late
         except CallNotStarted as fault:
-            log.warning("store.unavailable", what=what, error=str(fault))
-            raise _unavailable(what, NO_THREAD) from fault
+            log.warning("store.unavailable", what=consequence, error=str(fault))
+            raise _unavailable(consequence, NO_THREAD) from fault
 
     def _note_refusal(self, refusal: Refusal) -> Refusal:
         if refusal == TOO_LATE:
@@ -315,5 +315,5 @@ def _is_empty(folder: str) -> bool:
         return True
 
 
-def _unavailable(what: str, refusal: Refusal) -> StoreUnavailable:
-    return StoreUnavailable(f"{what}: {refusal.reason}; {refusal.remedy}", refusal.reason)
+def _unavailable(consequence: str, refusal: Refusal) -> StoreUnavailable:
+    return StoreUnavailable(f"{consequence}: {refusal.reason}; {refusal.remedy}", refusal.reason)

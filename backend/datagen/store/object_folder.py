@@ -64,12 +64,12 @@ class ObjectFolder:
 
         def listed(filesystem: AbstractFileSystem) -> set[str]:
             try:
-                found = filesystem.ls(self._root, detail=False)
+                paths = filesystem.ls(self._root, detail=False)
             except FileNotFoundError as absent:
                 if not is_absence(absent):
                     raise
                 return set()
-            names = {posixpath.basename(path.rstrip("/")) for path in found if path.strip("/") != self._root.strip("/")}
+            names = {posixpath.basename(path.rstrip("/")) for path in paths if path.strip("/") != self._root.strip("/")}
             return names - {""}
 
         return self._run(listed)

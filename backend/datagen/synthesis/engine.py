@@ -199,6 +199,8 @@ class EngineSettings:
     folder: Path = Path(".datagen")
     #: end the process if one call of a driver takes longer; 0: never, as in a notebook
     hang_seconds: float = 0.0
+    #: whether ``fit`` may return a fit of the same inputs that another process left in the folder, and leave its own
+    shares_fits: bool = False
 
 
 #: Callback with a fraction from 0 to 1 and a description of the current step.

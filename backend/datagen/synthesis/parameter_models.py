@@ -105,8 +105,8 @@ def _sentence(model: type[EngineParameters], error: ValidationError) -> str:
             return f"{where} is {value!r}; it must be one of: {', '.join(schema['enum'])}"
         case "object":
             items = _items_of(schema).get("type")
-            what = "numbers" if items in ("number", "integer") else "values"
-            return f"{where} must be a mapping from names to {what}, not {value!r}"
+            noun = "numbers" if items in ("number", "integer") else "values"
+            return f"{where} must be a mapping from names to {noun}, not {value!r}"
         case _:
             return f"{where} is {value!r}: {problem['msg']}"
 

@@ -51,7 +51,7 @@ class JobKind(StrEnum):
     SHARD = "shard"  #: a further shard of a run is pending
     GPU_SHARD = "gpu_shard"  #: a shard is pending whose engine needs a GPU
     OUTBOX = "outbox"  #: an outbox row is pending for which people wait
-    UPKEEP = "upkeep"  #: an outbox row is pending that changes existing tasks, for which nobody waits
+    UPKEEP = "upkeep"  #: an outbox row is pending that changes existing tasks, for which no person waits
     NOTIFICATION = "notification"  #: a delivery of a notification is pending
     HANDOVER = "handover"  #: a handover is pending
 
@@ -189,9 +189,9 @@ class UnitOfWork:
             leases.request(row)  # a running worker sees the newer revision at its end and repeats it
         self.enqueue_after_commit(outbox_job_kind(kind), row.id)
 
-    def note(self, study: StudyRow, who: str, what: str) -> None:
+    def note(self, study: StudyRow, who: str, action: str) -> None:
         """Add a line to the audit log: the person and the decision."""
-        self.session.add(AuditRow(study=study.name, who=who, what=what[:1000]))
+        self.session.add(AuditRow(study=study.name, who=who, what=action[:1000]))
 
 
 def find_study(session: Session, name: str) -> StudyRow:

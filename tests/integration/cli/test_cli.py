@@ -134,7 +134,7 @@ def test_a_database_that_was_never_made_says_how_to_make_it(studio: Studio, tmp_
 def test_impossible_command_is_refused_with_a_sentence(
     arguments: tuple[str, ...], sentence: str, studio: Studio, study: Study, tmp_path: Path
 ) -> None:
-    filled = [one.replace("{study}", study.name) for one in arguments]
+    filled = [argument.replace("{study}", study.name) for argument in arguments]
     assert sentence in refused(datagen(studio.environment, tmp_path, *filled))
     assert not list(tmp_path.glob("*.zip"))
 
@@ -168,7 +168,7 @@ def test_json_answers_parse(studio: Studio, study: Study, tmp_path: Path) -> Non
     assert added["problems"][0].startswith("broken.png: the PNG file is truncated or damaged")
     [described] = answer("status", study.name)["studies"]
     assert (described["study"], described["state"], described["engine"]) == (study.name, "collecting", "composite")
-    assert study.name in [one["study"] for one in answer("status")["studies"]]
+    assert study.name in [row["study"] for row in answer("status")["studies"]]
     studio.settle()
 
 
@@ -306,9 +306,9 @@ def test_the_doctor_names_what_is_wrong_and_exits_1(
 ) -> None:
     code, lines = diagnose(**changed)
     assert code == 1
-    found = [finding for head, finding in lines.items() if head.startswith(f"FAIL {check}")]
-    assert len(found) == 1, lines
-    assert sentence in found[0]
+    failures = [finding for head, finding in lines.items() if head.startswith(f"FAIL {check}")]
+    assert len(failures) == 1, lines
+    assert sentence in failures[0]
     assert "hush" not in "".join(lines.values())
 
 
@@ -340,9 +340,9 @@ def test_the_doctor_names_the_cause_and_gives_no_advice_about_its_consequences(
 
 @pytest.fixture
 def locked_redis(processes: Processes, tmp_path: Path) -> Iterator[str]:
-    """A Redis that wants a password; its address with it."""
+    """A Redis with a password; yields its address with the password."""
     url = redis_server.start(processes, tmp_path / "locked redis")
-    started = [one for one in processes.alive() if one.name == "redis"][-1]
+    started = [process for process in processes.alive() if process.name == "redis"][-1]
     yield url
     processes.stop(started)
 

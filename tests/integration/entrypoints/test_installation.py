@@ -114,8 +114,8 @@ def test_a_machine_with_another_secret_refuses_in_every_role(
     copy_secrets(machine(), machine("second"))
     for role in ProcessRole:
         assert sentence in refusal(machine("second", **changed), role)
-    [found] = mismatches(machine("second", **changed), database)
-    assert sentence in found
+    [mismatch] = mismatches(machine("second", **changed), database)
+    assert sentence in mismatch
 
 
 def test_of_two_first_processes_on_two_machines_one_makes_the_secrets_and_the_other_refuses(
@@ -428,8 +428,8 @@ def test_a_restored_backup_brings_its_own_fingerprints(
 def test_the_log_of_a_first_start_names_what_was_made_and_holds_none_of_it(machine: Machine) -> None:
     with structlog.testing.capture_logs() as lines:
         join(machine(), WEB)
-    [made] = [line for line in lines if line["event"] == "installation.secrets_made"]
-    assert made["names"] == ["webhook_secret", "basic_auth_pass", "signing_key"]
+    [event] = [line for line in lines if line["event"] == "installation.secrets_made"]
+    assert event["names"] == ["webhook_secret", "basic_auth_pass", "signing_key"]
     for path in (machine().data_dir / "secrets").iterdir():
         assert path.read_text() not in str(lines)
 

@@ -46,13 +46,13 @@ def test_formats_are_read_split_by_split(
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
-    found = split(samples, shares_of("60,20,20"))
-    folder = export_to(samples, *FORMATS, split=found)
+    assignment = split(samples, shares_of("60,20,20"))
+    folder = export_to(samples, *FORMATS, split=assignment)
     images = datasets.load_dataset("imagefolder", data_dir=str(folder / "images"))
     shards = datasets.load_dataset("parquet", data_dir=str(folder / "parquet"))
     lists = folder / "ImageSets" / "Main"
-    for name, count in found.counts.items():
-        names = {sample.provenance.file_stem for sample in samples if found.of(sample) == name}
+    for name, count in assignment.counts.items():
+        names = {sample.provenance.file_stem for sample in samples if assignment.of(sample) == name}
         assert len(names) == count
         assert {path.stem for path in (folder / "images" / name).glob("*.png")} == names
         assert {path.stem for path in (folder / "masks" / name).glob("*.png")} == names
@@ -67,6 +67,6 @@ def test_formats_are_read_split_by_split(
         assert len(images[hub]) == len(shards[hub]) == count
         assert (folder / "webdataset" / f"{name}-00000.tar").is_file()
     lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    assert [line["split"] for line in lines] == [found.of(sample) for sample in samples]
+    assert [line["split"] for line in lines] == [assignment.of(sample) for sample in samples]
     text = (folder / "README.txt").read_text()
     assert "Images: 20\n  train: 12\n  val: 4\n  test: 4\n" in text

@@ -162,8 +162,11 @@ CASES = [
 
 def orders(victims: dict[str, Any]) -> list[bytes]:
     """The picture of each case."""
-    arguments = [[] if what is None else [victims.get(what, what)] for _, what in CASES]
-    filled = [[one.format(**victims) if isinstance(one, str) else one for one in some] for some in arguments]
+    arguments = [[] if victim is None else [victims.get(victim, victim)] for _, victim in CASES]
+    filled = [
+        [argument.format(**victims) if isinstance(argument, str) else argument for argument in some]
+        for some in arguments
+    ]
     return [json.dumps([name, some]).encode() for (name, _), some in zip(CASES, filled, strict=True)]
 
 
@@ -197,7 +200,9 @@ def python_of_everybody() -> str:
 
 def unrefused(outcomes: list[str]) -> list[str]:
     caught = zip(CASES, outcomes, strict=True)
-    return [f"{name} {what}: {outcome}" for (name, what), outcome in caught if not outcome.startswith("refused")]
+    return [
+        f"{name} {argument}: {outcome}" for (name, argument), outcome in caught if not outcome.startswith("refused")
+    ]
 
 
 def test_code_in_a_picture_is_refused_everything(
@@ -436,7 +441,7 @@ def test_contained_decoder_answers_as_decoding_here_does() -> None:
     decoder = DecoderSandbox(**limits)
     different, good = [], 0
     for name, data in samples():
-        here = there = ""
+        here = contained = ""
         with warnings.catch_warnings(action="ignore"):
             try:
                 here = _told(decode(data, **limits))
@@ -444,11 +449,11 @@ def test_contained_decoder_answers_as_decoding_here_does() -> None:
             except BadPicture as problem:
                 here = str(problem)
         try:
-            there = _told(decoder.decode(data))
+            contained = _told(decoder.decode(data))
         except BadPicture as problem:
-            there = str(problem)
-        if here != there:
-            different.append((name, here, there))
+            contained = str(problem)
+        if here != contained:
+            different.append((name, here, contained))
     decoder.close()
     assert different == []
     assert good > 60

@@ -64,12 +64,12 @@ def receiver() -> Iterator[Receiver]:
             with kept.arrived:
                 kept.deliveries.append(Delivery(self.path.rstrip("?"), dict(self.headers), body))
                 kept.arrived.notify_all()
-            said = json.dumps({"status": "UP", "model_version": "datagen", "results": []}).encode()
+            content = json.dumps({"status": "UP", "model_version": "datagen", "results": []}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(content)
 
         do_GET = do_POST = answer  # noqa: N815
 

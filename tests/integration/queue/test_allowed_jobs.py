@@ -32,7 +32,7 @@ def test_a_planted_job_fails_and_what_it_names_is_not_called(
 ) -> None:
     mark = tmp_path / "mark"
     queue = Queue(EVENTS, connection=studio.queues.redis, serializer=JSONSerializer)
-    args = tuple(str(mark) if one == "MARK" else one for one in planted.get("args", ()))
+    args = tuple(str(mark) if argument == "MARK" else argument for argument in planted.get("args", ()))
     queue.enqueue_call(planted["func"], args=args, job_id="planted", failure_ttl=60, result_ttl=60)
     for event in ("on_failure", "on_success"):
         if event in planted:  # RQ's own API imports it first; who writes to Redis does not

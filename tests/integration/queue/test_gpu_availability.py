@@ -65,12 +65,12 @@ def shard_of(study: Study, batch: BatchRow) -> ShardRow:
 
 
 def test_a_shard_that_needs_a_gpu_waits_where_only_gpu_workers_look(studio: Studio, own_study: Study) -> None:
-    made = build(own_study)
-    shard = JobRequest(JobKind.GPU_SHARD, shard_of(own_study, made).id)
+    batch = build(own_study)
+    shard = JobRequest(JobKind.GPU_SHARD, shard_of(own_study, batch).id)
     assert studio.queues.depths()[GPU] == 1
     assert shard in studio.queues.queued()
     studio.work()
-    assert str(shard_of(own_study, made).state) == "pending"
+    assert str(shard_of(own_study, batch).state) == "pending"
 
     studio.queues.redis.flushdb()  # the job is lost
     sweep(studio.services.database, studio.queues)
@@ -105,14 +105,14 @@ def test_what_could_not_be_rendered_is_refused_before_anything_is_queued(studio:
         )
     assert (own_study.specs(), studio.queues.depths()[GPU]) == ([], 0)
 
-    own_study.use_engine("composite")  # … and the study goes on without a GPU
+    own_study.use_engine("composite")  # … and the study continues without a GPU
     own_study.review()
 
 
 def test_without_a_gpu_worker_the_machine_itself_is_asked(studio: Studio) -> None:
     assert engine_problems(studio.settings.redis_url, SETTINGS, "composite", {}) == ()
     verdict_result = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {"diffusion": {"weights": ""}})
-    assert any("“diffusion.weights” is not set" in one for one in verdict_result)
+    assert any("“diffusion.weights” is not set" in sentence for sentence in verdict_result)
 
 
 def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
@@ -120,8 +120,8 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
 ) -> None:
     """Only its own machine can see it, and shards that could not be rendered were queued there."""
     own: dict[str, Json] = {"diffusion": {"weights": ""}}
-    with monkeypatch.context() as there:
-        there.setattr(socket, "gethostname", lambda: "gpu-box")
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "gpu-box")
         report = partial(report_problems, settings=SETTINGS, parameters={"diffusion": own})
         worker = _worker(Redis.from_url(studio.settings.redis_url), (GPU,), report)
         worker.register_birth()
@@ -129,7 +129,7 @@ def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
     with heartbeats.beating(studio.settings.redis_url, heartbeats.Kind.WORKER, worker.process):
         verdict_result = engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {**own, "size_factor": 1.2})
         assert verdict_result[0].startswith("On gpu-box: ")
-        assert any("“diffusion.weights” is not set" in one for one in verdict_result)
+        assert any("“diffusion.weights” is not set" in sentence for sentence in verdict_result)
         # it has no report for other parameters: it runs the check when it takes the work
         assert (
             engine_problems(studio.settings.redis_url, SETTINGS, "diffusion", {"diffusion": {"weights": "owner/name"}})
@@ -190,18 +190,18 @@ def test_a_fit_tells_step_loss_and_time_left_and_ends_when_cancelled(
     studio: Studio, own_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.02)
-    made = build(own_study)
-    shard = shard_of(own_study, made)
+    batch = build(own_study)
+    shard = shard_of(own_study, batch)
     render_shard(studio.services, Teaching(studio, own_study), shard.id)
-    assert str(shard_of(own_study, made).state) == "cancelled"
-    assert own_study.samples_of(made) == []
+    assert str(shard_of(own_study, batch).state) == "cancelled"
+    assert own_study.samples_of(batch) == []
 
 
 def test_a_worker_whose_device_failed_ends_and_leaves_the_work_to_the_next(
     studio: Studio, own_study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = build(own_study)
-    shard = shard_of(own_study, made)
+    batch = build(own_study)
+    shard = shard_of(own_study, batch)
 
     def fail(self: FittedEngineCache, spec: Spec, progress: Progress) -> FittedEngine:
         raise DeviceFault("the device failed: CUDA error: unspecified launch failure")
@@ -211,15 +211,15 @@ def test_a_worker_whose_device_failed_ends_and_leaves_the_work_to_the_next(
     with studio.as_process():
         run_worker(studio.settings.redis_url, (GPU,), burst=True)
     assert studio.queues.depths()[GPU] == 1  # it took one job, failed, and ended
-    left = shard_of(own_study, made)
+    left = shard_of(own_study, batch)
     assert (str(left.state), left.attempts) == ("pending", 1)
     assert left.due_at <= now()
     own_study.act(StudyEvent.CANCEL)
 
 
 def test_a_worker_that_did_its_share_of_jobs_ends_to_be_started_anew(studio: Studio, own_study: Study) -> None:
-    made = build(own_study)
-    shard = shard_of(own_study, made)
+    batch = build(own_study)
+    shard = shard_of(own_study, batch)
     studio.queues.enqueue([request for request in studio.queues.queued() if request.row_id == shard.id])  # a second job
     with studio.as_process():
         run_worker(studio.settings.redis_url, (GPU,), max_jobs=1)
@@ -254,7 +254,7 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
         **{"device": "cpu", "resolution": 32, "steps": 3, "candidates": 2},
         **{"fit_steps": 2, "fit_batch": 1, "lora_rank": 2},
     }
-    made = build(own_study, engine_parameters=own)
+    batch = build(own_study, engine_parameters=own)
     environment = studio.environment | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     argv = [sys.executable, "-m", "datagen", "worker", "--gpu"]
     worker = processes.start(
@@ -262,14 +262,14 @@ def test_a_gpu_worker_of_its_own_renders_a_round_with_a_model_that_it_taught(
         argv,
         env=environment,
         cwd=tmp_path,
-        ready=lambda: str(shard_of(own_study, made).state) not in ("pending", "running"),
+        ready=lambda: str(shard_of(own_study, batch).state) not in ("pending", "running"),
         within=GPU_PATIENCE_S,
     )
     processes.stop(worker)
     studio.settle()
 
     assert own_study.row().state == "reviewing", own_study.shown()
-    steps = [sample.body["provenance"]["steps"] for sample in own_study.samples_of(made)]
+    steps = [sample.body["provenance"]["steps"] for sample in own_study.samples_of(batch)]
     assert [step["instances"][0]["pixels"] for step in steps] == ["diffusion"] * ROUND
     assert all(step["device"] == "cpu" and len(step["lora_sha256"]) == 64 for step in steps)
     assert "A LoRA was fitted in 2 steps" in own_study.page()

@@ -85,7 +85,7 @@ def test_worker_entry_that_cannot_be_read_does_not_hide_the_others(
     worker = _worker(redis, ALL_QUEUES)
     worker.register_birth()
     with heartbeats.beating(settings.redis_url, heartbeats.Kind.WORKER, worker.process):
-        assert [one.name for one in live_workers(Queues(redis))] == [worker.name]
+        assert [worker_entry.name for worker_entry in live_workers(Queues(redis))] == [worker.name]
         assert check_worker(settings) == "1 alive"
     worker.register_death()
     assert live_workers(Queues(redis)) == []

@@ -76,7 +76,7 @@ def test_a_flood_is_deleted_before_its_days_are_over(database: Database, monkeyp
 def figure(database: Database) -> dict[tuple[str, str], float]:
     metrics: list[Metric] = list(MetricsCollector(database, Queues(Redis(port=1)), dict)._events())
     [events] = [metric for metric in metrics if metric.name == "datagen_events"]
-    return {(one.labels["action"], one.labels["outcome"]): one.value for one in events.samples}
+    return {(sample.labels["action"], sample.labels["outcome"]): sample.value for sample in events.samples}
 
 
 def test_deleted_events_go_on_counting_and_unknown_actions_are_one_figure(database: Database) -> None:

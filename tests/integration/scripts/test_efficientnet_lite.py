@@ -50,8 +50,8 @@ def network():
 
 def photo(name):
     """The middle square, [1, 3, 224, 224], R, G, B, 0 to 255."""
-    found = getattr(data, name)()
-    image = found[0] if isinstance(found, tuple) else found
+    loaded = getattr(data, name)()
+    image = loaded[0] if isinstance(loaded, tuple) else loaded
     side = min(image.shape[:2])
     top, left = ((size - side) // 2 for size in image.shape[:2])
     square = cv2.resize(image[top : top + side, left : left + side], (224, 224), interpolation=cv2.INTER_AREA)

@@ -66,7 +66,7 @@ def test_a_pack_is_read_as_a_study(pack_folder):
     assert pack.spec.labels == ("disc",)
     assert [len(pack.spec.concepts), len(pack.spec.canvases), len(pack.spec.backgrounds)] == [2, 3, 4]
     assert [len(pack.concepts), len(pack.test), len(pack.reference)] == [2, 6, 12]
-    assert sum(one.mask.any() for one in pack.test) == 3
+    assert sum(image.mask.any() for image in pack.test) == 3
 
 
 def test_missing_files_of_a_pack_are_named(tmp_path):

@@ -40,8 +40,8 @@ def test_migrations_give_the_tables_that_the_code_declares(database: Database) -
 def test_migrations_give_the_keys_that_the_code_declares(database: Database) -> None:
     """Which Alembic does not compare."""
     for table in Row.metadata.sorted_tables:
-        there = inspect(database.engine).get_pk_constraint(table.name)["constrained_columns"]
-        assert there == [column.name for column in table.primary_key], table.name
+        in_database = inspect(database.engine).get_pk_constraint(table.name)["constrained_columns"]
+        assert in_database == [column.name for column in table.primary_key], table.name
 
 
 def test_upgrading_again_keeps_the_rows(database: Database) -> None:
@@ -104,7 +104,7 @@ def test_a_postgresql_that_freezes_is_given_up_and_used_again_when_it_is_back(po
     database.upgrade()
     with database.engine.connect() as connection:
         pooled = backend_of(connection)
-    with frozen(pooled):  # the pool asks its connection whether it lives, closes it, and opens another
+    with frozen(pooled):  # the pool checks its connection, closes it, and opens another
         assert answer_of(database) == 1
     with database.engine.connect() as connection, frozen(backend_of(connection)):
         with pytest.raises(OperationalError, match=r"did not answer within 2\.25 s") as caught:
@@ -177,8 +177,8 @@ def test_connection_whose_bounds_are_refused_is_closed(postgres_url: str) -> Non
         with pytest.raises(DBAPIError) as refused:
             answer_of(database)
         assert "statement_timeout" in str(refused.value)  # its traceback would keep the connection from being collected
-        there = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'refused'"
-        wait_until(lambda: server.execute(there).fetchone() == (0,), 5, "the end of the connection")
+        counting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'refused'"
+        wait_until(lambda: server.execute(counting).fetchone() == (0,), 5, "the end of the connection")
     database.close()
 
 

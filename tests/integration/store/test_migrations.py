@@ -39,13 +39,13 @@ _ANYTHING: dict[type, Any] = {
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """A database without a schema."""
-    made = Database(database_url)
-    yield made
-    made.close()
+    opened = Database(database_url)
+    yield opened
+    opened.close()
 
 
 def put(connection: Connection, table: Table, **values: Any) -> None:
-    """Write a row of a schema that the code does not know any more."""
+    """Write a row of a schema that the code no longer has."""
     for column in table.columns:
         if not column.nullable and column.name not in values:
             values[column.name] = _ANYTHING[column.type.python_type]

@@ -255,7 +255,7 @@ def test_callers_of_ready_do_not_wait_for_a_label_studio_that_hangs(start: Calla
                 during = web.seconds()
             finally:
                 over.set()
-        assert set().union(*(one.result() for one in asking)) == {503}
+        assert set().union(*(request.result() for request in asking)) == {503}
         assert during < 8 * max(before, 0.01)
 
         def parts() -> dict[str, bool]:
@@ -297,9 +297,11 @@ def test_pictures_of_a_store_that_hangs_leave_webhooks_and_health_alone(
                 line.sendall(get(link))
             refused = 80 - 6 - 48  # what neither has a thread nor may wait
             heard = [people.submit(read_all, line) for line in lines]
-            wait_until(lambda: sum(one.done() for one in heard) >= refused, 20, "the refusal of what may not wait")
+            wait_until(
+                lambda: sum(request.done() for request in heard) >= refused, 20, "the refusal of what may not wait"
+            )
             during = web.seconds()
-            [busy] = answers(next(one for one in heard if one.done()).result())
+            [busy] = answers(next(request for request in heard if request.done()).result())
             assert (busy.status, busy.json()) == (503, {"error": "service unavailable"})
             assert busy.headers["retry-after"] == "1"
         finally:

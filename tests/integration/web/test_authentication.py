@@ -149,8 +149,8 @@ def test_more_than_the_rate_is_answered_with_429(
         webhooks = [caller.post("/webhook", content=b"{}") for _ in range(40)]
         vitals = [caller.get("/metrics").status_code for _ in range(80)]
         health = [caller.get("/health").status_code for _ in range(80)]
-    assert {one.status_code for one in webhooks} == {401, 429}
-    refused = next(one for one in webhooks if one.status_code == 429)
+    assert {response.status_code for response in webhooks} == {401, 429}
+    refused = next(response for response in webhooks if response.status_code == 429)
     assert (refused.json(), refused.headers["Retry-After"]) == ({"error": "too many requests"}, "1")
     assert 429 in vitals
     assert set(health) == {200}  # Label Studio and container engines ask that

@@ -124,7 +124,7 @@ def test_a_key_that_no_database_can_hold_leaves_the_other_tasks_of_the_request_a
     answer = call(studio, "POST", "/predict", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 200, answer.text
     *others, known = answer.json()["results"]
-    assert [one["result"] for one in others] == [[]] * 4
+    assert [prediction["result"] for prediction in others] == [[]] * 4
     assert known["result"]
 
 
@@ -133,7 +133,7 @@ def test_predict_of_a_review_task_gives_the_label_it_was_synthesized_with(studio
     tasks = [{"id": task.id, "data": task.data} for task in study.round_tasks()]
     results = call(studio, "POST", "/predict", json={"tasks": [*tasks, {"id": 2**40, "data": {}}]}).json()["results"]
     posted = [studio.client.predictions(task["id"])[0]["result"] for task in tasks]
-    assert [one["result"] for one in results[:-1]] == posted
+    assert [prediction["result"] for prediction in results[:-1]] == posted
     assert results[-1]["result"] == []
     assert study.projects[ProjectKind.PREVIEWS]
 

@@ -69,11 +69,11 @@ def installation(studio: Studio, processes: Processes, tmp_path: Path) -> Iterat
     data = str(tmp_path / "data")
     environment = {**studio.environment, "PORT": str(free_port()), "DATAGEN_DATA_DIR": data}
     Database(settings_of(environment).resolved_database_url).upgrade()
-    made = Installation(web=None, folder=tmp_path, url=f"http://127.0.0.1:{environment['PORT']}")  # type: ignore[arg-type]
-    made.write(DATAGEN_WEBHOOK_SECRET="the old secret of this test", BASIC_AUTH_PASS="the old password of this test")
-    made.web = start_web(processes, environment, tmp_path)
-    yield made
-    processes.stop(made.web)
+    started = Installation(web=None, folder=tmp_path, url=f"http://127.0.0.1:{environment['PORT']}")  # type: ignore[arg-type]
+    started.write(DATAGEN_WEBHOOK_SECRET="the old secret of this test", BASIC_AUTH_PASS="the old password of this test")
+    started.web = start_web(processes, environment, tmp_path)
+    yield started
+    processes.stop(started.web)
 
 
 def test_secret_and_password_are_changed_without_one_refused_request(
@@ -205,8 +205,10 @@ def test_provisioning_again_sends_label_studio_the_new_secret_and_password(studi
             "basic_auth_pass": studio.settings.password,
         },
     )
-    made = open_study(studio.services, study.name, [], server_access_of(changed), engine="composite", preview_size=3)
-    assert made.created == []
+    provisioned = open_study(
+        studio.services, study.name, [], server_access_of(changed), engine="composite", preview_size=3
+    )
+    assert provisioned.created == []
     wanted = study_secret("a new secret of this test", study.row().webhook_salt)
     for project in study.projects.values():
         ours = [hook for hook in studio.client.webhooks(project) if hook.url == f"{studio.settings.own_url}/webhook"]
@@ -237,12 +239,12 @@ class Machine:
         """The findings of doctor by part, with their marks: ``{"secrets": "ok: …"}``."""
         result = self.datagen("doctor", "--study", study)
         assert "Traceback" not in result.stderr
-        found = {}
+        findings = {}
         for line in result.stdout.splitlines():
             head, _, finding = line.partition(": ")
             mark, _, name = head.partition(" ")
-            found[name.strip()] = f"{mark}: {finding}"
-        return found
+            findings[name.strip()] = f"{mark}: {finding}"
+        return findings
 
 
 OLD = {"DATAGEN_WEBHOOK_SECRET": "the old secret of this test", "BASIC_AUTH_PASS": "the old password of this test"}
@@ -266,21 +268,21 @@ def test_the_written_procedure_changes_secret_and_password_on_several_machines(
         "DATAGEN_STORE_URL": f"file://{tmp_path / 'images'}",
         "REDIS_URL": studio.environment["REDIS_URL"].rpartition("/")[0] + "/8",
     }
-    first, second = (Machine(folder=tmp_path / one, common=common) for one in ("first", "second"))
+    first, second = (Machine(folder=tmp_path / machine_name, common=common) for machine_name in ("first", "second"))
     first.write(**OLD)
     second.write(**OLD)
     assert first.datagen("migrate").returncode == 0
     web = start_web(processes, first.environment, first.folder)
     key = (first.folder / "data" / "secrets" / "signing_key").read_text()
     second.write(**OLD, DATAGEN_SIGNING_KEYS=key)
-    made = first.datagen("provision", name, "--label", "pit", "--json")
-    assert made.returncode == 0, made.stderr
-    projects = json.loads(made.stdout)["projects"]
+    provisioned = first.datagen("provision", name, "--label", "pit", "--json")
+    assert provisioned.returncode == 0, provisioned.stderr
+    projects = json.loads(provisioned.stdout)["projects"]
     database = Database(postgres_url)
     try:
         for machine in (first, second):
             message = machine.doctor(name)
-            for part in ("secrets", "web log-in", "image link", *(f"{one} {name}" for one in STUDY_PARTS)):
+            for part in ("secrets", "web log-in", "image link", *(f"{part_name} {name}" for part_name in STUDY_PARTS)):
                 assert message[part].startswith("ok"), (part, message)
 
         # 1. and 2. on the machine where the web process runs
@@ -310,7 +312,7 @@ def test_the_written_procedure_changes_secret_and_password_on_several_machines(
 
         for machine in (first, second):
             message = machine.doctor(name)
-            for part in ("secrets", "web log-in", "image link", *(f"{one} {name}" for one in STUDY_PARTS)):
+            for part in ("secrets", "web log-in", "image link", *(f"{part_name} {name}" for part_name in STUDY_PARTS)):
                 assert message[part].startswith("ok"), (part, message)
         start_training(studio, projects["previews"])
         with database.read() as session:
@@ -349,8 +351,8 @@ def test_doctor_reports_an_outdated_password_in_label_studio(
     assert machine.datagen("migrate").returncode == 0
     web = start_web(processes, machine.environment, tmp_path)
     try:
-        made = machine.datagen("provision", name, "--label", "pit")
-        assert made.returncode == 0, made.stderr
+        provisioned = machine.datagen("provision", name, "--label", "pit")
+        assert provisioned.returncode == 0, provisioned.stderr
         own_url = f"http://127.0.0.1:{common['PORT']}"
         new = {**OLD, "BASIC_AUTH_PASS": "the new password of this test"}
         for previous, sentence in (

@@ -179,7 +179,7 @@ def test_webhooks_of_an_earlier_release_work_until_their_study_is_provisioned_ag
 
     assert tell(shared) == 201
     studio.client.update_project(study.projects[ProjectKind.BACKGROUNDS], {"description": "touched"})
-    assert [one.action for one in study.events(ProjectKind.BACKGROUNDS)] == ["PROJECT_UPDATED"]
+    assert [received.action for received in study.events(ProjectKind.BACKGROUNDS)] == ["PROJECT_UPDATED"]
     open_study(studio.services, study.name, [], server_access_of(studio.settings), engine=None, preview_size=3)
     assert (tell(shared), tell(studio.secret_of(study.id))) == (403, 201)
     studio.client.update_project(study.projects[ProjectKind.BACKGROUNDS], {"description": "touched again"})
@@ -208,7 +208,7 @@ def test_label_studio_sends_start_training_with_the_log_in_and_the_rest_with_the
     url = f"{studio.server.url}/api/ml/{backend.id}/train"
     httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
     studio.client.update_project(study.projects[ProjectKind.PREVIEWS], {"description": uuid.uuid4().hex})
-    assert {"START_TRAINING", "PROJECT_UPDATED"} <= {one.action for one in study.events(ProjectKind.PREVIEWS)}
+    assert {"START_TRAINING", "PROJECT_UPDATED"} <= {received.action for received in study.events(ProjectKind.PREVIEWS)}
     studio.settle()
 
 

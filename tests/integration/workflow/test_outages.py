@@ -34,7 +34,6 @@ from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.workflow.backoff import persist
-from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.inputs import input_sync, suggestions
 from datagen.workflow.inputs.input_jobs import make_proposals, read_inputs
@@ -147,16 +146,16 @@ def test_run_fails_after_a_long_outage_and_retry_resumes_it(studio: Studio, stud
 
 
 def test_many_shards_that_wait_renew_the_page_once(studio: Studio, study: Study, broken: Services) -> None:
-    run, made = run_of(study, 4 * SHARD)
+    run, shards = run_of(study, 4 * SHARD)
     [point] = [point.id for point in study.points() if point.started_id == run.id]
     revisions = []
-    for shard in made:
+    for shard in shards:
         render_shard(broken, FittedEngineCache(broken), shard.id)
         revisions.append(
             next(row.revision for row in study.outbox() if row.kind == OutboxKind.DECISION and row.subject_id == point)
         )
     assert len(set(revisions)) == 1
-    for shard in made:
+    for shard in shards:
         make_due(study, shard)
     studio.settle()
 
@@ -201,7 +200,7 @@ def test_postponed_proposals_are_made_when_the_store_is_back(studio: Studio, stu
     studio.queues.redis.flushdb()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suggestions, "propose", lambda *_: broken.images.put(b"x"))
-        make_proposals(broken, StoredPictures(broken.images, broken.decoder), study.id)
+        make_proposals(broken, FittedEngineCache(broken), study.id)
     row = making_of(studio, study)
     assert (row.state, row.waits) == (WorkState.PENDING, 1)
     assert row.due_at > now()

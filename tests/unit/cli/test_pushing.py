@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from datagen.cli import pushing, studies
+from datagen.cli import exporting, pushing
 from datagen.workflow.studies import push
 
 
@@ -63,4 +63,4 @@ def test_storage_is_named_with_its_new_files(
 @pytest.mark.parametrize("files", [{"c2pa_cert": Path("a.pem")}, {"c2pa_key": Path("a.pem")}])
 def test_certificate_and_key_belong_together(files: dict[str, Path]) -> None:
     with pytest.raises(typer.BadParameter, match="--c2pa-cert and --c2pa-key belong together"):
-        studies.export("a study", "set", **files)
+        exporting.export("a study", "set", **files)

@@ -72,11 +72,11 @@ def test_invalid_json_is_refused_with_a_sentence(body: bytes | str) -> None:
 
 @given(JSON)
 def test_cleaned_text_can_be_encoded_as_utf_8_and_strict_json(value: Any) -> None:
-    made = plain_json(value)
-    text = json.dumps(made, ensure_ascii=False, allow_nan=False)
+    cleaned = plain_json(value)
+    text = json.dumps(cleaned, ensure_ascii=False, allow_nan=False)
     assert "\\u0000" not in text
-    assert json.loads(text.encode("utf-8")) == made
-    assert plain_json(made) == made
+    assert json.loads(text.encode("utf-8")) == cleaned
+    assert plain_json(cleaned) == cleaned
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), ("7", 7), ("007", 7), ("500", 500)])

@@ -43,7 +43,7 @@ def test_parts_whose_joints_cross_others_are_read_as_they_were(seed: int) -> Non
     outlines = [moved(50 * (cell % 4) + 2, 50 * (cell // 4) + 2, chance.uniform(0.3, 1)) for cell in cells]
     line = joined(outlines)
     expected = rasterize(np.array(line), (200, 200))
-    found = np.zeros((200, 200), bool)
+    covered = np.zeros((200, 200), bool)
     for part in clip_polygon(line, 200, 200):
-        found |= rasterize(np.array(part.points), (200, 200))
-    np.testing.assert_array_equal(found, expected)
+        covered |= rasterize(np.array(part.points), (200, 200))
+    np.testing.assert_array_equal(covered, expected)

@@ -11,7 +11,7 @@ import pytest
 import datagen
 from datagen.domain.wording import by_number, counted, span
 
-#: A number in an f-string, and behind it a plural that does not ask how many there are.
+#: A number in an f-string, and behind it a plural that does not depend on the number.
 _PLURAL = re.compile(r"(?:len\([^}]*|count|\w+\.count|number|missing|total|pages|attempts)(?::,)?\} [a-z]{3,}s\b")
 #: Where the number is never 1, or the word is no plural.
 _NEVER_ONE = (
@@ -41,13 +41,13 @@ def test_verb_agrees_with_its_count() -> None:
 def test_no_sentence_has_a_count_with_a_fixed_plural() -> None:
     """“1 studies”, “1 of 8 verdicts say”: every count in a sentence goes through ``counted``."""
     folder = Path(datagen.__file__).parent
-    found = [
+    wrong = [
         f"{path.relative_to(folder)}:{number}: {line.strip()}"
         for path in sorted(folder.rglob("*.py"))
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if _PLURAL.search(line) and not any(known in line for known in _NEVER_ONE)
     ]
-    assert found == []
+    assert wrong == []
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def test_found_boxes_are_the_parts_above_the_threshold():
     likelihood[2:6, 3:9] = 0.7
     likelihood[12:15, 20:25] = 0.9
     likelihood[18, 1] = 0.9  # a speck
-    found = metrics.found_boxes(likelihood)
-    assert sorted((box.x, box.y, box.width, box.height, score) for box, score in found) == [
+    boxes = metrics.found_boxes(likelihood)
+    assert sorted((box.x, box.y, box.width, box.height, score) for box, score in boxes) == [
         (3, 2, 6, 4, 0.7),
         (20, 12, 5, 3, 0.9),
     ]
@@ -84,8 +84,8 @@ def test_one_part_photographed_again_is_one_thing_and_two_round_holes_are_two():
     def shown(tones, y=16, x=16, gain=1.0):
         return (gain * tones + chance.normal(0, 2, tones.shape))[y : y + 48, x : x + 48].astype(np.float32)
 
-    one, other = part(), part()
-    crops = [shown(one), shown(other), shown(one, 18, 13, 0.6), shown(other, gain=1.4)]
+    photographed, other = part(), part()
+    crops = [shown(photographed), shown(other), shown(photographed, 18, 13, 0.6), shown(other, gain=1.4)]
     first, second, again, last = metrics.object_groups(crops)
     assert first == again
     assert second == last
@@ -99,8 +99,8 @@ def test_photos_of_few_parts_do_not_give_a_false_separation():
     parts = chance.normal(size=(24, 40)) * 3
     rows = np.repeat(parts, 8, axis=0).astype(np.float32) + chance.normal(size=(192, 40)).astype(np.float32) * 0.1
     names = [str(n // 8) for n in range(192)]
-    made = chance.permutation(24)[:8]
-    is_made = np.isin(np.arange(192) // 8, made)
+    synthetic = chance.permutation(24)[:8]
+    is_made = np.isin(np.arange(192) // 8, synthetic)
     groups = np.array(names)
     by_part = metrics.c2st_auroc(rows[~is_made], rows[is_made], list(groups[~is_made]), list(groups[is_made]))
     by_photo = metrics.c2st_auroc(
@@ -112,8 +112,8 @@ def test_photos_of_few_parts_do_not_give_a_false_separation():
 
 def test_coverage_falls_when_half_of_the_real_kinds_are_missing():
     chance = np.random.default_rng(0)
-    one, other = chance.normal(0, 1, (100, 5)), chance.normal(20, 1, (100, 5))
-    real = np.concatenate([one, other]).astype(np.float32)
+    first, other = chance.normal(0, 1, (100, 5)), chance.normal(20, 1, (100, 5))
+    real = np.concatenate([first, other]).astype(np.float32)
     both = np.concatenate([chance.normal(0, 1, (100, 5)), chance.normal(20, 1, (100, 5))]).astype(np.float32)
     assert metrics.coverage(real, both) > 0.9
     assert metrics.coverage(real, chance.normal(0, 1, (200, 5)).astype(np.float32)) == pytest.approx(0.5, abs=0.1)
@@ -137,6 +137,6 @@ def test_a_crop_at_the_border_is_mirrored_to_its_size(shape, box):
 def test_deep_pictures_give_the_same_features_as_shallow_ones():
     picture = np.random.default_rng(0).integers(0, 255, (60, 60), np.uint8)
     box = Box(20, 20, 10, 10)
-    one = metrics.features(metrics.crop_round(picture, box, 30))
+    shallow = metrics.features(metrics.crop_round(picture, box, 30))
     other = metrics.features(metrics.crop_round(picture.astype(np.uint16) * 257, box, 30))
-    assert one == pytest.approx(other, rel=1e-3)
+    assert shallow == pytest.approx(other, rel=1e-3)

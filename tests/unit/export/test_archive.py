@@ -152,7 +152,7 @@ def test_every_format_gives_the_same_bytes_for_the_same_samples(
 
 
 class TestFolder:
-    """The same files as in a zip, and the same care."""
+    """The same files as in a zip, and the same checks."""
 
     def test_folder_has_the_files_of_the_zip(self, samples: list[Sample], write: Any, tmp_path: Path) -> None:
         formats = tuple(format_names())
@@ -282,7 +282,7 @@ def test_missing_folders_are_made(samples: list[Sample], write: Any, tmp_path: P
 
 
 class TestNothingHalf:
-    """Whatever is wrong: a sentence that names it, no new file, and an old one as it was."""
+    """Any failure: a sentence that names it, no new file, and an unchanged old one."""
 
     @pytest.fixture(autouse=True)
     def old(self, tmp_path: Path) -> Iterator[None]:
@@ -349,7 +349,7 @@ class TestNothingHalf:
 
 def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: tuple[str, ...], tmp_path: Path) -> None:
     """What stays of a sample until the end: the names of its two files, and their entries of the zip's table."""
-    one = shelf.sample(mask, ("scratch", "dent"))
+    sample = shelf.sample(mask, ("scratch", "dent"))
     note = Trace(details={"note": "x" * 20_000})
     written = 7 * READ_AHEAD  # at the end of the samples; the others were read ahead
     folders = [f"{Path(module.__file__ or '').parent}/*" for module in (datagen, json)]
@@ -359,7 +359,7 @@ def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: t
     def many() -> Iterator[Sample]:
         nonlocal kept, used
         for i in range(written + READ_AHEAD):
-            yield replace(one, provenance=replace(one.provenance, index=i, trace=note))
+            yield replace(sample, provenance=replace(sample.provenance, index=i, trace=note))
         gc.collect()
         lines = tracemalloc.take_snapshot().filter_traces(ours).statistics("lineno")
         kept = sum(line.count // written for line in lines)

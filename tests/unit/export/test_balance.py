@@ -18,14 +18,14 @@ LABEL, SIZE, PLACE = Dimension
 
 
 @pytest.fixture
-def made(sample: Sample) -> Callable[..., list[Sample]]:
+def samples_of(sample: Sample) -> Callable[..., list[Sample]]:
     """A function that makes samples of 300 by 300 pixels; an instance is a label, a side and its left edge."""
 
     def instance(label: str, side: int, left: int) -> Instance:
         corners = ((left, 0), (left + side, 0), (left + side, side), (left, side))
         return Instance(label=label, box=Box(left, 0, side, side), outlines=(Polygon(corners),))
 
-    def made(images: Sequence[Sequence[tuple[str, int, int]]]) -> list[Sample]:
+    def create(images: Sequence[Sequence[tuple[str, int, int]]]) -> list[Sample]:
         return [
             replace(
                 sample,
@@ -40,27 +40,27 @@ def made(sample: Sample) -> Callable[..., list[Sample]]:
             for index, instances in enumerate(images)
         ]
 
-    return made
+    return create
 
 
 def labels_of(samples: Sequence[Sample]) -> Counter[str]:
     return Counter(instance.label for sample in samples for instance in sample.instances)
 
 
-def test_no_label_has_more_objects_than_the_rarest(made: Callable[..., list[Sample]]) -> None:
-    samples = made([[("scratch", 10, 0)]] * 30 + [[("dent", 10, 0)]] * 7 + [[]] * 2)
-    found = balanced(samples, (LABEL,))
-    kept = [sample for sample in samples if found.has(sample)]
+def test_no_label_has_more_objects_than_the_rarest(samples_of: Callable[..., list[Sample]]) -> None:
+    samples = samples_of([[("scratch", 10, 0)]] * 30 + [[("dent", 10, 0)]] * 7 + [[]] * 2)
+    balance = balanced(samples, (LABEL,))
+    kept = [sample for sample in samples if balance.has(sample)]
     assert labels_of(kept) == {"scratch": 7, "dent": 7}
     assert sum(not sample.instances for sample in kept) == 2
-    assert found.note() == "balanced: 23 images of 39 are left out; objects: dent 7 of 7, scratch 7 of 30"
+    assert balance.note() == "balanced: 23 images of 39 are left out; objects: dent 7 of 7, scratch 7 of 30"
 
 
-def test_classes_are_combinations_of_label_size_and_place(made: Callable[..., list[Sample]]) -> None:
+def test_classes_are_combinations_of_label_size_and_place(samples_of: Callable[..., list[Sample]]) -> None:
     kinds = [("scratch", 10, 0), ("scratch", 50, 0), ("dent", 10, 0), ("dent", 10, 280)]
-    samples = made([[kind] for number, kind in enumerate(kinds, start=3) for _ in range(2 * number)])
-    found = balanced(samples, (LABEL, SIZE, PLACE))
-    assert found.counts == {
+    samples = samples_of([[kind] for number, kind in enumerate(kinds, start=3) for _ in range(2 * number)])
+    balance = balanced(samples, (LABEL, SIZE, PLACE))
+    assert balance.counts == {
         "scratch small top-left": (6, 6),
         "scratch medium top-left": (8, 6),
         "dent small top-left": (10, 6),
@@ -68,17 +68,17 @@ def test_classes_are_combinations_of_label_size_and_place(made: Callable[..., li
     }
 
 
-def test_images_with_several_objects_stay_whole(made: Callable[..., list[Sample]]) -> None:
+def test_images_with_several_objects_stay_whole(samples_of: Callable[..., list[Sample]]) -> None:
     both = [("scratch", 10, 0), ("dent", 10, 100)]
-    samples = made([both] * 5 + [[("scratch", 10, 0)] * 3] * 10 + [[("dent", 10, 0)]] * 2)
-    found = balanced(samples, (LABEL,))
-    kept = labels_of([sample for sample in samples if found.has(sample)])
+    samples = samples_of([both] * 5 + [[("scratch", 10, 0)] * 3] * 10 + [[("dent", 10, 0)]] * 2)
+    balance = balanced(samples, (LABEL,))
+    kept = labels_of([sample for sample in samples if balance.has(sample)])
     assert max(kept.values()) <= 7
     assert kept["dent"] == 7
 
 
-def test_order_of_the_samples_does_not_matter(made: Callable[..., list[Sample]]) -> None:
-    samples = made([[("scratch", 10, 0)]] * 30 + [[("dent", 10, 0)]] * 7)
+def test_order_of_the_samples_does_not_matter(samples_of: Callable[..., list[Sample]]) -> None:
+    samples = samples_of([[("scratch", 10, 0)]] * 30 + [[("dent", 10, 0)]] * 7)
     assert balanced(samples, (LABEL,)).indices == balanced(samples[::-1], (LABEL,)).indices
     chosen = sorted(balanced(samples, (LABEL,)).indices["5bec" * 16])
     assert chosen[:7] != list(range(7)), "the first images of a run are like each other"

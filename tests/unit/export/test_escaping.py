@@ -38,17 +38,17 @@ def test_no_label_becomes_a_path(exported: zipfile.ZipFile) -> None:
 
 
 def test_voc_coco_and_yolo_give_every_label_back(exported: zipfile.ZipFile) -> None:
-    found = {
-        one.text
+    labels = {
+        element.text
         for name in exported.namelist()
         if name.endswith(".xml")
-        for one in ET.fromstring(exported.read(name)).iterfind("object/name")
+        for element in ET.fromstring(exported.read(name)).iterfind("object/name")
     }
-    assert found == set(LABELS)
-    assert [one["name"] for one in json.loads(exported.read("coco.json"))["categories"]] == list(LABELS)
+    assert labels == set(LABELS)
+    assert [category["name"] for category in json.loads(exported.read("coco.json"))["categories"]] == list(LABELS)
     assert list(yaml.safe_load(exported.read("data.yaml"))["names"].values()) == list(LABELS)
     for line in exported.read("manifest.jsonl").splitlines():
-        assert {one["label"] for one in json.loads(line)["instances"]} <= set(LABELS)
+        assert {instance["label"] for instance in json.loads(line)["instances"]} <= set(LABELS)
 
 
 def test_the_readme_names_them_and_holds_no_control_of_a_terminal(exported: zipfile.ZipFile) -> None:

@@ -83,8 +83,8 @@ def test_object_that_the_encoder_removes_is_named(
     faint[mask == 1] = image[mask == 1]
     faint[mask == 2] += 2
     encoding = ImageEncoding(kind, 10)
-    said = disagreement(faint, encoding.encode(faint), mask, encoded_background(background, encoding))
-    assert said.startswith("object 2 is hardly visible any more: it differs from its background by ")
+    problem = disagreement(faint, encoding.encode(faint), mask, encoded_background(background, encoding))
+    assert problem.startswith("object 2 is hardly visible any more: it differs from its background by ")
 
 
 @pytest.mark.parametrize("kind", LOSSY)
@@ -92,8 +92,8 @@ def test_change_outside_the_mask_is_named(kind: ImageKind, image: Pixels, backgr
     encoding = ImageEncoding(kind, 90)
     touched = image.copy()
     touched[5:12, 140:150] = 255
-    said = disagreement(image, encoding.encode(touched), mask, encoded_background(background, encoding))
-    assert "pixels outside its labels changed, by up to" in said
+    problem = disagreement(image, encoding.encode(touched), mask, encoded_background(background, encoding))
+    assert "pixels outside its labels changed, by up to" in problem
 
 
 def test_label_that_is_moved_is_refused(image: Pixels, background: Pixels, mask: Pixels) -> None:
@@ -127,13 +127,13 @@ def test_quality_that_does_not_exist_is_refused(arguments: Any, sentence: str) -
 @pytest.fixture
 def marked(shelf: Any, image: Pixels, mask: Pixels, background: Pixels) -> Sample:
     """A sample with a mark, whose background is on the shelf."""
-    made: Sample = shelf.sample(mask, ("scratch", "dent"), index=3, image=image)
+    sample: Sample = shelf.sample(mask, ("scratch", "dent"), index=3, image=image)
     data = encode_png(image, xmp=packet(MARK))
     ref = shelf.put(image, "3.png")
     digest = hashlib.sha256(data).hexdigest()
     shelf.objects[digest] = data
-    provenance = replace(made.provenance, background=shelf.put(background, "plate.png"))
-    return replace(made, image=replace(ref, digest=digest), provenance=provenance)
+    provenance = replace(sample.provenance, background=shelf.put(background, "plate.png"))
+    return replace(sample, image=replace(ref, digest=digest), provenance=provenance)
 
 
 @pytest.fixture

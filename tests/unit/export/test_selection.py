@@ -63,10 +63,10 @@ def test_images_whose_objects_all_meet_the_conditions_are_chosen(
 
 
 def test_verdicts_choose_images(drawn: list[Sample]) -> None:
-    said = {"small scratch, top left": Judged.GOOD, "large dent, centre": Judged.BAD}
+    verdicts = {"small scratch, top left": Judged.GOOD, "large dent, centre": Judged.BAD}
 
     def judgement(sample: Sample) -> Judged:
-        return said.get(sample.image.name, Judged.UNJUDGED)
+        return verdicts.get(sample.image.name, Judged.UNJUDGED)
 
     def names(*verdicts: Judged) -> set[str]:
         return {sample.image.name for sample in chosen(drawn, Selection(verdicts=verdicts), judgement)}

@@ -169,11 +169,11 @@ def test_label_that_disagrees_is_found_before_it_is_cut(difficult: list[Sample],
 def test_memory_does_not_grow_with_the_images(shelf: Any, labels: tuple[str, ...], tmp_path: Path) -> None:
     drawn = np.zeros((160, 160), np.uint8)
     drawn[40:60, 30:80] = 1
-    one = shelf.sample(drawn, ("dent",), index=0)
+    sample = shelf.sample(drawn, ("dent",), index=0)
     options = ExportOptions(tiling=Tiling(side=64, overlap=16, empty_share=1.0), encoding=ImageEncoding(ImageKind.JPEG))
 
     def peak(count: int) -> int:
-        samples = (replace(one, provenance=replace(one.provenance, index=i)) for i in range(count))
+        samples = (replace(sample, provenance=replace(sample.provenance, index=i)) for i in range(count))
         tracemalloc.start()
         try:
             write_dataset(
@@ -183,7 +183,7 @@ def test_memory_does_not_grow_with_the_images(shelf: Any, labels: tuple[str, ...
                 read=shelf.read,
                 about={},
                 options=options,
-                backgrounds=lambda _: decode_own(shelf.read(one.image.digest)),
+                backgrounds=lambda _: decode_own(shelf.read(sample.image.digest)),
             )
             return tracemalloc.get_traced_memory()[1]
         finally:

@@ -233,7 +233,7 @@ class TestOrientation:
 
 class TestRefused:
     @pytest.mark.parametrize(
-        ("data", "what"),
+        ("data", "kind"),
         [
             (b"", "the file is empty"),
             (b"%PDF-1.7\n", "a PDF document"),
@@ -254,8 +254,8 @@ class TestRefused:
             (b"\x01\x02\x03\x04", r"of an unknown kind \(it begins with 01 02 03 04\)"),
         ],
     )
-    def test_refused_kind_is_named_with_the_fix(self, data: bytes, what: str) -> None:
-        with pytest.raises(BadPicture, match=what) as caught:
+    def test_refused_kind_is_named_with_the_fix(self, data: bytes, kind: str) -> None:
+        with pytest.raises(BadPicture, match=kind) as caught:
             decoded(data)
         assert any(word in str(caught.value) for word in ("add", "export", "save", "unpack", "run"))
 

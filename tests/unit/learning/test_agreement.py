@@ -82,8 +82,8 @@ def test_kappa_is_that_of_scikit_learn(both: list[tuple[str, str]]) -> None:
 def test_only_people_with_one_opinion_whom_others_contradict_are_one_sided() -> None:
     ann = dict.fromkeys(range(MIN_COMMON), "good")
     bob = {**ann, 0: "bad"}
-    [found] = one_sided({"ann": ann, "bob": bob})
-    assert found == OneSided(reviewer="ann", opinion="good", samples=MIN_COMMON, contradicted=1)
+    [reviewer] = one_sided({"ann": ann, "bob": bob})
+    assert reviewer == OneSided(reviewer="ann", opinion="good", samples=MIN_COMMON, contradicted=1)
     assert one_sided({"ann": ann, "bob": dict(ann)}) == ()
     assert one_sided({"ann": ann}) == ()
     few = dict.fromkeys(range(MIN_COMMON - 1), "good")

@@ -34,7 +34,7 @@ def accepted(trace, standard):
 
 @pytest.fixture(scope="module")
 def learned():
-    """The critic after 60 verdicts of a reviewer who wants the left half."""
+    """The critic after 60 verdicts of a reviewer who accepts the left half."""
     return learn_critic(LEARNABLE, reviewed_by(left_half, drawn_samples(60)), 0.2)
 
 
@@ -109,7 +109,7 @@ def test_every_instance_has_to_be_acceptable():
 
 
 @pytest.mark.parametrize(
-    ("judged", "said"),
+    ("judged", "sentence"),
     [
         (
             reviewed_by(small_enough, drawn_samples(12)),
@@ -121,12 +121,12 @@ def test_every_instance_has_to_be_acceptable():
         (reviewed_by(small_enough, drawn_samples(3)) * 9, "27 verdicts on 3 samples"),
     ],
 )
-def test_too_few_or_equal_verdicts_give_no_critic(judged, said):
+def test_too_few_or_equal_verdicts_give_no_critic(judged, sentence):
     learned = learn_critic(LEARNABLE, judged, 0.2)
     assert learned.critic is None
     (note,) = learned.notes
     assert "The critic cannot tell yet" in note
-    assert said in note
+    assert sentence in note
 
 
 def test_contradictory_verdicts_on_the_same_samples_are_no_reason_to_reject():
@@ -170,9 +170,9 @@ def test_same_verdicts_give_the_same_critic(learned):
 def test_prediction_of_a_round_is_compared_with_its_verdicts():
     pairs = [(0.9, True)] * 3 + [(0.6, False)] + [(0.1, False)]
     assert foretold([], 0.2) == ""
-    said = foretold(pairs, 0.2)
-    assert "expected 3.4 of 5 verdicts to be good, and 3 are; its AUROC on them is 1.00." in said
-    assert "Rejecting below 20 %, as audits and runs of this version do, leaves 4 of them, 3 good." in said
+    sentences = foretold(pairs, 0.2)
+    assert "expected 3.4 of 5 verdicts to be good, and 3 are; its AUROC on them is 1.00." in sentences
+    assert "Rejecting below 20 %, as audits and runs of this version do, leaves 4 of them, 3 good." in sentences
     assert "Rejecting" not in foretold(pairs, 0)
     assert "AUROC" not in foretold([(0.9, True)], 0)
 

@@ -213,10 +213,10 @@ def test_a_crash_of_the_process_or_a_thread_is_an_event_too(written: Callable[[]
 
 def test_database_error_is_logged_without_its_parameters(written: Callable[[], str], tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
-    what = {"comment": "my private comment"}
+    parameters = {"comment": "my private comment"}
     with database.read() as session:
         try:
-            session.execute(text("SELECT * FROM nothing WHERE comment = :comment"), what)
+            session.execute(text("SELECT * FROM nothing WHERE comment = :comment"), parameters)
         except SQLAlchemyError:
             structlog.get_logger().exception("event.not_stored")
             logging.getLogger("sqlalchemy.engine").exception("failed")

@@ -43,29 +43,31 @@ def test_pressing_does_not_wait_for_the_ring() -> None:
 def test_pressed_several_times_it_rings_once_for_all_in_order() -> None:
     heard = Heard()
     notifier = DebouncedNotifier(heard, after=0.3)
-    for one in job_requests(1, 2, 3):
-        notifier.schedule(one)
+    for job_request in job_requests(1, 2, 3):
+        notifier.schedule(job_request)
     assert heard.rings.get(timeout=WITHIN_S) == job_requests(1, 2, 3)
 
 
 def test_pressed_after_a_ring_it_rings_again() -> None:
     heard = Heard()
     notifier = DebouncedNotifier(heard, after=0.0)
-    for one in job_requests(1, 2):
-        notifier.schedule(one)
-        assert heard.rings.get(timeout=WITHIN_S) == [one]
+    for job_request in job_requests(1, 2):
+        notifier.schedule(job_request)
+        assert heard.rings.get(timeout=WITHIN_S) == [job_request]
     assert heard.rings.empty()
 
 
 def test_what_many_threads_press_is_passed_on_once_each() -> None:
     heard = Heard()
     notifier = DebouncedNotifier(heard, after=0.01)
-    pressing = [threading.Thread(target=notifier.schedule, args=(one,)) for one in job_requests(*range(200))]
-    for one in pressing:
-        one.start()
-    for one in pressing:
-        one.join()
+    pressing = [
+        threading.Thread(target=notifier.schedule, args=(job_request,)) for job_request in job_requests(*range(200))
+    ]
+    for thread in pressing:
+        thread.start()
+    for thread in pressing:
+        thread.join()
     rung: list[JobRequest] = []
     while len(rung) < 200:
         rung += heard.rings.get(timeout=WITHIN_S)
-    assert sorted(rung, key=lambda one: one.row_id) == job_requests(*range(200))
+    assert sorted(rung, key=lambda job_request: job_request.row_id) == job_requests(*range(200))

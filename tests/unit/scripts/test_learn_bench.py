@@ -161,7 +161,9 @@ def test_samples_of_a_round_are_shared_by_the_settings_shown():
         def judge(self, _trace, _chance):
             return Verdict(opinion=Opinion.GOOD)
 
-    study = simulate(Drawn(name="pack", spec=None, models=None), Everything(), Method(), seed=0, rounds=1)
+    study = simulate(
+        Drawn(name="pack", spec=None, models=None, backgrounds=None), Everything(), Method(), seed=0, rounds=1
+    )
     assert study.acceptance == (1.0, 1.0)
     assert study.parameters == {"contrast": 2.0}
     assert drawn[1:3] == [({"contrast": 1.0}, range(10)), ({"contrast": 2.0}, range(10, 20))]

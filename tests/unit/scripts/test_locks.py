@@ -22,15 +22,15 @@ BY_VERSION_ALONE = {"torch"}
 def entries(name: str) -> dict[str, tuple[Version, list[str]]]:
     """Package → its version and hashes in a lock."""
     text = re.sub(r"\\\n\s+", "", (LOCKS / name).read_text())
-    found = {}
+    pins = {}
     for line in text.splitlines():
         if not line.startswith("#"):
             requirement, *hashes = line.split("--hash=sha256:")
             parsed = Requirement(requirement)
             [pin] = parsed.specifier
             assert pin.operator == "==", line
-            found[canonicalize_name(parsed.name)] = (Version(pin.version), [one.strip() for one in hashes])
-    return found
+            pins[canonicalize_name(parsed.name)] = (Version(pin.version), [digest.strip() for digest in hashes])
+    return pins
 
 
 def constraints(name: str) -> dict[str, Version]:
@@ -42,7 +42,8 @@ def constraints(name: str) -> dict[str, Version]:
 @pytest.mark.parametrize("name", FILES)
 def test_every_package_has_hashes_and_no_line_names_a_place(name: str) -> None:
     assert all(
-        hashes and all(re.fullmatch(r"[0-9a-f]{64}", one) for one in hashes) for _, hashes in entries(name).values()
+        hashes and all(re.fullmatch(r"[0-9a-f]{64}", digest) for digest in hashes)
+        for _, hashes in entries(name).values()
     )
     assert not re.search(r"://|--index-url|--find-links|--trusted-host", (LOCKS / name).read_text())
 

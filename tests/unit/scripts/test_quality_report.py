@@ -12,7 +12,7 @@ def runs(*ap, ap50=None, ap33=None):
 
 
 def test_the_gap_is_counted_from_the_few_with_true_masks():
-    found = judged(
+    judgement = judged(
         "boards",
         "small",
         {
@@ -23,18 +23,18 @@ def test_the_gap_is_counted_from_the_few_with_true_masks():
             "all_real": runs(0.6, 0.6),
         },
     )
-    assert found["gap_closed"]["ap"] == pytest.approx({"ours": -0.25, "ours_few": 0.5})
-    assert found["methods"]["ours"]["ap"] == pytest.approx(0.35)
-    assert found["methods"]["ours"]["ap_sd"] == pytest.approx(0.0707, abs=1e-4)
+    assert judgement["gap_closed"]["ap"] == pytest.approx({"ours": -0.25, "ours_few": 0.5})
+    assert judgement["methods"]["ours"]["ap"] == pytest.approx(0.35)
+    assert judgement["methods"]["ours"]["ap_sd"] == pytest.approx(0.0707, abs=1e-4)
 
 
 def test_without_a_gap_no_share_of_it_is_claimed():
-    found = judged("tiles", "small", {"few_true": runs(0.6), "ours_few": runs(0.9), "all_real": runs(0.64)})
-    assert found["gap_closed"] == {"ap": None, "ap50": None, "ap33": None}
+    judgement = judged("tiles", "small", {"few_true": runs(0.6), "ours_few": runs(0.9), "all_real": runs(0.64)})
+    assert judgement["gap_closed"] == {"ap": None, "ap50": None, "ap33": None}
 
 
 def test_harm_is_named_with_pack_judge_and_figures():
-    found = judged(
+    judgement = judged(
         "roads",
         "pretrained",
         {
@@ -43,7 +43,7 @@ def test_harm_is_named_with_pack_judge_and_figures():
             "ours_few": runs(0.51, 0.40, 0.40, ap50=0.49, ap33=0.5),
         },
     )
-    assert found["harm"] == [
+    assert judgement["harm"] == [
         "Harm on roads: the pretrained judge reaches pixel AP 0.437 with ours + few, and 0.500 with the few with true "
         "masks alone (lower in 2 of 3 seeds)."
     ]
@@ -51,8 +51,8 @@ def test_harm_is_named_with_pack_judge_and_figures():
 
 @pytest.mark.parametrize(("after", "harms"), [(0.481, False), (0.479, True)])
 def test_harm_begins_at_two_hundredths(after, harms):
-    found = judged("roads", "small", {"few_auto": runs(0.5), "ours_few": runs(after)})
-    assert bool(found["harm"]) is harms
+    judgement = judged("roads", "small", {"few_auto": runs(0.5), "ours_few": runs(after)})
+    assert bool(judgement["harm"]) is harms
 
 
 def report(**methods):

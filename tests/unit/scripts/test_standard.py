@@ -29,7 +29,7 @@ def test_size_is_the_diagonal_of_the_largest_object_in_pixels() -> None:
 def test_four_of_the_first_ten_previews_are_too_large() -> None:
     first = [task(width) for width in (7, 3, 10, 1, 5, 9, 2, 8, 4, 6)]
     standard = standard_of(first)
-    opinions = {size_of(one): standard.opinion_of(one) for one in first}
+    opinions = {size_of(preview): standard.opinion_of(preview) for preview in first}
     assert [opinion.good for _, opinion in sorted(opinions.items())] == [True] * 6 + [False] * 4
     assert {opinion.reasons for opinion in opinions.values() if not opinion.good} == {("too large",)}
 
@@ -41,4 +41,4 @@ def test_standard_stays_when_later_previews_are_smaller() -> None:
 
 def test_previews_of_one_size_are_all_good() -> None:
     first = [task(4)] * 3
-    assert all(standard_of(first).opinion_of(one).good for one in first)
+    assert all(standard_of(first).opinion_of(preview).good for preview in first)

@@ -63,8 +63,8 @@ def test_a_key_is_changed_while_links_of_the_old_one_are_about() -> None:
 def _made(days_from_now: float, monkeypatch: pytest.MonkeyPatch) -> str:
     """The key of a link made by a machine whose clock is ahead by this time."""
     moment = time.time() + days_from_now * 86_400
-    with monkeypatch.context() as there:
-        there.setattr("itsdangerous.timed.time.time", lambda: moment)
+    with monkeypatch.context() as patch:
+        patch.setattr("itsdangerous.timed.time.time", lambda: moment)
         return _key(SignedUrls("", b"key", days=3).make(DIGEST))
 
 

@@ -50,8 +50,8 @@ def install(monkeypatch):
 
     def offer(**classes):
         points = {
-            name: EntryPoint(name=name, value=f"{__name__}:{one.__name__}", group="datagen.engines")
-            for name, one in classes.items()
+            name: EntryPoint(name=name, value=f"{__name__}:{engine.__name__}", group="datagen.engines")
+            for name, engine in classes.items()
         }
         monkeypatch.setattr(EntryPoint, "load", lambda point: classes[point.name])
         monkeypatch.setattr(contract, "_installed", lambda: points)

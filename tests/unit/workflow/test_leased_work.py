@@ -23,7 +23,7 @@ from datagen.workflow.services import Services, UnitOfWork
 
 
 class Job(LeasedJob[InboxRow]):
-    """Work that does what it is given, and records what it is told of."""
+    """Work that runs the given functions, and records its calls."""
 
     table = InboxRow
     max_failures = 3
@@ -62,19 +62,19 @@ def raising(fault: Exception) -> Callable[[InboxRow], object]:
 
 @pytest.fixture
 def database(migrated_file: Path, tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'rows.sqlite3')}")
-    with made.write() as session:
+    opened = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'rows.sqlite3')}")
+    with opened.write() as session:
         session.add(InboxRow(id=1, fingerprint="one", action="ANNOTATION_CREATED"))
-    yield made
-    made.close()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
 def services(database: Database) -> Services:
     """The part of the services that leased work needs."""
-    made = SimpleNamespace(database=database, lease_seconds=60.0, enqueue=lambda _requests: None)
-    made.unit = lambda: Services.unit(made)  # type: ignore[arg-type]
-    return cast(Services, made)
+    services_stub = SimpleNamespace(database=database, lease_seconds=60.0, enqueue=lambda _requests: None)
+    services_stub.unit = lambda: Services.unit(services_stub)  # type: ignore[arg-type]
+    return cast(Services, services_stub)
 
 
 def row_of(database: Database) -> InboxRow:

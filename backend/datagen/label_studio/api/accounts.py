@@ -130,9 +130,9 @@ class Accounts:
                     failures.check(answer, "the log-in page", self._url)
                 raise Refused(LOG_IN_REFUSED)
 
-            def get(path: str, what: str, params: dict[str, Any] | None = None) -> Any:
+            def get(path: str, subject: str, params: dict[str, Any] | None = None) -> Any:
                 response = send("GET", path, f"sessionid={session}", params=params)
-                failures.check(response, what, self._url)
+                failures.check(response, subject, self._url)
                 return response.json()
 
             return self._account(get(_WHOAMI, "your account"), get, project_ids)

@@ -110,8 +110,8 @@ class LabelStudio:
 
     def update_project(self, project_id: int, options: Mapping[str, Any]) -> Project:
         """Change some options of a project and return it."""
-        what = f"project {project_id}"
-        return Project.from_json(self._at.write("PATCH", f"/api/projects/{project_id}/", what, dict(options)))
+        subject = f"project {project_id}"
+        return Project.from_json(self._at.write("PATCH", f"/api/projects/{project_id}/", subject, dict(options)))
 
     def delete_project(self, project_id: int) -> None:
         """Delete a project with all its tasks; a missing project is not an error."""
@@ -280,9 +280,9 @@ class LabelStudio:
 
     def update_annotation(self, annotation_id: int, result: Sequence[Mapping[str, Any]]) -> None:
         """Replace an annotation's result; its submitter stays the same."""
-        what = f"annotation {annotation_id}"
+        subject = f"annotation {annotation_id}"
         self._at.write(
-            "PATCH", f"/api/annotations/{annotation_id}/", what, {"result": [dict(region) for region in result]}
+            "PATCH", f"/api/annotations/{annotation_id}/", subject, {"result": [dict(region) for region in result]}
         )
 
     def delete_annotation(self, annotation_id: int) -> None:
@@ -299,8 +299,8 @@ class LabelStudio:
     def create_webhook(self, project_id: int, url: str, headers: Mapping[str, str], actions: Sequence[str]) -> Webhook:
         """Register a webhook for exactly these actions and return it."""
         body = {"project": project_id, **_webhook(url, headers, actions)}
-        what = f"the webhook to {url} of project {project_id}"
-        return Webhook.from_json(self._at.write("POST", "/api/webhooks/", what, body))
+        subject = f"the webhook to {url} of project {project_id}"
+        return Webhook.from_json(self._at.write("POST", "/api/webhooks/", subject, body))
 
     def update_webhook(self, webhook_id: int, url: str, headers: Mapping[str, str], actions: Sequence[str]) -> Webhook:
         """Set all fields of a webhook in one request, because Label Studio removes the actions that an update omits."""
@@ -340,16 +340,16 @@ class LabelStudio:
     def create_backend(self, project_id: int, url: str, title: str, user: str, password: str) -> Backend:
         """Connect an ML backend with basic auth. Label Studio requests its /health and /setup before it responds."""
         body = {"project": project_id, **_backend(url, title, user, password)}
-        what = f"the ML backend {url} of project {project_id}"
-        return Backend.from_json(self._at.write("POST", "/api/ml/", what, body))
+        subject = f"the ML backend {url} of project {project_id}"
+        return Backend.from_json(self._at.write("POST", "/api/ml/", subject, body))
 
     def update_backend(
         self, backend: Backend, project_id: int, url: str, title: str, user: str, password: str
     ) -> Backend:
         """Set the address, title, user and password of a connection."""
         body = {"project": project_id, **_backend(url, title, user, password)}
-        what = f"the ML backend {url} of project {project_id}"
-        return Backend.from_json(self._at.write("PATCH", f"/api/ml/{backend.id}", what, body))
+        subject = f"the ML backend {url} of project {project_id}"
+        return Backend.from_json(self._at.write("PATCH", f"/api/ml/{backend.id}", subject, body))
 
     def delete_backend(self, backend_id: int) -> None:
         """Delete a connection; a missing connection is not an error. The webhook that was created with it is kept."""
@@ -365,8 +365,8 @@ class LabelStudio:
     def create_view(self, project_id: int, data: Mapping[str, Any]) -> View:
         """Save a tab; ``data`` holds title, filters, ordering and so on."""
         body = {"project": project_id, "data": dict(data)}
-        what = f"the tab “{data.get('title')}” of project {project_id}"
-        return View.from_json(self._at.write("POST", "/api/dm/views/", what, body))
+        subject = f"the tab “{data.get('title')}” of project {project_id}"
+        return View.from_json(self._at.write("POST", "/api/dm/views/", subject, body))
 
     def update_view(self, view_id: int, project_id: int, data: Mapping[str, Any]) -> View:
         """Change a saved tab."""
@@ -377,9 +377,9 @@ class LabelStudio:
         """Delete a saved tab; a missing tab is not an error."""
         self._delete(f"/api/dm/views/{view_id}/", f"tab {view_id}")
 
-    def _delete(self, path: str, what: str) -> None:
+    def _delete(self, path: str, subject: str) -> None:
         try:
-            self._at.write("DELETE", path, what)
+            self._at.write("DELETE", path, subject)
         except LabelStudioMissing:
             return  # already deleted
 

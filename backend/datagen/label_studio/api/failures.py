@@ -38,9 +38,9 @@ class TookTooLong(RequestFailed):
     how = "does not answer in time for"
 
 
-def fault(failed: RequestFailed | type[RequestFailed], what: str) -> LabelStudioFault:
-    """The error for a request at which Label Studio fails although it is up; ``what`` names the requested object."""
-    return LabelStudioFault(f"Label Studio {failed.how} {what}, though it is up.")
+def fault(failed: RequestFailed | type[RequestFailed], subject: str) -> LabelStudioFault:
+    """The error for a request at which Label Studio fails although it is up; ``subject`` names the requested object."""
+    return LabelStudioFault(f"Label Studio {failed.how} {subject}, though it is up.")
 
 
 def unavailable(error: httpx.HTTPError, url: str) -> LabelStudioUnavailable:
@@ -56,12 +56,12 @@ def unavailable(error: httpx.HTTPError, url: str) -> LabelStudioUnavailable:
     )
 
 
-def check(response: httpx.Response, what: str, url: str) -> None:
-    """Return if a response of the Label Studio at ``url`` has a 2xx status; ``what`` names the requested object.
+def check(response: httpx.Response, subject: str, url: str) -> None:
+    """Return if a response of the Label Studio at ``url`` has a 2xx status; ``subject`` names the requested object.
 
     Raises:
         LabelStudioUnavailable: Label Studio failed, or asked for a later retry.
-        LabelStudioMissing: Label Studio does not have ``what``.
+        LabelStudioMissing: Label Studio does not have ``subject``.
         LabelStudioError: Label Studio refuses the request.
     """
     status = response.status_code
@@ -70,40 +70,40 @@ def check(response: httpx.Response, what: str, url: str) -> None:
     reason = _reason(response)
     if "resolve hostname" in reason:
         raise AddressRefused(
-            f"Label Studio finds no machine of the name in the address of {what} ({status}): {reason} Set "
+            f"Label Studio finds no machine of the name in the address of {subject} ({status}): {reason} Set "
             "DATAGEN_PUBLIC_URL to an address that Label Studio reaches, as seen from its machine or container."
         )
     if status == httpx.codes.INTERNAL_SERVER_ERROR:
-        raise RequestFailed(f"Label Studio could not serve {what} ({status}): {reason}")
+        raise RequestFailed(f"Label Studio could not serve {subject} ({status}): {reason}")
     if status >= 500 or status in (408, 429):
-        raise LabelStudioUnavailable(f"Label Studio could not serve {what} ({status}): {reason}")
+        raise LabelStudioUnavailable(f"Label Studio could not serve {subject} ({status}): {reason}")
     if status == 404:
-        raise LabelStudioMissing(f"Label Studio does not have {what}: {reason}")
+        raise LabelStudioMissing(f"Label Studio does not have {subject}: {reason}")
     if status == 401:
         raise LabelStudioError(
-            f"Label Studio refuses the token for {what} (401): {reason} Set LABEL_STUDIO_API_KEY to a token of a "
+            f"Label Studio refuses the token for {subject} (401): {reason} Set LABEL_STUDIO_API_KEY to a token of a "
             "user of this Label Studio."
         )
     if status == 400 and "Select a valid choice" in reason:  # a filter's answer for a deleted project
-        raise LabelStudioMissing(f"Label Studio at {url} does not have {what}: {reason}")
+        raise LabelStudioMissing(f"Label Studio at {url} does not have {subject}: {reason}")
     if status == 403 and any(words in reason for words in _SSRF_WORDS):
         raise AddressRefused(
-            f"Label Studio's SSRF protection refuses the address of {what} (403): {reason} On the Label "
+            f"Label Studio's SSRF protection refuses the address of {subject} (403): {reason} On the Label "
             "Studio server set SSRF_PROTECTION_ENABLED=false and ML_BLOCK_LOCAL_IP=false, or, tighter, "
             "USE_DEFAULT_BANNED_SUBNETS=false with USER_ADDITIONAL_BANNED_SUBNETS; or give an address that is "
             "not private (DATAGEN_PUBLIC_URL)."
         )
     if status == 403:
         raise LabelStudioError(
-            f"Label Studio does not let this token's user do that with {what} (403): {reason} Use the token of "
+            f"Label Studio does not let this token's user do that with {subject} (403): {reason} Use the token of "
             "a user who may."
         )
     if response.is_redirect:
         raise LabelStudioError(
-            f"Label Studio sends {what} elsewhere ({status}); set LABEL_STUDIO_URL to the address "
+            f"Label Studio sends {subject} elsewhere ({status}); set LABEL_STUDIO_URL to the address "
             "it is served at (scheme and port included)."
         )
-    raise LabelStudioError(f"Label Studio refuses {what} ({status}): {reason}")
+    raise LabelStudioError(f"Label Studio refuses {subject} ({status}): {reason}")
 
 
 def _reason(response: httpx.Response) -> str:

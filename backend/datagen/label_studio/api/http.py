@@ -103,8 +103,8 @@ class Connection:
                 self._http.close()
             self._http = None
 
-    def get(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
-        """The JSON at ``path``; ``what`` names the requested object in errors.
+    def get(self, path: str, subject: str, params: Mapping[str, Any] | None = None) -> Any:
+        """The JSON at ``path``; ``subject`` names the requested object in errors.
 
         A failed read is retried if that may help.
 
@@ -119,20 +119,20 @@ class Connection:
                 on=_is_retryable, attempts=self._read_attempts, wait_initial=0.1, wait_max=2.0, timeout=READ_SECONDS
             ):
                 with attempt:
-                    return self.json(self.send("GET", path, what, params=params))
+                    return self.json(self.send("GET", path, subject, params=params))
         except RequestFailed as failed:
             if not self.is_up():
                 raise
-            raise failures.fault(failed, what) from failed
+            raise failures.fault(failed, subject) from failed
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def get_once(self, path: str, what: str, params: Mapping[str, Any] | None = None) -> Any:
+    def get_once(self, path: str, subject: str, params: Mapping[str, Any] | None = None) -> Any:
         """The JSON at ``path``, requested once; None if Label Studio answers 500.
 
         Other failures raise as in ``get``.
         """
         try:
-            return self.json(self.send("GET", path, what, params=params))
+            return self.json(self.send("GET", path, subject, params=params))
         except RequestFailed as failed:
             if isinstance(failed, TookTooLong):
                 raise
@@ -146,15 +146,15 @@ class Connection:
             return False
 
     def write(
-        self, method: str, path: str, what: str, body: Any = None, params: Mapping[str, Any] | None = None
+        self, method: str, path: str, subject: str, body: Any = None, params: Mapping[str, Any] | None = None
     ) -> Any:
         """Send JSON once; return the JSON of the response, or None if it is empty.
 
         Raise as ``get`` does; a failed request is not retried.
         """
-        return self.json(self.send(method, path, what, params=params, json=body))
+        return self.json(self.send(method, path, subject, params=params, json=body))
 
-    def send(self, method: str, path: str, what: str, **request: Any) -> httpx.Response:
+    def send(self, method: str, path: str, subject: str, **request: Any) -> httpx.Response:
         """Send one request and return the complete response; raise as ``get`` does."""
         try:
             response = self.http.request(method, path, **request)
@@ -162,7 +162,7 @@ class Connection:
             response = error.response
         except httpx.HTTPError as error:
             raise failures.unavailable(error, self.url) from error
-        failures.check(response, what, self.url)
+        failures.check(response, subject, self.url)
         return response
 
     def json(self, response: httpx.Response) -> Any:

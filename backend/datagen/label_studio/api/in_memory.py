@@ -185,9 +185,9 @@ class InMemoryLabelStudio(InMemoryServer):
 
     @request
     def _tab_page(self, project_id: int, view_id: int, number: int) -> list[StoredTask]:
-        what = f"page {number + 1} of the tasks in tab {view_id} of project {project_id}"
-        self._project(project_id, what)
-        data = self._row(self._views, view_id, "View", what)["data"]
+        subject = f"page {number + 1} of the tasks in tab {view_id} of project {project_id}"
+        self._project(project_id, subject)
+        data = self._row(self._views, view_id, "View", subject)["data"]
         shown = [task for task in self._tasks_of(project_id) if shown_in(task, data)]
         return ordered(shown, data)[number * PAGE : (number + 1) * PAGE]
 
@@ -215,14 +215,14 @@ class InMemoryLabelStudio(InMemoryServer):
     def upload(self, project_id: int, files: Sequence[tuple[str, bytes]]) -> list[str]:
         """See ``LabelStudioPort``."""
         names = ", ".join(name for name, _ in files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-        what = f"the upload of {names} into project {project_id}"
+        subject = f"the upload of {names} into project {project_id}"
         if not files:
             return []
-        self._project(project_id, what)
+        self._project(project_id, subject)
         for name, _ in files:
             suffix = PurePosixPath(name).suffix.lower()
             if suffix not in _UPLOADED_SUFFIXES:
-                self._refuse(400, {"non_field_errors": [f"{suffix} extension is not supported".lstrip()]}, what)
+                self._refuse(400, {"non_field_errors": [f"{suffix} extension is not supported".lstrip()]}, subject)
         paths = []
         for name, data in files:
             cleaned = re.sub(r"[^\w.-]", "", name.replace(" ", "_"))
@@ -286,9 +286,9 @@ class InMemoryLabelStudio(InMemoryServer):
     @request
     def predictions(self, task_id: int) -> list[dict[str, Any]]:
         """See ``LabelStudioPort``."""
-        what = f"the predictions of task {task_id}"
+        subject = f"the predictions of task {task_id}"
         if task_id not in self._tasks:
-            self._refuse(400, {"task": [NO_CHOICE]}, what)
+            self._refuse(400, {"task": [NO_CHOICE]}, subject)
         return [dict(prediction) for prediction in receive([*self._tasks[task_id].predictions.values()])]
 
     def replace_predictions(self, task_id: int, predictions: Sequence[Mapping[str, Any]]) -> None:
@@ -321,11 +321,11 @@ class InMemoryLabelStudio(InMemoryServer):
         completed_by: int | None = None,
     ) -> int:
         """See ``LabelStudioPort``."""
-        what = f"an annotation of task {task_id}"
-        task = self._task(task_id, what)
+        subject = f"an annotation of task {task_id}"
+        task = self._task(task_id, subject)
         submitter = self._acting if completed_by is None else completed_by
         if submitter not in self.people:
-            self._refuse(400, {"completed_by": [f'Invalid pk "{submitter}" - object does not exist.']}, what)
+            self._refuse(400, {"completed_by": [f'Invalid pk "{submitter}" - object does not exist.']}, subject)
         moment = self._now()
         annotation = StoredAnnotation(
             id=self._new_id("annotation"),
@@ -367,17 +367,17 @@ class InMemoryLabelStudio(InMemoryServer):
     @request
     def create_webhook(self, project_id: int, url: str, headers: Mapping[str, str], actions: Sequence[str]) -> Webhook:
         """See ``LabelStudioPort``."""
-        what = f"the webhook to {url} of project {project_id}"
-        self._check_address(url, what)
-        self._existing_project(project_id, what)
+        subject = f"the webhook to {url} of project {project_id}"
+        self._check_address(url, subject)
+        self._existing_project(project_id, subject)
         return self._add_webhook(project_id, url, headers, actions)
 
     @request
     def update_webhook(self, webhook_id: int, url: str, headers: Mapping[str, str], actions: Sequence[str]) -> Webhook:
         """See ``LabelStudioPort``."""
-        what = f"webhook {webhook_id} to {url}"
-        row = self._row(self._webhooks, webhook_id, "Webhook", what)
-        self._check_address(url, what)
+        subject = f"webhook {webhook_id} to {url}"
+        row = self._row(self._webhooks, webhook_id, "Webhook", subject)
+        self._check_address(url, subject)
         row |= {"url": url, "headers": dict(headers), "actions": list(actions), "send_for_all_actions": False}
         row["is_active"] = row["send_payload"] = True
         return Webhook.from_json(row)
@@ -406,9 +406,9 @@ class InMemoryLabelStudio(InMemoryServer):
     @request
     def create_backend(self, project_id: int, url: str, title: str, user: str, password: str) -> Backend:
         """See ``LabelStudioPort``."""
-        what = f"the ML backend {url} of project {project_id}"
-        self._check_backend(url, what)
-        self._existing_project(project_id, what)
+        subject = f"the ML backend {url} of project {project_id}"
+        self._check_backend(url, subject)
+        self._existing_project(project_id, subject)
         id_ = self._new_id("backend")
         self._backends[id_] = _backend(id_, project_id, url, title, user, password)
         address = f"{url.rstrip('/')}/webhook"
@@ -421,9 +421,9 @@ class InMemoryLabelStudio(InMemoryServer):
         self, backend: Backend, project_id: int, url: str, title: str, user: str, password: str
     ) -> Backend:
         """See ``LabelStudioPort``."""
-        what = f"the ML backend {url} of project {project_id}"
-        self._row(self._backends, backend.id, "MLBackend", what)
-        self._check_backend(url, what)
+        subject = f"the ML backend {url} of project {project_id}"
+        self._row(self._backends, backend.id, "MLBackend", subject)
+        self._check_backend(url, subject)
         self._backends[backend.id] = _backend(backend.id, project_id, url, title, user, password)
         return Backend.from_json(self._backends[backend.id])
 

@@ -206,33 +206,33 @@ class InMemoryServer:
         self._last = max(self._clock(), self._last + timedelta(microseconds=1))
         return stamp(self._last.isoformat())
 
-    def _refuse(self, status: int, reason: str | Mapping[str, Sequence[str]], what: str) -> NoReturn:
+    def _refuse(self, status: int, reason: str | Mapping[str, Sequence[str]], subject: str) -> NoReturn:
         """Raise the error that the client raises for a response of Label Studio with this status and reason."""
         body = {"detail": reason} if isinstance(reason, str) else {"validation_errors": dict(reason)}
-        failures.check(httpx.Response(status, json=body), what, self.url)
+        failures.check(httpx.Response(status, json=body), subject, self.url)
         raise AssertionError("a refusal with a successful status")
 
-    def _row(self, table: Mapping[int, dict[str, Any]], id_: int, kind: str, what: str) -> dict[str, Any]:
+    def _row(self, table: Mapping[int, dict[str, Any]], id_: int, kind: str, subject: str) -> dict[str, Any]:
         if id_ not in table:
-            self._refuse(404, f"No {kind} matches the given query.", what)
+            self._refuse(404, f"No {kind} matches the given query.", subject)
         return table[id_]
 
-    def _project(self, project_id: int, what: str) -> dict[str, Any]:
-        return self._row(self._projects, project_id, "Project", what)
+    def _project(self, project_id: int, subject: str) -> dict[str, Any]:
+        return self._row(self._projects, project_id, "Project", subject)
 
-    def _project_choice(self, project_id: int, what: str) -> None:
+    def _project_choice(self, project_id: int, subject: str) -> None:
         """Raise the error for a filter by a project if the project does not exist."""
         if project_id not in self._projects:
-            self._refuse(400, {"project": [NO_CHOICE]}, what)
+            self._refuse(400, {"project": [NO_CHOICE]}, subject)
 
-    def _existing_project(self, project_id: int, what: str) -> None:
+    def _existing_project(self, project_id: int, subject: str) -> None:
         """Raise the error for a missing object if the project does not exist."""
         if project_id not in self._projects:
-            self._refuse(400, {"project": [f'Invalid pk "{project_id}" - object does not exist.']}, what)
+            self._refuse(400, {"project": [f'Invalid pk "{project_id}" - object does not exist.']}, subject)
 
-    def _task(self, task_id: int, what: str) -> StoredTask:
+    def _task(self, task_id: int, subject: str) -> StoredTask:
         if task_id not in self._tasks:
-            self._refuse(404, "No Task matches the given query.", what)
+            self._refuse(404, "No Task matches the given query.", subject)
         return self._tasks[task_id]
 
     def _tasks_of(self, project_id: int) -> list[StoredTask]:
@@ -257,13 +257,13 @@ class InMemoryServer:
         return predicted | {row["title"] for row in self._backends.values() if row["project"] == project_id}
 
     def _import(self, project_id: int, drafts: Sequence[Mapping[str, Any]]) -> list[int]:
-        what = f"an import of {counted(len(drafts), 'task')} into project {project_id}"
-        project = self._project(project_id, what)
+        subject = f"an import of {counted(len(drafts), 'task')} into project {project_id}"
+        project = self._project(project_id, subject)
         for number, draft in enumerate(drafts):
             for name in re.findall(r'value="\$(\w+)"', project["label_config"]):
                 if name not in draft["data"]:
                     reason = f'Error at item {number}: "{name}" key is expected in task data'
-                    self._refuse(400, {"non_field_errors": [reason]}, what)
+                    self._refuse(400, {"non_field_errors": [reason]}, subject)
         tasks = [self._add_task(project, draft) for draft in drafts]
         bodies = [task.body(self._email, annotations=False) for task in tasks]
         self._tell(project_id, "TASKS_CREATED", tasks=bodies)
@@ -324,15 +324,15 @@ class InMemoryServer:
         }
         return Webhook.from_json(self._webhooks[id_])
 
-    def _check_address(self, url: str, what: str) -> None:
+    def _check_address(self, url: str, subject: str) -> None:
         if urlsplit(url).hostname in self.banned_hosts:
-            self._refuse(403, "URL resolves to a reserved network address", what)
+            self._refuse(403, "URL resolves to a reserved network address", subject)
 
-    def _check_backend(self, url: str, what: str) -> None:
-        self._check_address(url, what)
+    def _check_backend(self, url: str, subject: str) -> None:
+        self._check_address(url, subject)
         if url in self.unreachable:
             reason = f"Can't connect to ML backend {url}, health check failed. Make sure it is up and your firewall"
-            self._refuse(400, {"non_field_errors": [f"{reason} is properly configured."]}, what)
+            self._refuse(400, {"non_field_errors": [f"{reason} is properly configured."]}, subject)
 
     def _tell_of_annotation(self, action: str, task: StoredTask, annotation: StoredAnnotation) -> None:
         bodies = {

@@ -100,12 +100,12 @@ def _list(
     last = 0
     while True:
         page_params = params | {"query": _as_text(_query(wanted, last))}
-        what = f"the tasks of project {project_id}"
+        subject = f"the tasks of project {project_id}"
         try:
-            page = at.get("/api/tasks/", what, page_params)["tasks"]
+            page = at.get("/api/tasks/", subject, page_params)["tasks"]
         except LabelStudioFault:
             # Label Studio can list ids, whatever the tasks contain
-            ids = [int(task["id"]) for task in at.get("/api/tasks/", what, page_params | {"include": "id"})["tasks"]]
+            ids = [int(task["id"]) for task in at.get("/api/tasks/", subject, page_params | {"include": "id"})["tasks"]]
             yield from _read_around(at, project_id, ids, params, unreadable)
         else:
             ids = [int(task["id"]) for task in page]
@@ -128,17 +128,17 @@ def list_tab(
     params = _params(project_id, annotations, page_size) | {"view": view_id}
     number = 1
     while True:
-        what = f"page {number} of the tasks in tab {view_id} of project {project_id}"
+        subject = f"page {number} of the tasks in tab {view_id} of project {project_id}"
         page_params = params | {"page": number}
         try:
-            page = at.get("/api/tasks/", what, page_params)
+            page = at.get("/api/tasks/", subject, page_params)
             tasks = page["tasks"]
         except LabelStudioMissing:
             if number == 1:
                 raise
             return  # tasks were deleted during the listing: the page no longer exists
         except LabelStudioFault:
-            page = at.get("/api/tasks/", what, page_params | {"include": "id"})
+            page = at.get("/api/tasks/", subject, page_params | {"include": "id"})
             ids = [int(task["id"]) for task in page["tasks"]]
             params_without_view = {name: value for name, value in params.items() if name != "view"}
             readable = _read_around(at, project_id, ids, params_without_view, unreadable)
@@ -160,11 +160,12 @@ def _read_around(
     pending = [list(ids)] if ids else []  # a stack: the next part is the last element
     while pending:
         part = pending.pop()
-        what = f"task {part[0]} of project {project_id}" if len(part) == 1 else f"the tasks of project {project_id}"
+        subject = f"task {part[0]} of project {project_id}" if len(part) == 1 else f"the tasks of project {project_id}"
         part_params = params | {"query": _as_text(_query(TaskQuery(ids=part), 0))}
-        page = at.get_once("/api/tasks/", what, part_params)
+        page = at.get_once("/api/tasks/", subject, part_params)
         if page is None and len(part) == 1:
-            page = at.get_once("/api/tasks/", what, part_params)  # a transient fault must not mark the task unreadable
+            # a transient fault must not mark the task unreadable
+            page = at.get_once("/api/tasks/", subject, part_params)
         if page is not None:
             yield from page["tasks"]
         elif len(part) > 1:
@@ -172,7 +173,7 @@ def _read_around(
             pending += [part[middle:], part[:middle]]
         else:
             if not at.is_up():
-                raise LabelStudioUnavailable(f"Label Studio could not serve {what}, and fails its health check.")
+                raise LabelStudioUnavailable(f"Label Studio could not serve {subject}, and fails its health check.")
             note_unreadable(project_id, part[0], unreadable)
 
 

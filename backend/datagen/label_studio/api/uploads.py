@@ -22,19 +22,19 @@ def upload(connection: Connection, project_id: int, files: Sequence[tuple[str, b
     paths: list[str] = []
     for batch in _batches(files):
         names = ", ".join(name for name, _ in batch[:3]) + (f" and {len(batch) - 3} more" if len(batch) > 3 else "")
-        what = f"the upload of {names} into project {project_id}"
+        subject = f"the upload of {names} into project {project_id}"
         answer = connection.json(
             connection.send(
                 "POST",
                 f"/api/projects/{project_id}/import",
-                what,
+                subject,
                 params={"commit_to_project": "false"},
                 files=[(f"file{number:03}", (name, data)) for number, (name, data) in enumerate(batch)],
             )
         )
         ids: list[int] = answer["file_upload_ids"]
         listed = connection.get(
-            f"/api/projects/{project_id}/file-uploads", what, {"ids": json.dumps(ids), "page_size": len(ids)}
+            f"/api/projects/{project_id}/file-uploads", subject, {"ids": json.dumps(ids), "page_size": len(ids)}
         )
         by_id = {int(entry["id"]): "/data/" + str(entry["file"]).lstrip("/") for entry in listed}
         paths += [by_id[upload_id] for upload_id in ids]

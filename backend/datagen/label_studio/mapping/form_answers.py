@@ -53,7 +53,7 @@ def decision(result: Sequence[Any] | None) -> Decision:
     """
     actions = [_ACTIONS[choice] for choice in _choices(result, "action") if choice in _ACTIONS]
     if len(actions) != 1:
-        raise InputProblem(f"no action was chosen; choose {', '.join(f'“{one}”' for one in ACTIONS)} and update.")
+        raise InputProblem(f"no action was chosen; choose {', '.join(f'“{action}”' for action in ACTIONS)} and update.")
     action: StudyEvent = actions[0]
     return Decision(
         action=action,

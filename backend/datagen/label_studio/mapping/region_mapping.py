@@ -133,12 +133,12 @@ def boxes_of(
     return [(area.label, area.polygon.bounds) for area in areas]
 
 
-def overlap(one: Box, other: Box) -> float:
+def overlap(box: Box, other: Box) -> float:
     """Intersection over union of two boxes, 0 to 1."""
-    across = min(one.right, other.right) - max(one.x, other.x)
-    down = min(one.bottom, other.bottom) - max(one.y, other.y)
+    across = min(box.right, other.right) - max(box.x, other.x)
+    down = min(box.bottom, other.bottom) - max(box.y, other.y)
     shared = max(across, 0.0) * max(down, 0.0)
-    union = one.area + other.area - shared
+    union = box.area + other.area - shared
     return shared / union if union > 0 else 0.0
 
 

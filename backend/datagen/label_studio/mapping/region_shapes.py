@@ -39,26 +39,26 @@ def number(value: Mapping[str, Any], name: str, default: float | None = None) ->
     return finite(value.get(name, default), name)
 
 
-def finite(found: Any, name: str) -> float:
+def finite(value: Any, name: str) -> float:
     """A percentage or an angle as a float. ``name`` names it in errors.
 
     Raises:
         BadRegion: It is a boolean or another value that is not a finite number, or it is too large.
     """
-    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         raise BadRegion(f"its {name} is not a number; draw it again")
-    return float(found)
+    return float(value)
 
 
-def corner(found: Any) -> tuple[float, float]:
+def corner(value: Any) -> tuple[float, float]:
     """A corner (x, y) of a polygon in percent.
 
     Raises:
         BadRegion: It is not a pair of finite numbers.
     """
-    if not isinstance(found, list | tuple) or len(found) != 2:
+    if not isinstance(value, list | tuple) or len(value) != 2:
         raise BadRegion("the polygon has a corner that is no pair of numbers; draw it again")
-    return finite(found[0], "corner"), finite(found[1], "corner")
+    return finite(value[0], "corner"), finite(value[1], "corner")
 
 
 def upright_extent(value: Mapping[str, Any], width: int, height: int) -> dict[str, float]:

@@ -166,10 +166,10 @@ def outlines_left(
     return tuple(sorted(left)[:MAX_REGIONS])
 
 
-def _same_corners(one: Sequence[Point], other: Sequence[Point]) -> bool:
+def _same_corners(corners: Sequence[Point], other: Sequence[Point]) -> bool:
     """Whether two polygons have the same corners, up to ``_SAME_PX``."""
-    return len(one) == len(other) and all(
-        abs(x - u) <= _SAME_PX and abs(y - v) <= _SAME_PX for (x, y), (u, v) in zip(one, other, strict=True)
+    return len(corners) == len(other) and all(
+        abs(x - u) <= _SAME_PX and abs(y - v) <= _SAME_PX for (x, y), (u, v) in zip(corners, other, strict=True)
     )
 
 

@@ -61,10 +61,10 @@ def colour(number: int) -> str:
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
 
-def same(one: str, other: str) -> bool:
+def same(config: str, other: str) -> bool:
     """Whether two label configs are equal except for white space and the order of attributes."""
     try:
-        return ET.canonicalize(one, strip_text=True) == ET.canonicalize(other, strip_text=True)
+        return ET.canonicalize(config, strip_text=True) == ET.canonicalize(other, strip_text=True)
     except ET.ParseError:
         return False
 

@@ -123,11 +123,11 @@ def check_project_settings(settings: Settings, study_name: str) -> str:
     for kind, row in projects.items():
         with _fail_if_deleted(kind, row.project_id, study_name):
             options = client.project(row.project_id).options
-            found = outdated(kind, study_name, labels, options, client.views(row.project_id))
-        if found.in_words():
-            old.append(f"{found.in_words()} of project {row.project_id} ({kind})")
-        if found.changed_by_people:
-            changed.append(f"{', '.join(found.changed_by_people)} of {kind}")
+            differences = outdated(kind, study_name, labels, options, client.views(row.project_id))
+        if differences.in_words():
+            old.append(f"{differences.in_words()} of project {row.project_id} ({kind})")
+        if differences.changed_by_people:
+            changed.append(f"{', '.join(differences.changed_by_people)} of {kind}")
     if old:
         raise CheckFailed(f"not this version's: {'; '.join(old)}. Run: datagen provision {shlex.quote(study_name)}")
     return "this version's" + (f", except for what people changed: {'; '.join(changed)}" if changed else "")

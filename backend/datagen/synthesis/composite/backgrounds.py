@@ -5,7 +5,7 @@ A spec can have thousands of backgrounds. Each is loaded when a sample needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,34 +38,35 @@ class Area:
     carrier: Carrier | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AreaModels:
+    """The usable backgrounds of a spec, in order, and what predicts each label's area on them. It holds no pixels."""
+
+    refs: tuple[ImageRef, ...]
+    models: Mapping[str, AreaModel]
+    looks: Mapping[str, Look | None]
+    backdrops: Mapping[str, Backdrop | None]
+    strictness: float
+
+
 class Backgrounds:
     """The background pictures of a spec, in order, and the areas the models predict on them."""
 
-    def __init__(
-        self,
-        refs: Sequence[ImageRef],
-        pictures: Pictures,
-        models: Mapping[str, AreaModel],
-        looks: Mapping[str, Look | None],
-        backdrops: Mapping[str, Backdrop | None],
-        strictness: float,
-    ) -> None:
-        self._refs = tuple(refs)
+    def __init__(self, area_models: AreaModels, pictures: Pictures) -> None:
+        self._area_models = area_models
         self._pictures = pictures
-        self._models, self._looks, self._backdrops = dict(models), dict(looks), dict(backdrops)
-        self._strictness = strictness
         self._areas: LRUCache[tuple[int, str], Area] = LRUCache(KEPT_AREAS)
 
     def __len__(self) -> int:
-        return len(self._refs)
+        return len(self._area_models.refs)
 
     def ref(self, number: int) -> ImageRef:
         """Return the image reference of background ``number``."""
-        return self._refs[number]
+        return self._area_models.refs[number]
 
     def picture(self, number: int) -> Picture:
         """Return the background's pixels; the caller must not modify them."""
-        return self._pictures.load(self._refs[number])
+        return self._pictures.load(self.ref(number))
 
     def area(self, number: int, label: str) -> Area:
         """Return the area where the label may appear on the background; the caller must not modify it."""
@@ -75,9 +76,9 @@ class Backgrounds:
         return area
 
     def _predict(self, number: int, label: str) -> Area:
-        model, look, picture = self._models[label], self._looks.get(label), self.picture(number)
-        inside = model.allowed(model.likelihood(picture), self._strictness)
+        learned, picture = self._area_models, self.picture(number)
+        model, look, backdrop = learned.models[label], learned.looks.get(label), learned.backdrops.get(label)
+        inside = model.allowed(model.likelihood(picture), learned.strictness)
         near = None if look is None else near_lookalikes(look, picture)
-        backdrop = self._backdrops.get(label)
         carrier = None if backdrop is None else find_carrier(backdrop, picture, inside)
         return Area(inside=inside, places=places(inside, near), carrier=carrier)

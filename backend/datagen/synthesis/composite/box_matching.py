@@ -125,10 +125,10 @@ def learn_matcher(
         best = max(float(overlap.max(initial=0)) for _, overlap in of_box)
         if best == 0:
             continue
-        found = np.concatenate([features[overlap >= _NEAR_BEST * best] for features, overlap in of_box])
-        rows.append(found)
-        truths.append(np.ones(len(found), bool))
-        weights.append(np.full(len(found), 1 / len(found)))
+        positives = np.concatenate([features[overlap >= _NEAR_BEST * best] for features, overlap in of_box])
+        rows.append(positives)
+        truths.append(np.ones(len(positives), bool))
+        weights.append(np.full(len(positives), 1 / len(positives)))
     truth = np.concatenate(truths)
     if truth.all() or not truth.any():
         return None
@@ -224,12 +224,12 @@ def _iou(boxes: Floats, box: Box | Any) -> Floats:
 def _best_apart(boxes: Floats, scores: Floats, most: int, limit: float) -> tuple[tuple[Box, float], ...]:
     """Return at most ``most`` of the boxes [n, 4] with scores above ``limit`` that do not overlap, the best first."""
     left = scores.copy()
-    found: list[tuple[Box, float]] = []
-    while len(found) < most:
+    scored: list[tuple[Box, float]] = []
+    while len(scored) < most:
         best = int(left.argmax())
         if left[best] <= limit:
             break
         x, y, right, bottom = (float(v) for v in boxes[best])
-        found.append((Box(x, y, right - x, bottom - y), float(left[best])))
+        scored.append((Box(x, y, right - x, bottom - y), float(left[best])))
         left[_iou(boxes, boxes[best]) > _SAME] = 0
-    return tuple(found)
+    return tuple(scored)

@@ -24,13 +24,14 @@ from datagen.synthesis.composite import findings
 from datagen.synthesis.composite.appearance.appearance_model import fit_appearance_model
 from datagen.synthesis.composite.appearance.pose import learn_pose
 from datagen.synthesis.composite.appearance.shape import learn_shapes
-from datagen.synthesis.composite.backgrounds import Backgrounds
+from datagen.synthesis.composite.backgrounds import AreaModels, Backgrounds
 from datagen.synthesis.composite.compositor import Composer
 from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.extraction.backdrop import Backdrop, fit_backdrop
 from datagen.synthesis.composite.extraction.corrected_outlines import CORRECTED, with_corrected_outlines
 from datagen.synthesis.composite.extraction.cut_sides import WHOLE
 from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
+from datagen.synthesis.composite.fit_store import FitStore
 from datagen.synthesis.composite.instance_plan import Learned, LearnedByLabel
 from datagen.synthesis.composite.parameters import DRAWING_PARAMETERS, CompositeParameters
 from datagen.synthesis.composite.placement.area_model import ANYWHERE, AreaModel, drawn_area, fit_area
@@ -90,7 +91,16 @@ class CompositeEngine(Engine):
             DeviceFault: the segmentation model's device failed.
             EngineError: a parameter is invalid, no box can be cut out, or no background can hold a concept.
         """
-        return FittedComposite(spec, fit_models(spec, pictures, progress))
+        learns = _fit_of(spec)
+        # a segmentation model is named by a folder or a hub's id, whose weights may change
+        is_shared = self.settings.shares_fits and not learns.parameters["segmenter"]
+        store = FitStore(self.settings.folder / "fits") if is_shared else None
+        learned: LearnedModels | None = store.load(learns.digest) if store is not None else None
+        if learned is None:
+            learned = fit_models(spec, pictures, progress)
+            if store is not None:
+                store.save(learns.digest, learned)
+        return FittedComposite(spec, learned, Backgrounds(learned.area_models, pictures))
 
     def refine(self, parameters: Mapping[str, Json], reviewed: Sequence[ReviewedSample]) -> Refinement:
         """Choose other mattes for concepts whose labels are off; ``learnable`` has the rest."""
@@ -109,16 +119,16 @@ class CompositeEngine(Engine):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FittedModels:
+class LearnedModels:
     """The models of a spec's inputs. They serve every spec that differs only in parameters that no fit reads."""
 
     learned: LearnedByLabel
     layouts: LayoutModel
-    backgrounds: Backgrounds
+    area_models: AreaModels
     report: FitReport
 
-    def composer(self, spec: Spec) -> Composer:
-        """Return the composer of a spec's samples.
+    def composer(self, spec: Spec, backgrounds: Backgrounds) -> Composer:
+        """Return the composer of a spec's samples on backgrounds with these area models.
 
         Raises:
             EngineError: a parameter is invalid.
@@ -126,15 +136,15 @@ class FittedModels:
         return Composer(
             learned=self.learned,
             layouts=self.layouts,
-            backgrounds=self.backgrounds,
+            backgrounds=backgrounds,
             parameters=CompositeParameters.from_json(spec.parameters),
             # the order of backgrounds is fixed by the spec, so that each is used once before any is used twice
-            order=np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(self.backgrounds)),
+            order=np.random.default_rng(sample_seed(spec.digest, -1)).permutation(len(backgrounds)),
             seed=spec.seed,
         )
 
 
-def fit_models(spec: Spec, pictures: Pictures, progress: Progress) -> FittedModels:
+def fit_models(spec: Spec, pictures: Pictures, progress: Progress) -> LearnedModels:
     """Fit mattes, areas and blends to a spec's inputs.
 
     Raises:
@@ -151,24 +161,26 @@ def fit_models(spec: Spec, pictures: Pictures, progress: Progress) -> FittedMode
     refs, background_report = _usable_backgrounds(spec, exemplars, parameters)
     learned, model_report = _learn(spec, exemplars)
     looks = {label: learn_look(label_model.exemplars) for label, label_model in learned.items()}
-    backgrounds = Backgrounds(refs, pictures, models, looks, backdrops, parameters.place_strictness)
+    area_models = AreaModels(
+        refs=tuple(refs), models=models, looks=looks, backdrops=backdrops, strictness=parameters.place_strictness
+    )
     layouts = learn_layout(spec.concepts, exemplars)
     count_report = _report_of_counts(spec, learned, layouts, parameters)
     if parameters.counts_as_photographed:
         count_report = _undrawn(spec, pictures, looks, refs) + count_report
     progress(1.0, "fitted")
     report = exemplar_report + area_report + background_report + model_report + count_report
-    return FittedModels(learned=learned, layouts=layouts, backgrounds=backgrounds, report=report)
+    return LearnedModels(learned=learned, layouts=layouts, area_models=area_models, report=report)
 
 
 class FittedComposite(FittedEngine):
     """A fitted spec; renders any of its samples, in any order, on any machine."""
 
-    def __init__(self, spec: Spec, models: FittedModels) -> None:
+    def __init__(self, spec: Spec, models: LearnedModels, backgrounds: Backgrounds) -> None:
         self._spec = spec
         self._models = models
-        self._composer = models.composer(spec)
-        self._backgrounds = models.backgrounds
+        self._composer = models.composer(spec, backgrounds)
+        self._backgrounds = backgrounds
         self._fit = models.report
         self._rejected: Counter[str] = Counter()
         self._passed_over: dict[str, str] = {}
@@ -178,7 +190,7 @@ class FittedComposite(FittedEngine):
 
     def refitted(self, spec: Spec) -> FittedComposite | None:
         """Return the spec's engine with the same models, if a fit of the spec would learn the same; else None."""
-        return FittedComposite(spec, self._models) if _fit_of(spec) == _fit_of(self._spec) else None
+        return FittedComposite(spec, self._models, self._backgrounds) if _fit_of(spec) == _fit_of(self._spec) else None
 
     @property
     def report(self) -> FitReport:

@@ -100,7 +100,7 @@ class CompositeSuggester(Suggester):
             for label, matcher in self._matchers.items()
             for box, score in matcher.find(picture, MOST_BOXES)
         ]
-        return tuple(sorted(suggested, key=lambda one: -one.score)[:MOST_BOXES])
+        return tuple(sorted(suggested, key=lambda box: -box.score)[:MOST_BOXES])
 
     @cached_property
     def _segmenter(self) -> Segmenter | None:
@@ -124,16 +124,16 @@ class CompositeSuggester(Suggester):
         matchers = {}
         backgrounds = evenly(self._backgrounds, _LEARNED_BACKGROUNDS)
         for label in dict.fromkeys(region.label for concept in self._concepts for region in concept.regions):
-            shown = [one for one in self._concepts if any(region.label == label for region in one.regions)]
+            shown = [concept for concept in self._concepts if any(region.label == label for region in concept.regions)]
             if len(shown) >= FEWEST_PHOTOS:
                 matcher = learn_matcher(
                     [
                         (
-                            one.image,
-                            [region.box for region in one.regions if region.label == label],
-                            [region.box for region in one.regions if region.label != label],
+                            concept.image,
+                            [region.box for region in concept.regions if region.label == label],
+                            [region.box for region in concept.regions if region.label != label],
                         )
-                        for one in evenly(shown, _LEARNED_PHOTOS)
+                        for concept in evenly(shown, _LEARNED_PHOTOS)
                     ],
                     backgrounds[::2],
                     backgrounds[1::2],

@@ -22,8 +22,8 @@ def load_segmenter(name: str) -> Segmenter | None:
     """
     if not name:
         return None
-    if found := problems(name):
-        raise CannotRender(" ".join(found))
+    if reasons := problems(name):
+        raise CannotRender(" ".join(reasons))
     from datagen.synthesis.segmentation.sam import load_sam
 
     return load_sam(fetch(name), name)

@@ -80,12 +80,12 @@ class SamSegmenter:
             DeviceFault: the device failed.
         """
         height, width = picture.shape[:2]
-        found: dict[int, tuple[View, Bools]] = {}
+        masks: dict[int, tuple[View, Bools]] = {}
         for view in views(boxes, width, height):
             in_view = self._masks(picture[view.slices], [_moved(boxes[number], view) for number in view.numbers])
-            found |= {number: (view, mask) for number, mask in zip(view.numbers, in_view, strict=True)}
+            masks |= {number: (view, mask) for number, mask in zip(view.numbers, in_view, strict=True)}
         for number in range(len(boxes)):
-            view, part = found.pop(number)
+            view, part = masks.pop(number)
             mask = np.zeros((height, width), bool)
             mask[view.slices] = part
             yield mask

@@ -49,13 +49,13 @@ class ProgressReporter:
         self._current = self._written = _Progress()
         self._rendering_since = 0.0
 
-    def fitting(self, done: float, what: str) -> None:
-        """Record the progress of the fit: ``done`` from 0 to 1, and ``what`` the engine is doing.
+    def fitting(self, done: float, step: str) -> None:
+        """Record the progress of the fit: ``done`` from 0 to 1, and ``step``, the sentence of what the engine does.
 
         Raises:
             LeaseLost: rendering is to stop.
         """
-        self._record(_Progress(f"{what} ({done:.0%})"[:200], fit_progress=done))
+        self._record(_Progress(f"{step} ({done:.0%})"[:200], fit_progress=done))
 
     def rendering(self, rendered_count: int) -> None:
         """Record that ``rendered_count`` samples of the shard are rendered and that the next one was begun.

@@ -16,8 +16,8 @@ from datagen.workflow.sample_mapping import trace_of
 #: Prefixes of a version's report lines: of a warning, and of a detail (a method or a number). Other findings have none.
 WARNING, DETAIL = "Note: ", "Details: "
 _CHANGED_RESOURCE = (
-    "Note: not made with the {what} of its previews (SHA-256 {new} in place of {old}), so it may look otherwise. Look "
-    "at some of the images before you use them; or put the former files back and approve again."
+    "Note: not made with the {resource} of its previews (SHA-256 {new} in place of {old}), so it may look otherwise. "
+    "Look at some of the images before you use them; or put the former files back and approve again."
 )
 #: Largest number of warnings of a batch. It is limited because each shard may add some, and the whole list is written
 #: each time.
@@ -81,7 +81,7 @@ def made_otherwise(session: Session, spec: SpecRow, samples: Sequence[SampleRow]
     # all samples of a shard use the same resources
     before, after = (trace_of(row).files for row in (preview, samples[0]))
     return [
-        _CHANGED_RESOURCE.format(what=resource, new=_short(after[resource]), old=_short(before[resource]))
+        _CHANGED_RESOURCE.format(resource=resource, new=_short(after[resource]), old=_short(before[resource]))
         for resource in sorted(before.keys() & after.keys())
         if before[resource] != after[resource]
     ]

@@ -40,7 +40,7 @@ def bit_of(place: Place) -> int:
 
 def between(words: Iterable[str]) -> str:
     """Return words, each once, as one text in which each is between two line feeds; "" if there is none."""
-    return "".join(f"\n{word}" for word in found) + "\n" if (found := sorted(set(words))) else ""
+    return "".join(f"\n{word}" for word in distinct) + "\n" if (distinct := sorted(set(words))) else ""
 
 
 def words_of(text: str) -> list[str]:

@@ -128,22 +128,22 @@ def conditions(session: Session, run: BatchRow, chosen: TableFilter) -> list[Col
         InputProblem: see ``page_of``.
     """
     facts = SampleFactsRow
-    found: list[ColumnElement[bool]] = [facts.batch_id == run.id]
+    clauses: list[ColumnElement[bool]] = [facts.batch_id == run.id]
     if chosen.label:
-        found.append(_has_word(facts.labels, chosen.label))
+        clauses.append(_has_word(facts.labels, chosen.label))
     if chosen.concept:
-        found.append(_has_word(facts.concepts, chosen.concept))
+        clauses.append(_has_word(facts.concepts, chosen.concept))
     if chosen.background:
-        found.append(facts.background == chosen.background)
+        clauses.append(facts.background == chosen.background)
     if chosen.min_size:
-        found.append(facts.size >= _pixels(chosen.min_size))
+        clauses.append(facts.size >= _pixels(chosen.min_size))
     if chosen.max_size:
-        found.append(facts.size <= _pixels(chosen.max_size))
+        clauses.append(facts.size <= _pixels(chosen.max_size))
     if chosen.place:
-        found.append(facts.places.bitwise_and(bit_of(offered(Place, chosen.place))) != 0)
+        clauses.append(facts.places.bitwise_and(bit_of(offered(Place, chosen.place))) != 0)
     if chosen.verdict:
-        found.append(_is_judged(session, run, offered(Judged, chosen.verdict)))
-    return found
+        clauses.append(_is_judged(session, run, offered(Judged, chosen.verdict)))
+    return clauses
 
 
 def _has_word(column: Any, word: str) -> ColumnElement[bool]:
@@ -173,9 +173,9 @@ def _is_judged(session: Session, run: BatchRow, judged: Judged) -> ColumnElement
 def verdicts_of(session: Session, run: BatchRow, indices: Sequence[int]) -> dict[int, Judged]:
     """Return index → what people said of these samples in spot checks."""
     checks = companion_of(session, run, BatchKind.SPOT)
-    found = dict.fromkeys(indices, Judged.UNJUDGED)
+    verdicts = dict.fromkeys(indices, Judged.UNJUDGED)
     if checks is None or not indices:
-        return found
+        return verdicts
     check = aliased(SampleRow)
     rows = session.execute(
         select(check.index, VerdictRow.opinion)
@@ -183,9 +183,9 @@ def verdicts_of(session: Session, run: BatchRow, indices: Sequence[int]) -> dict
         .where(check.batch_id == checks.id, check.index.in_(indices), verdict_sync.effective_verdicts())
     )
     for index, opinion in rows:
-        if found[index] is not Judged.BAD:
-            found[index] = Judged.BAD if opinion == Opinion.BAD else Judged.GOOD
-    return found
+        if verdicts[index] is not Judged.BAD:
+            verdicts[index] = Judged.BAD if opinion == Opinion.BAD else Judged.GOOD
+    return verdicts
 
 
 def _pixels(text: str) -> int:

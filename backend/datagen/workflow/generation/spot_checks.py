@@ -130,15 +130,15 @@ def watch(services: Services, study_id: int) -> None:
 
 
 def _watch(unit: UnitOfWork, run: BatchRow, checks: BatchRow) -> None:
-    found = checks_of(unit.session, run)
-    if found is None or run.promise is None or checks.problem or not found.judged:
+    counts = checks_of(unit.session, run)
+    if counts is None or run.promise is None or checks.problem or not counts.judged:
         return
     stated = float(run.promise["lower"])
-    if evidence_below(stated, found.judged, found.bad) < 1 / (1 - ALARM_CONFIDENCE):
+    if evidence_below(stated, counts.judged, counts.bad) < 1 / (1 - ALARM_CONFIDENCE):
         return
-    upper = upper_bound_at_any_look(found.judged, found.bad)
+    upper = upper_bound_at_any_look(counts.judged, counts.bad)
     alarm = (
-        f"{found.bad} of {counted(found.judged, 'spot check')} are bad: at most {percent(upper)} of this run are "
+        f"{counts.bad} of {counted(counts.judged, 'spot check')} are bad: at most {percent(upper)} of this run are "
         f"acceptable, at {percent(ALARM_CONFIDENCE)} confidence, and its approval stated at least {percent(stated)}."
     )
     checks.problem = alarm[:1000]

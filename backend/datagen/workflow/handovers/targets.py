@@ -18,5 +18,5 @@ def push_targets(services: Services) -> list[Project]:
     """
     with services.database.read() as session:
         own = frozenset(known_projects(session))
-    found = [project for project in services.label_studio.find_projects("") if project.id not in own]
-    return sorted(found, key=lambda project: -project.id)[:MAX_OFFERED]
+    projects = [project for project in services.label_studio.find_projects("") if project.id not in own]
+    return sorted(projects, key=lambda project: -project.id)[:MAX_OFFERED]

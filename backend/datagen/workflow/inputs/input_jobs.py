@@ -13,8 +13,8 @@ from datagen.store.tables.base import now
 from datagen.store.tables.inputs import InputReadingRow, ProposalMakingRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
-from datagen.workflow.generation.picture_cache import StoredPictures
-from datagen.workflow.inputs import input_requests, input_sync, suggestions
+from datagen.workflow.generation.shard_rendering import FittedEngineCache
+from datagen.workflow.inputs import early_fit, input_requests, input_sync, suggestions
 from datagen.workflow.leased_work import LeasedJob, LeaseLost, Write, leased_work
 from datagen.workflow.outages import Outage
 from datagen.workflow.services import LOCK, JobKind, Services, UnitOfWork
@@ -28,9 +28,9 @@ def read_inputs(services: Services, study_id: int) -> None:
     leased_work(services, _Reading(services), study_id)
 
 
-def make_proposals(services: Services, pictures: StoredPictures, study_id: int) -> None:
-    """Make a study's proposals if they are due and no other process owns the work."""
-    leased_work(services, _ProposalMaking(services, pictures), study_id)
+def make_proposals(services: Services, fitted_engines: FittedEngineCache, study_id: int) -> None:
+    """Make a study's proposals if they are due and no other process owns the work, and then fit its inputs early."""
+    leased_work(services, _ProposalMaking(services, fitted_engines), study_id)
 
 
 class _StudyJob(LeasedJob[R], Generic[R]):
@@ -87,13 +87,13 @@ class _Reading(_StudyJob[InputReadingRow]):
 
 
 class _ProposalMaking(_StudyJob[ProposalMakingRow]):
-    """The making of a study's proposals."""
+    """The making of a study's proposals, and then the early fit of its inputs."""
 
     table = ProposalMakingRow
     permanent_faults = (EngineError,)
 
-    def __init__(self, services: Services, pictures: StoredPictures) -> None:
-        self._services, self._pictures = services, pictures
+    def __init__(self, services: Services, fitted_engines: FittedEngineCache) -> None:
+        self._services, self._fitted_engines = services, fitted_engines
 
     def work(self, row: ProposalMakingRow, lost: threading.Event) -> Write[ProposalMakingRow]:
         """Make proposals until all are made or the job's time is over, and return a function that ends the work.
@@ -101,7 +101,9 @@ class _ProposalMaking(_StudyJob[ProposalMakingRow]):
         Raises:
             LeaseLost: another process owns the work now.
         """
-        is_complete = suggestions.propose(self._services, self._pictures, row.id, lost)
+        is_complete = suggestions.propose(self._services, self._fitted_engines.pictures, row.id, lost)
+        if is_complete:
+            early_fit.fit_early(self._services, self._fitted_engines, row.id, lost)
         return partial(self._end, row.revision, is_complete)
 
     def _end(self, revision: int, is_complete: bool, unit: UnitOfWork, row: ProposalMakingRow) -> None:

@@ -166,10 +166,10 @@ def _box_regions(suggester: Suggester, row: InputRow) -> list[dict[str, Any]]:
     """Return the proposed boxes of a concept photo, each with its score."""
     return [
         {
-            **box_region(f"p{number}", "concept", one.label, one.box, row.width, row.height),
-            "score": round(one.score, 4),
+            **box_region(f"p{number}", "concept", suggestion.label, suggestion.box, row.width, row.height),
+            "score": round(suggestion.score, 4),
         }
-        for number, one in enumerate(suggester.boxes(image_of(row)))
+        for number, suggestion in enumerate(suggester.boxes(image_of(row)))
     ]
 
 

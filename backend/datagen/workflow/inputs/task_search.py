@@ -70,25 +70,25 @@ def find_tasks(client: LabelStudioPort, project_id: int, condition: TaskConditio
     is_match = _test_of(condition)
     client.project(project_id)
     columns: dict[str, None] = {}
-    found: list[FoundTask] = []
+    matches: list[FoundTask] = []
     read = 0
     is_cut = False
     for task in client.tasks(project_id, annotations=False, unreadable=[]):
-        if read == MOST_READ or len(found) == MOST_FOUND:
+        if read == MOST_READ or len(matches) == MOST_FOUND:
             is_cut = True
             break
         read += 1
         columns |= dict.fromkeys(task.data)
         if is_match(task.data.get(condition.column)):
             first = [*task.data.items()][:_FEW_VALUES]
-            found.append(FoundTask(id=task.id, data={name: _text(value)[:_LONGEST_VALUE] for name, value in first}))
+            matches.append(FoundTask(id=task.id, data={name: _text(value)[:_LONGEST_VALUE] for name, value in first}))
     if not read:
         raise InputProblem(f"project {project_id} has no task; choose another project")
     if condition.column not in columns:
         raise InputProblem(
             f"no task of project {project_id} has a column “{condition.column}”; there are: {', '.join(columns)[:300]}"
         )
-    return TaskMatches(tasks=tuple(found), read=read, is_cut=is_cut)
+    return TaskMatches(tasks=tuple(matches), read=read, is_cut=is_cut)
 
 
 def _test_of(condition: TaskCondition) -> Callable[[Any], bool]:

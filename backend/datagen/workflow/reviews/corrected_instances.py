@@ -59,9 +59,9 @@ def _polygon(outline: Mapping[str, Any]) -> Polygon:
     return Polygon(tuple((x, y) for x, y in outline["points"]))
 
 
-def _overlap(one: Box, other: Box) -> float:
-    width = min(one.right, other.right) - max(one.x, other.x)
-    height = min(one.bottom, other.bottom) - max(one.y, other.y)
+def _overlap(box: Box, other: Box) -> float:
+    width = min(box.right, other.right) - max(box.x, other.x)
+    height = min(box.bottom, other.bottom) - max(box.y, other.y)
     return max(width, 0.0) * max(height, 0.0)
 
 

@@ -105,16 +105,16 @@ def _checked(verdict: Verdict) -> Verdict:
 
 
 def _reviewed(session: Session, study_id: int, sample_id: int) -> _Reviewed:
-    found = session.execute(
+    record = session.execute(
         select(SampleRow, ShardRow.published_at)
         .join(BatchRow, BatchRow.id == SampleRow.batch_id)
         .join(ShardRow, ShardRow.id == SampleRow.shard_id)
         .where(SampleRow.id == sample_id, BatchRow.study_id == study_id)
     ).one_or_none()
     project_id = project_of(session, study_id, ProjectKind.PREVIEWS)
-    if found is None or not found[0].batch.kind.is_reviewed or project_id is None:
+    if record is None or not record[0].batch.kind.is_reviewed or project_id is None:
         raise Refused(NO_SAMPLE)
-    row, published_at = found
+    row, published_at = record
     number = shown_number(row.batch, row.index)
     if row.task_id is None:
         if published_at is not None:

@@ -125,16 +125,16 @@ def export_study(
     if real_share:
         specs_in_order = [Spec.from_json(bodies[version]) for version in sorted(bodies)]
         boxes_suffice = all(each.boxes_suffice for each in formats)
-        found = real.find(specs_in_order, study.labels, boxes_suffice=boxes_suffice)
+        usable = real.find(specs_in_order, study.labels, boxes_suffice=boxes_suffice)
         synthesized = sum(1 for _ in selected())
         wanted = wanted_count(real_share, synthesized)
-        photos = found.photos[:wanted]
-        notes += found.problems
+        photos = usable.photos[:wanted]
+        notes += usable.problems
         if len(photos) < wanted:
             notes.append(
                 f"{len(photos):,} of {counted(len(photos) + synthesized, 'image')} "
                 f"{by_number(len(photos), 'is a real photo', 'are real photos')} in place of {real_share:.0%}, because "
-                f"{counted(len(found.photos), 'concept photo')} can be used; select fewer images for a larger share"
+                f"{counted(len(usable.photos), 'concept photo')} can be used; select fewer images for a larger share"
             )
         description["real_photos"] = {"share": real_share, "photos": len(photos)}
     in_splits = split(selected(), shares, apart, photos) if shares else None

@@ -144,10 +144,10 @@ def delete_study(services: Services, name: str, who: str, *, with_projects: bool
     """
     services.images.check()
     with services.database.read() as session:
-        found = find_study(session, name).id
-        if study_id not in (None, found):
+        current_id = find_study(session, name).id
+        if study_id not in (None, current_id):
             raise Refused(f"the study was renamed, and another one has the name “{name}” now; nothing was deleted")
-        study_id = found
+        study_id = current_id
         _check_idle(session, study_id, name)
         others = _pictures(session, StudyRow.id != study_id)
     deleted: set[str] = set()

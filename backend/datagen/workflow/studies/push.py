@@ -98,7 +98,7 @@ def push_to_project(
 ) -> Pushed:
     """Ensure that each sample exists as one task of a project.
 
-    The tasks that an earlier push created are left as they are, whatever people made of them.
+    The tasks that an earlier push created are not changed, even if people changed them.
 
     Raises:
         InputProblem: the project is one of a study, or its label config lacks a label.
@@ -244,11 +244,11 @@ def _regions(sample: Sample, control: TargetControl, read: Callable[[str], bytes
     for i, instance in enumerate(sample.instances):
         if control.tag == "PolygonLabels":
             line = Polygon(joined((*instance.outlines, *rings[i])))
-            made = polygon_region(f"i{i}", control.name, instance.label, line, width, height)
+            drawn = polygon_region(f"i{i}", control.name, instance.label, line, width, height)
         elif control.tag == "RectangleLabels":
-            made = box_region(f"i{i}", control.name, instance.label, instance.box, width, height)
+            drawn = box_region(f"i{i}", control.name, instance.label, instance.box, width, height)
         else:
             value = {"format": "rle", "rle": brush_encoding.encode(mask == i + 1), "brushlabels": [instance.label]}
-            made = region(f"i{i}", control.name, "brushlabels", value, width, height)
-        regions.append({**made, "to_name": control.image})
+            drawn = region(f"i{i}", control.name, "brushlabels", value, width, height)
+        regions.append({**drawn, "to_name": control.image})
     return regions

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,7 +47,7 @@ class Match(StrEnum):
 class Comparison:
     """What was compared, the result, and a detail in words; "" if there is none."""
 
-    what: str
+    subject: str
     match: Match
     detail: str = ""
 
@@ -57,7 +57,7 @@ class Comparison:
         return self.match in (Match.BYTES, Match.PIXELS)
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.match}" + (f" ({self.detail})" if self.detail else "")
+        return f"{self.subject}: {self.match}" + (f" ({self.detail})" if self.detail else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +89,10 @@ def reproduce(
 
     Args:
         record: the sample, with its spec.
-        wanted: how it was asked for; its ``file`` is compared too.
+        wanted: the request; its ``file`` is compared too.
         pictures: source of the inputs' pixels.
         decoder: decodes the files that are compared.
-        engine_settings: what the engine is given.
+        engine_settings: the settings of the engine.
         progress: called during the fit.
 
     Raises:
@@ -100,7 +100,9 @@ def reproduce(
         StoreError, InputProblem: an input is missing.
     """
     index = record.line["provenance"]["index"]
-    fitted = load_engine(record.spec.engine, engine_settings).fit(record.spec, pictures, progress)
+    # a new fit: a kept one would not show whether a fit of these inputs still gives the same pixels
+    engine = load_engine(record.spec.engine, replace(engine_settings, shares_fits=False))
+    fitted = engine.fit(record.spec, pictures, progress)
     rendered = next(iter(fitted.render([index])))
     image, mask = encode_sample(rendered)
     sha256 = record.line["sha256"]
@@ -156,22 +158,22 @@ class FolderPictures:
 
 
 def _compared(
-    what: str, again: bytes, pixels: Picture, digest: str, stored: Callable[[], bytes] | None, decoder: Decoder
+    subject: str, again: bytes, pixels: Picture, digest: str, stored: Callable[[], bytes] | None, decoder: Decoder
 ) -> Comparison:
     """Compare a file rendered again with one of this digest, whose bytes ``stored`` returns."""
     if hashlib.sha256(again).hexdigest() == digest:
-        return Comparison(what=what, match=Match.BYTES)
+        return Comparison(subject=subject, match=Match.BYTES)
     if stored is None:
-        return Comparison(what=what, match=Match.UNKNOWN)
+        return Comparison(subject=subject, match=Match.UNKNOWN)
     before = decoder.decode(stored())
     if before.shape != pixels.shape or before.dtype != pixels.dtype:
-        return Comparison(what=what, match=Match.DIFFERENT, detail="it has another size or kind of pixels")
+        return Comparison(subject=subject, match=Match.DIFFERENT, detail="it has another size or kind of pixels")
     if np.array_equal(before, pixels):
-        return Comparison(what=what, match=Match.PIXELS)
+        return Comparison(subject=subject, match=Match.PIXELS)
     difference = np.abs(before.astype(np.int64) - pixels)
     changed = int(np.count_nonzero(difference.reshape(*difference.shape[:2], -1).any(axis=2)))
     return Comparison(
-        what=what,
+        subject=subject,
         match=Match.DIFFERENT,
         detail=f"{changed:,} of {before.shape[0] * before.shape[1]:,} differ, by {difference.mean():.2f} on average "
         f"and {difference.max()} at most",

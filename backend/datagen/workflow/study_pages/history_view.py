@@ -24,7 +24,7 @@ class HistoryLine:
     id: int
     at: datetime
     who: str
-    what: str
+    action: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class HistoryView:
     study_id: int
     study: str
     lines: tuple[HistoryLine, ...]
-    #: the id from which the next page goes on; None on the last page
+    #: the id after which the next page begins; None on the last page
     next_before: int | None
 
 
@@ -62,6 +62,6 @@ def history_of(
     return HistoryView(
         study_id=study.id,
         study=study.name,
-        lines=tuple(HistoryLine(id=row.id, at=row.at, who=row.who, what=row.what) for row in shown),
+        lines=tuple(HistoryLine(id=row.id, at=row.at, who=row.who, action=row.what) for row in shown),
         next_before=next_before,
     )

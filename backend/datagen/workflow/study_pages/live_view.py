@@ -44,7 +44,7 @@ class HandoverLine:
     done: int
     total: int
     #: what it contains, in words, such as “coco, voc; split 80,20”
-    what: str
+    contents: str
     #: why it failed or waits; empty if neither
     problem: str
     notes: tuple[str, ...]
@@ -120,7 +120,7 @@ def _line(row: HandoverRow) -> HandoverLine:
         requested_at=row.requested_at,
         done=row.done,
         total=row.total,
-        what=_what(row),
+        contents=_contents(row),
         problem=row.error,
         notes=tuple(row.notes),
         bytes=row.bytes if row.file else None,
@@ -129,7 +129,7 @@ def _line(row: HandoverRow) -> HandoverLine:
     )
 
 
-def _what(row: HandoverRow) -> str:
+def _contents(row: HandoverRow) -> str:
     wish = row.wish
     if row.kind is HandoverKind.PUSH:
         return "as annotations" if wish["annotations"] else "as predictions"
@@ -147,7 +147,7 @@ def _what(row: HandoverRow) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatOffer:
-    """An installed export format: its name, what it holds, and what opens it."""
+    """An installed export format: its name, its contents, and the programs that open it."""
 
     name: str
     sentence: str
@@ -159,8 +159,8 @@ def format_offers() -> Sequence[FormatOffer]:
     offers = []
     for name in format_names():
         try:
-            found = format_class(name)
+            export_format = format_class(name)
         except InputProblem:  # ``datagen export --formats`` says why
             continue
-        offers.append(FormatOffer(name=name, sentence=found.sentence, opened_by=found.opened_by))
+        offers.append(FormatOffer(name=name, sentence=export_format.sentence, opened_by=export_format.opened_by))
     return offers

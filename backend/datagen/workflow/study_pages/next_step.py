@@ -95,12 +95,12 @@ def next_step(situation: StudySituation) -> NextStep:
             why = "The inputs are complete: “build preview” synthesizes the first round."
             return _decision(people, "Build the first preview", why)
         case StudyState.PREVIEWING | StudyState.AUDITING | StudyState.GENERATING:
-            what = {
+            subject = {
                 StudyState.PREVIEWING: "A preview round is",
                 StudyState.AUDITING: "An audit is",
                 StudyState.GENERATING: "The dataset is",
             }[situation.state]
-            why = f"{what} being synthesized; nothing has to be done meanwhile."
+            why = f"{subject} being synthesized; nothing has to be done meanwhile."
             return _decision(datagen, "See how far it is", why)
         case StudyState.REVIEWING if situation.unjudged:
             previews = _target(situation, ProjectKind.PREVIEWS, situation.first_unjudged_task)

@@ -68,7 +68,7 @@ def first_pictures(session: Session, batches: Sequence[BatchRow], most: int) -> 
     pictures: dict[int, list[SamplePicture]] = {}
     for batch_id, *values in rows:
         pictures.setdefault(batch_id, []).append(picture_of(by_id[batch_id], values))
-    return {batch_id: tuple(found) for batch_id, found in pictures.items()}
+    return {batch_id: tuple(of_batch) for batch_id, of_batch in pictures.items()}
 
 
 def first_inputs(
@@ -98,4 +98,4 @@ def first_inputs(
     for study_id, role, task_id, name, digest, width, height in rows:
         picture = InputPicture(task_id=task_id, name=name, digest=str(digest), width=width, height=height)
         pictures.setdefault((study_id, role), []).append(picture)
-    return {key: tuple(found) for key, found in pictures.items()}
+    return {key: tuple(of_key) for key, of_key in pictures.items()}

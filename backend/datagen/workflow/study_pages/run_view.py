@@ -151,7 +151,7 @@ def run_of(
     """Return a page of a run; ``figures`` are those of ``figures_of``, which take longer than the rest.
 
     Raises:
-        InputProblem: a value of the filter is none that can be compared.
+        InputProblem: a value of the filter cannot be compared.
     """
     progress = progress_of(session, batch)
     rejections = Rejections.from_json(batch.rejections)
@@ -274,9 +274,12 @@ def _figures(rows: Sequence[Any], label: str) -> RunFigures:
         per_image=dict(sorted(per_image.items())),
         per_label={
             name: LabelFigures(
-                instances=len(found), smallest=min(found), median=float(np.median(found)), largest=max(found)
+                instances=len(of_label),
+                smallest=min(of_label),
+                median=float(np.median(of_label)),
+                largest=max(of_label),
             )
-            for name, found in sorted(sizes.items(), key=lambda item: -len(item[1]))
+            for name, of_label in sorted(sizes.items(), key=lambda item: -len(item[1]))
         },
         orientations=_histogram(angles, 0.0, (0.0, 180.0), ANGLE_BARS) if angles else None,
         contrasts=_histogram(contrasts, 0.0) if contrasts else None,
@@ -299,7 +302,7 @@ def _histogram(
 def orientation_of(outlines: Sequence[Mapping[str, Any]]) -> float | None:
     """Return the direction of the longest extent of an instance's outlines, 0 to 180 degrees from the horizontal.
 
-    It is counted against the clock as a person sees it. None for a shape that is as long as it is wide.
+    It is counted counterclockwise in the image as displayed. None for a shape that is as long as it is wide.
     """
     points = np.array([point for outline in outlines for point in outline["points"]], float)
     if len(points) < 3:

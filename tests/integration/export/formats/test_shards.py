@@ -54,8 +54,8 @@ def assert_objects(objects: Any, sample: Sample, shelf: Any) -> None:
         np.array(objects["bbox"], float).reshape(-1, 4),
         np.array([(i.box.x, i.box.y, i.box.width, i.box.height) for i in sample.instances]).reshape(-1, 4),
     )
-    for number, found in enumerate(masks_of(objects)):
-        np.testing.assert_array_equal(found > 0, exported.inside(number))
+    for number, mask in enumerate(masks_of(objects)):
+        np.testing.assert_array_equal(mask > 0, exported.inside(number))
 
 
 def pixels(shelf: Any, digest: str) -> Any:

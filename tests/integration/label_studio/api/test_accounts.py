@@ -18,9 +18,9 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def accounts(label_studio: Server) -> Iterator[Accounts]:
-    made = Accounts(label_studio.url, lambda: label_studio.token)
-    yield made
-    made.close()
+    accounts_of_server = Accounts(label_studio.url, lambda: label_studio.token)
+    yield accounts_of_server
+    accounts_of_server.close()
 
 
 def test_password_and_both_kinds_of_token_give_the_same_account(accounts: Accounts, label_studio: Server) -> None:

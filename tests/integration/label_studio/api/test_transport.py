@@ -56,7 +56,7 @@ def server(behave: Behaviour, host: str = "127.0.0.1", port: int = 0) -> Iterato
                                 behave(connection, head)
                             head = b""
                 except OSError:
-                    return  # who asked has gone
+                    return  # the client has closed the connection
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -86,13 +86,15 @@ def studio_that(behave: Behaviour) -> Iterator[Connection]:
 
 
 def names(**known: str | list[str]) -> AddressPolicy:
-    """An address policy with a resolver that knows these names; of a list, each query takes the next answer."""
-    answers = {name: [what] if isinstance(what, str) else list(what) for name, what in known.items()}
+    """An address policy with a resolver of these names; each query of a list returns its next answer."""
+    answers = {
+        name: [addresses] if isinstance(addresses, str) else list(addresses) for name, addresses in known.items()
+    }
 
     def resolve(host: str, _port: int) -> list[Address]:
         left = answers[host.partition(".")[0]]
         message = left.pop(0) if len(left) > 1 else left[0]
-        return [ip_address(one) for one in message.split()]
+        return [ip_address(address) for address in message.split()]
 
     return AddressPolicy(resolve)
 

@@ -27,7 +27,7 @@ def poison(server: Server, project: Project, **data: str) -> list[int]:
         headers={"Authorization": f"Token {server.token}", "Content-Type": "application/json"},
         timeout=60,
     )
-    return [int(one) for one in answer.raise_for_status().json()["task_ids"]]
+    return [int(task_id) for task_id in answer.raise_for_status().json()["task_ids"]]
 
 
 def plain_tasks(client: LabelStudio, project: Project, many: int) -> list[int]:
@@ -47,7 +47,7 @@ def test_the_tasks_of_several_pages_are_read_beside_one_that_cannot_be_sent(
 ) -> None:
     good, bad = mixed
     unreadable: list[int] = []
-    assert [one.id for one in client.tasks(project.id, page_size=3, unreadable=unreadable)] == good
+    assert [task.id for task in client.tasks(project.id, page_size=3, unreadable=unreadable)] == good
     assert unreadable == bad
 
 

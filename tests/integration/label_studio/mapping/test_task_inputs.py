@@ -29,11 +29,11 @@ def test_the_newest_answer_counts_and_a_task_only_skipped_is_left_out(client: La
     client.annotate(ids[1], [], was_cancelled=True)
     client.annotate(ids[2], [GOOD])
     client.annotate(ids[2], [], was_cancelled=True)
-    found = {raw.task_id: raw for raw in read_tasks(client.tasks(project.id))}
-    assert sorted(found) == [ids[0], ids[2], ids[3]]
-    assert [one["value"] for one in found[ids[0]].result or ()] == [{"choices": ["bad"]}]
-    assert [one["value"] for one in found[ids[2]].result or ()] == [{"choices": ["good"]}]
-    assert found[ids[3]].result is None
+    by_task = {raw.task_id: raw for raw in read_tasks(client.tasks(project.id))}
+    assert sorted(by_task) == [ids[0], ids[2], ids[3]]
+    assert [region["value"] for region in by_task[ids[0]].result or ()] == [{"choices": ["bad"]}]
+    assert [region["value"] for region in by_task[ids[2]].result or ()] == [{"choices": ["good"]}]
+    assert by_task[ids[3]].result is None
 
 
 @pytest.mark.integration

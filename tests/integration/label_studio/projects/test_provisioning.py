@@ -58,7 +58,7 @@ class Study:
                     if not k.startswith(("queue", "created_by"))
                 },
                 self.client.webhooks(id_),
-                [(one.id, one.url, one.title) for one in self.client.backends(id_)],
+                [(backend.id, backend.url, backend.title) for backend in self.client.backends(id_)],
                 self.client.views(id_),
             )
             for kind, id_ in projects.items()
@@ -78,10 +78,10 @@ def previews(client: LabelStudio, study_name: str) -> Project:
 
 
 def test_six_projects_have_config_instruction_tabs_webhook_and_connection(study: Study) -> None:
-    made = study.provision()
-    assert made.problems == []
-    assert set(made.projects) == set(ProjectKind)
-    for kind, id_ in made.projects.items():
+    provisioned = study.provision()
+    assert provisioned.problems == []
+    assert set(provisioned.projects) == set(ProjectKind)
+    for kind, id_ in provisioned.projects.items():
         project = study.client.project(id_)
         assert project.title == title(study.name, kind)
         assert same(project.options["label_config"], render(kind, LABELS))
@@ -90,20 +90,20 @@ def test_six_projects_have_config_instruction_tabs_webhook_and_connection(study:
         assert project.options["show_collab_predictions"] is True
         assert [view.title for view in study.client.views(id_)] == [tab.title for tab in TEMPLATES[kind].tabs]
         (webhook,) = study.client.webhooks(id_)
-        assert webhook.id == made.webhooks[kind]
+        assert webhook.id == provisioned.webhooks[kind]
         assert (webhook.url, webhook.is_active) == (f"{study.receiver.url}/webhook", True)
         assert webhook.actions == set(ACTIONS)
-        assert [one.title for one in study.client.backends(id_)] == (
+        assert [backend.title for backend in study.client.backends(id_)] == (
             [BACKEND_TITLE] if TEMPLATES[kind].connected else []
         )
 
 
 def test_label_studio_reaches_us_with_the_secret_and_with_basic_auth(study: Study) -> None:
-    made = study.provision()
-    setup = study.receiver.wait_for(lambda one: one.path == "/setup")
+    provisioned = study.provision()
+    setup = study.receiver.wait_for(lambda delivery: delivery.path == "/setup")
     assert setup.headers["Authorization"].startswith("Basic ")
-    study.client.update_project(made.projects[ProjectKind.DATASET], {"description": "touched"})
-    delivery = study.receiver.wait_for(lambda one: one.body.get("action") == "PROJECT_UPDATED")
+    study.client.update_project(provisioned.projects[ProjectKind.DATASET], {"description": "touched"})
+    delivery = study.receiver.wait_for(lambda received: received.body.get("action") == "PROJECT_UPDATED")
     assert delivery.headers[SECRET_HEADER] == "s3cret"
     assert delivery.path == "/webhook"
 
@@ -157,7 +157,7 @@ def test_a_new_secret_takes_the_place_of_the_old_one(study: Study) -> None:
     second = study.provision(webhook_secret="another")
     assert second.webhooks == first.webhooks
     for id_ in second.projects.values():
-        assert [one.headers for one in study.client.webhooks(id_)] == [{SECRET_HEADER: "another"}]
+        assert [hook.headers for hook in study.client.webhooks(id_)] == [{SECRET_HEADER: "another"}]
 
 
 def test_a_new_password_is_written_into_a_connection_that_answers_with_the_old_one(study: Study) -> None:
@@ -173,8 +173,8 @@ def test_a_new_password_is_written_into_a_connection_that_answers_with_the_old_o
     assert written == first.connected - {ProjectKind.CANVASES}
     for kind, password in ((ProjectKind.CONCEPTS, "another"), (ProjectKind.CANVASES, "pass")):
         study.receiver.deliveries.clear()
-        assert [one.state for one in study.client.backends(first.projects[kind])] == ["CO"]
-        [sent] = {one.headers["Authorization"] for one in study.receiver.deliveries}
+        assert [backend.state for backend in study.client.backends(first.projects[kind])] == ["CO"]
+        [sent] = {delivery.headers["Authorization"] for delivery in study.receiver.deliveries}
         assert sent == httpx.BasicAuth("datagen", password)._auth_header
 
 
@@ -184,7 +184,7 @@ def test_the_webhook_that_comes_with_a_backend_and_has_no_secret_is_removed(stud
     study.client.create_webhook(id_, f"{study.receiver.url}/webhook", {}, ACTIONS)
     foreign = study.client.create_webhook(id_, "http://127.0.0.1:9/theirs", {}, ACTIONS)
     study.provision()
-    assert [one.id for one in study.client.webhooks(id_)] == [first.webhooks[ProjectKind.CONCEPTS], foreign.id]
+    assert [hook.id for hook in study.client.webhooks(id_)] == [first.webhooks[ProjectKind.CONCEPTS], foreign.id]
 
 
 def test_projects_of_a_study_with_a_similar_name_are_not_mistaken(study: Study) -> None:
@@ -203,16 +203,16 @@ def test_of_two_projects_with_the_same_title_the_older_is_used_and_the_other_nam
     twin = study.client.create_project(f"{study.name} · {ProjectKind.CANVASES}", {}).id
     again = study.provision()
     assert again.projects == first.projects
-    [sentence] = [one for one in again.problems if str(twin) in one]
+    [sentence] = [problem for problem in again.problems if str(twin) in problem]
     assert "Canvases" in sentence
     assert "delete it if it is empty" in sentence
 
 
 def test_without_the_web_process_the_rest_is_provisioned_and_the_sentence_names_what_to_start(study: Study) -> None:
-    made = study.provision(url="http://127.0.0.1:1")
-    assert len(made.problems) == sum(plan.connected for plan in TEMPLATES.values())
-    assert "datagen up" in made.problems[0]
-    assert len(made.webhooks) == len(ProjectKind)
+    provisioned = study.provision(url="http://127.0.0.1:1")
+    assert len(provisioned.problems) == sum(plan.connected for plan in TEMPLATES.values())
+    assert "datagen up" in provisioned.problems[0]
+    assert len(provisioned.webhooks) == len(ProjectKind)
     assert study.provision().problems == []
 
 
@@ -223,8 +223,8 @@ def test_a_name_whose_titles_do_not_fit_is_refused_before_anything_is_made(study
 
 
 def test_previews_show_the_predictions_that_came_with_them_also_while_we_are_down(study: Study) -> None:
-    made = study.provision()
-    id_ = made.projects[ProjectKind.PREVIEWS]
+    provisioned = study.provision()
+    id_ = provisioned.projects[ProjectKind.PREVIEWS]
     data = {"image": "/x.png", "study": study.name, "version": "1", "round": "1", "index": "0"}
     ensure_tasks(
         study.client,
@@ -233,24 +233,26 @@ def test_previews_show_the_predictions_that_came_with_them_also_while_we_are_dow
         [TaskDraft(key="a", data=data, predictions=[{"model_version": MODEL_VERSION, "result": [GOOD]}])],
     )
     assert study.client.project(id_).options["model_version"] == MODEL_VERSION
-    before = study.seen(made.projects)
+    before = study.seen(provisioned.projects)
     study.provision()
-    assert study.seen(made.projects) == before
+    assert study.seen(provisioned.projects) == before
 
 
 def test_projects_are_listed_in_the_order_of_work_with_instructions(study: Study) -> None:
-    made = study.provision()
-    newest_first = sorted(made.projects, key=lambda kind: made.projects[kind], reverse=True)
+    provisioned = study.provision()
+    newest_first = sorted(provisioned.projects, key=lambda kind: provisioned.projects[kind], reverse=True)
     assert newest_first == list(ProjectKind)
     for number, kind in enumerate(newest_first, 1):
-        message = study.client.project(made.projects[kind]).options["description"]
+        message = study.client.project(provisioned.projects[kind]).options["description"]
         assert message.startswith(f"Step {number} of 6. ")
     study.client.update_project(
-        made.projects[ProjectKind.CONCEPTS], {"description": f"Concepts of the study {study.name}"}
+        provisioned.projects[ProjectKind.CONCEPTS], {"description": f"Concepts of the study {study.name}"}
     )
-    study.client.update_project(made.projects[ProjectKind.CANVASES], {"description": "our own words"})
+    study.client.update_project(provisioned.projects[ProjectKind.CANVASES], {"description": "our own words"})
     study.provision()
-    described = [study.client.project(made.projects[kind]).options["description"] for kind in list(ProjectKind)[:2]]
+    described = [
+        study.client.project(provisioned.projects[kind]).options["description"] for kind in list(ProjectKind)[:2]
+    ]
     assert described[0].startswith("Step 1 of 6. ")
     assert described[1] == "our own words"
 
@@ -300,8 +302,8 @@ def test_a_foreign_project_with_a_known_number_is_left_alone(study: Study) -> No
     """As after a restore of Label Studio alone: it gives numbers anew."""
     other = study.client.create_project(f"{study.name}, theirs", {"description": "theirs"})
     try:
-        made = study.provision(known_projects={ProjectKind.CONCEPTS: other.id, ProjectKind.CANVASES: 2**30})
-        assert other.id not in made.projects.values()
+        provisioned = study.provision(known_projects={ProjectKind.CONCEPTS: other.id, ProjectKind.CANVASES: 2**30})
+        assert other.id not in provisioned.projects.values()
         assert study.client.project(other.id).options["description"] == "theirs"
     finally:
         study.client.delete_project(other.id)
@@ -314,13 +316,13 @@ def test_the_tabs_of_a_round_show_its_tasks_by_their_verdict(client: LabelStudio
         data = {"image": "/x.png", "study": "s", "version": "1", "round": str(round_), "index": str(n)}
         return TaskDraft(key=f"{round_}-{n}", data=data)
 
-    made = ensure_tasks(client, id_, "b", [draft(1, n) for n in range(4)] + [draft(11, 0)])
+    task_ids = ensure_tasks(client, id_, "b", [draft(1, n) for n in range(4)] + [draft(11, 0)])
     ensure_preview_tabs(client, id_, 1)
     ensure_preview_tabs(client, id_, 1)
     comment = {"id": "c", "from_name": "comment", "to_name": "image", "type": "textarea"}
-    client.annotate(made["1-0"], [GOOD])
-    client.annotate(made["1-1"], [BAD, {**comment, "value": {"text": ['not "choices": ["good"] at all']}}])
-    client.annotate(made["1-2"], [], was_cancelled=True)
+    client.annotate(task_ids["1-0"], [GOOD])
+    client.annotate(task_ids["1-1"], [BAD, {**comment, "value": {"text": ['not "choices": ["good"] at all']}}])
+    client.annotate(task_ids["1-2"], [], was_cancelled=True)
     views = {view.title: view.id for view in client.views(id_)}
     assert list(views) == ["To review now", "This round: good", "This round: bad", "All rounds"]
 
@@ -352,9 +354,9 @@ def test_the_tabs_stay_the_same_few_and_show_the_newest_round(client: LabelStudi
 def test_tabs_that_label_studio_deleted_with_the_last_task_come_back(client: LabelStudio, previews: Project) -> None:
     id_ = previews.id
     data = {"image": "/x.png", "study": "s", "version": "1", "round": "1", "index": "0"}
-    made = ensure_tasks(client, id_, "b", [TaskDraft(key="a", data=data)])
+    task_ids = ensure_tasks(client, id_, "b", [TaskDraft(key="a", data=data)])
     ensure_preview_tabs(client, id_, 1)
-    client.delete_tasks(id_, list(made.values()))
+    client.delete_tasks(id_, list(task_ids.values()))
     assert client.views(id_) == []
     ensure_preview_tabs(client, id_, 2)
     assert [view.title for view in client.views(id_)] == [tab.title for tab in preview_tabs()]

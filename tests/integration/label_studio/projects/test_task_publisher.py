@@ -99,8 +99,8 @@ def test_batches_do_not_touch_each_other(client: LabelStudio, project: Project) 
 
 def test_more_than_one_import_holds(client: LabelStudio, project: Project) -> None:
     bare = [TaskDraft(key=f"k{n}", data={"image": "/x.png"}) for n in range(1100)]
-    made = ensure_tasks(client, project.id, "b", bare)
-    assert len(set(made.values())) == 1100
+    task_ids = ensure_tasks(client, project.id, "b", bare)
+    assert len(set(task_ids.values())) == 1100
 
 
 @pytest.mark.parametrize("fault", ["lost request", "lost answer"])
@@ -109,15 +109,15 @@ def test_a_failed_import_run_again_leaves_no_hole_and_no_twin(
 ) -> None:
     with pytest.raises(LabelStudioUnavailable):
         ensure_tasks(faulty(fault), project.id, "b", drafts(5))
-    made = ensure_tasks(client, project.id, "b", drafts(5))
-    assert keys(client, project) == list(made)
+    task_ids = ensure_tasks(client, project.id, "b", drafts(5))
+    assert keys(client, project) == list(task_ids)
 
 
 def test_an_import_that_the_server_ran_twice_is_cleared_of_its_twins(
     client: LabelStudio, project: Project, faulty: Callable[[str], LabelStudio]
 ) -> None:
-    made = ensure_tasks(faulty("run twice"), project.id, "b", drafts(5))
-    assert sorted(keys(client, project)) == sorted(made)
+    task_ids = ensure_tasks(faulty("run twice"), project.id, "b", drafts(5))
+    assert sorted(keys(client, project)) == sorted(task_ids)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["at once", "when it is run again"])
@@ -131,12 +131,12 @@ def test_predictions_and_annotations_that_an_import_lost_are_given_to_its_tasks(
     if again:
         with pytest.raises(LabelStudioUnavailable):
             ensure_tasks(faulty("lost answer, and predictions"), project.id, "b", wanted)
-        made = ensure_tasks(client, project.id, "b", wanted)
+        task_ids = ensure_tasks(client, project.id, "b", wanted)
     else:
-        made = ensure_tasks(faulty("lost predictions"), project.id, "b", wanted)
-        assert len(client.task(made["b-0"], project.id).annotations) == 1
-    [prediction] = client.predictions(made["b-0"])
-    assert [one["value"] for one in prediction["result"]] == [GOOD["value"]]
+        task_ids = ensure_tasks(faulty("lost predictions"), project.id, "b", wanted)
+        assert len(client.task(task_ids["b-0"], project.id).annotations) == 1
+    [prediction] = client.predictions(task_ids["b-0"])
+    assert [region["value"] for region in prediction["result"]] == [GOOD["value"]]
 
 
 def test_of_twins_the_annotated_one_is_kept(client: LabelStudio, project: Project) -> None:
@@ -164,13 +164,13 @@ def test_of_twins_that_have_only_the_annotations_of_their_draft_one_is_kept(
 ) -> None:
     """A late request makes a second task with the same annotations, which no annotator submitted."""
     draft = TaskDraft(key="b-0", data={"image": "/0.png"}, annotations=[{"result": [GOOD]}])
-    made = ensure_tasks(client, project.id, "b", [draft])
+    task_ids = ensure_tasks(client, project.id, "b", [draft])
     client.import_tasks(
         project.id,
         [{"data": {**draft.data, "datagen_key": "b-0", "batch": "b"}, "annotations": [{"result": [GOOD]}]}],
     )
     assert len(keys(client, project)) == 2
-    assert ensure_tasks(client, project.id, "b", [draft]) == made
+    assert ensure_tasks(client, project.id, "b", [draft]) == task_ids
     assert len(keys(client, project)) == 1
 
 
@@ -181,18 +181,18 @@ def test_duplicate_key_in_one_call_is_an_error_of_the_caller(client: LabelStudio
 
 def test_annotations_of_a_draft_come_with_it(client: LabelStudio, project: Project) -> None:
     draft = TaskDraft(key="b-0", data={"image": "/0.png"}, annotations=[{"result": [GOOD]}])
-    made = ensure_tasks(client, project.id, "b", [draft])
-    assert client.task(made["b-0"], project.id).annotations[0].result[0]["value"] == {"choices": ["good"]}
+    task_ids = ensure_tasks(client, project.id, "b", [draft])
+    assert client.task(task_ids["b-0"], project.id).annotations[0].result[0]["value"] == {"choices": ["good"]}
 
 
 def test_data_is_replaced_but_the_key_stays(client: LabelStudio, project: Project) -> None:
-    made = ensure_tasks(client, project.id, "b", drafts(1))
+    task_ids = ensure_tasks(client, project.id, "b", drafts(1))
     ensure_tasks(client, project.id, "b", [TaskDraft(key="b-0", data={"image": "/new.png"})], with_data=True)
-    assert client.task(made["b-0"], project.id).data == {"image": "/new.png", "datagen_key": "b-0", "batch": "b"}
+    assert client.task(task_ids["b-0"], project.id).data == {"image": "/new.png", "datagen_key": "b-0", "batch": "b"}
 
 
 def test_unchanged_values_are_not_written_again(client: LabelStudio, project: Project) -> None:
-    made = ensure_tasks(client, project.id, "b", drafts(1))
-    before = client.task(made["b-0"], project.id)
+    task_ids = ensure_tasks(client, project.id, "b", drafts(1))
+    before = client.task(task_ids["b-0"], project.id)
     ensure_tasks(client, project.id, "b", drafts(1), with_data=True)
-    assert client.task(made["b-0"], project.id) == before  # its time of update too
+    assert client.task(task_ids["b-0"], project.id) == before  # its time of update too

@@ -23,7 +23,7 @@ from datagen.synthesis.diffusion.inference.pipeline_cache import drop_cached_pip
 from datagen.synthesis.engine import EngineSettings, load_engine  # noqa: E402
 
 
-def ignore(done, what):
+def ignore(done, step):
     pass
 
 
@@ -39,25 +39,25 @@ def test_it_is_found_by_its_name_and_asks_for_a_gpu_worker():
 @pytest.mark.parametrize("kind", ["grey", "colour", "deep"])
 def test_only_masked_pixels_change_and_the_label_is_where_they_did(study, engine, parameters, kind):
     spec, shelf = study(kind=kind, parameters=parameters(fit_steps=0))
-    for one in engine.fit(spec, shelf, ignore).render(range(3)):
-        background = shelf.load(one.provenance.background)
-        different = one.image != background
+    for sample in engine.fit(spec, shelf, ignore).render(range(3)):
+        background = shelf.load(sample.provenance.background)
+        different = sample.image != background
         different = different if different.ndim == 2 else different.any(axis=2)
-        assert (one.image.shape, one.image.dtype) == (background.shape, background.dtype)
-        assert not (different & (one.mask == 0)).any()
-        assert different[one.mask > 0].mean() > 0.8
-        assert painted(one) == ["diffusion"]
+        assert (sample.image.shape, sample.image.dtype) == (background.shape, background.dtype)
+        assert not (different & (sample.mask == 0)).any()
+        assert different[sample.mask > 0].mean() > 0.8
+        assert painted(sample) == ["diffusion"]
 
 
 def test_masks_boxes_and_outlines_agree(study, engine, parameters, rasterized):
     spec, shelf = study(kind="colour", parameters=parameters(fit_steps=0) | {"instances_min": 2, "instances_max": 2})
-    for one in engine.fit(spec, shelf, ignore).render(range(2)):
-        assert sorted(np.unique(one.mask)) == list(range(len(one.instances) + 1))
-        for number, instance in enumerate(one.instances, start=1):
-            ys, xs = np.nonzero(one.mask == number)
+    for sample in engine.fit(spec, shelf, ignore).render(range(2)):
+        assert sorted(np.unique(sample.mask)) == list(range(len(sample.instances) + 1))
+        for number, instance in enumerate(sample.instances, start=1):
+            ys, xs = np.nonzero(sample.mask == number)
             assert (instance.box.x, instance.box.y) == (xs.min(), ys.min())
             assert (instance.box.right, instance.box.bottom) == (xs.max() + 1, ys.max() + 1)
-            assert np.array_equal(rasterized(instance.outlines, one.mask.shape), one.mask == number)
+            assert np.array_equal(rasterized(instance.outlines, sample.mask.shape), sample.mask == number)
 
 
 def test_the_same_spec_and_index_give_the_same_image_in_any_company_and_process(study, kept, parameters):
@@ -84,23 +84,23 @@ def test_settings_are_drawn_for_each_sample_and_kept_in_its_trace(study, engine,
     own = parameters(fit_steps=0, steps=8) | {"instances_min": 2, "instances_max": 2}
     spec, shelf = study(kind="colour", parameters=own)
     seen = set()
-    for one in engine.fit(spec, shelf, ignore).render(range(3)):
+    for sample in engine.fit(spec, shelf, ignore).render(range(3)):
         first, second = (
-            [i.draws[n] for n in ("strength", "guidance", "steps")] for i in one.provenance.trace.instances
+            [i.draws[n] for n in ("strength", "guidance", "steps")] for i in sample.provenance.trace.instances
         )
         assert first == second, "all instances of a sample have its settings"
         seen.add(tuple(first))
     assert len(seen) == 3
     assert seen <= {(each.strength, each.guidance, float(each.steps)) for each in called}
     plain, _ = study(kind="colour", parameters=parameters(fit_steps=0, vary=False))
-    [one] = engine.fit(plain, shelf, ignore).render([0])
-    assert not set(names) & set(one.provenance.trace.instances[0].draws)
+    [sample] = engine.fit(plain, shelf, ignore).render([0])
+    assert not set(names) & set(sample.provenance.trace.instances[0].draws)
 
 
 def test_the_provenance_is_enough_to_make_the_image_again(study, engine, parameters):
     spec, shelf = study(kind="colour", parameters=parameters())
-    [one] = engine.fit(spec, shelf, ignore).render([4])
-    message = one.provenance
+    [sample] = engine.fit(spec, shelf, ignore).render([4])
+    message = sample.provenance
     assert (message.engine, message.spec_digest, message.index) == ("diffusion", spec.digest, 4)
     assert message.seed == sample_seed(spec.digest, 4)
     steps = message.trace.to_json()
@@ -119,12 +119,12 @@ def test_a_spec_is_fitted_once_and_a_child_that_only_moves_finds_its_parents_fit
     child = replace(spec, seed=2, parameters=spec.parameters | {"size_factor": 1.3})
     other = replace(spec, parameters=parameters(fit_steps=3))
     taught = []
-    for one in (spec, spec, child, other):
+    for fitted_spec in (spec, spec, child, other):
         message = []
         DiffusionEngine(EngineSettings(folder=tmp_path)).fit(
-            one, shelf, lambda done, what, message=message: message.append(what)
+            fitted_spec, shelf, lambda done, step, message=message: message.append(step)
         )
-        taught.append(any("teaching the model" in what for what in message))
+        taught.append(any("teaching the model" in step for step in message))
     assert taught == [True, False, False, True]
 
 
@@ -143,9 +143,9 @@ def test_what_the_fit_did_is_reported(study, tmp_path, parameters):
 def test_a_refined_composite_starts_from_what_composite_made(study, engine, parameters):
     plain, shelf = study(kind="colour", parameters=parameters(fit_steps=0))
     refined, _ = study(kind="colour", parameters=parameters(fit_steps=0, refine_composite=True, strength=0.4, steps=5))
-    [one] = engine.fit(plain, shelf, ignore).render([0])
+    [sample] = engine.fit(plain, shelf, ignore).render([0])
     [other] = engine.fit(refined, shelf, ignore).render([0])
-    assert not np.array_equal(one.image, other.image)
+    assert not np.array_equal(sample.image, other.image)
     background = shelf.load(other.provenance.background)
     assert not ((other.image != background).any(axis=2) & (other.mask == 0)).any()
     assert other.provenance.trace.instances[0].blend
@@ -156,9 +156,9 @@ def test_where_nothing_can_be_seen_composites_pixels_are_used_and_counted(study,
     # a model that gives every crop back as it was
     monkeypatch.setattr(Inpainter, "paint", lambda self, orders, most, settings: [o.image for o in orders])
     fitted = engine.fit(spec, shelf, ignore)
-    [one] = fitted.render([0])
-    assert painted(one) == ["composite"]
-    assert (one.mask > 0).any()
+    [sample] = fitted.render([0])
+    assert painted(sample) == ["composite"]
+    assert (sample.mask > 0).any()
     assert any(
         "in 1 of 1 place the model painted nothing that can be seen" in message for message in fitted.report.warnings
     )
@@ -170,8 +170,8 @@ def test_a_fit_waits_for_the_worker_that_makes_the_same_and_can_be_cancelled_mea
     class Cancelled(Exception):
         pass
 
-    def cancel(done, what):
-        if "another worker" in what:
+    def cancel(done, step):
+        if "another worker" in step:
             raise Cancelled
 
     DiffusionEngine(EngineSettings(folder=tmp_path)).fit(spec, shelf, ignore)
@@ -238,8 +238,8 @@ def test_a_lora_given_as_a_file_or_its_folder_is_used_and_none_fitted(study, tmp
         given, _ = study(kind="colour", parameters=parameters(lora=str(named)))
         fitted = DiffusionEngine(EngineSettings(folder=tmp_path / "other")).fit(given, shelf, ignore)
         assert f"The LoRA {file.name} is used as it is; none was fitted." in fitted.report.findings
-        [one] = fitted.render([0])
-        assert one.provenance.trace.files["lora"] == sha256(file.read_bytes()).hexdigest()
+        [sample] = fitted.render([0])
+        assert sample.provenance.trace.files["lora"] == sha256(file.read_bytes()).hexdigest()
     assert not (tmp_path / "other" / "fits").exists()
 
 
@@ -265,7 +265,7 @@ def test_a_gpu_that_is_gone_is_no_fault_of_the_spec(study, engine, parameters, m
 def test_a_lora_that_was_replaced_is_loaded_again_by_a_warm_process(study, engine, parameters, tmp_path, monkeypatch):
     """The provenance named the new file, and the old one had painted."""
     file = tmp_path / "lora.safetensors"
-    made = []
+    samples = []
     for seed in (1, 2):
         monkeypatch.setattr("datagen.synthesis.diffusion.training.fit.fit_key", lambda *_, n=seed: f"{n}" * 64)
         taught, shelf = study(kind="colour", parameters=parameters(fit_steps=3))
@@ -273,7 +273,7 @@ def test_a_lora_that_was_replaced_is_loaded_again_by_a_warm_process(study, engin
         engine.fit(taught, shelf, ignore)
         file.write_bytes((home / "pytorch_lora_weights.safetensors").read_bytes())
         given, _ = study(kind="colour", parameters=parameters(lora=str(file)))
-        [one] = engine.fit(given, shelf, ignore).render([0])
-        made.append(one)
-    assert made[0].provenance.trace.files["lora"] != made[1].provenance.trace.files["lora"]
-    assert not np.array_equal(made[0].image, made[1].image)
+        [sample] = engine.fit(given, shelf, ignore).render([0])
+        samples.append(sample)
+    assert samples[0].provenance.trace.files["lora"] != samples[1].provenance.trace.files["lora"]
+    assert not np.array_equal(samples[0].image, samples[1].image)

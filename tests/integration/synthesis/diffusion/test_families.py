@@ -30,7 +30,7 @@ from small_diffusion import SMALL  # noqa: E402
 OWN = DiffusionParameters(resolution=32, steps=2, optimizations="none")
 
 
-def ignore(done, what):
+def ignore(done, step):
     pass
 
 
@@ -68,12 +68,12 @@ def test_nothing_stands_in_the_way_of_fitting_and_painting(other_family):
 
 def test_only_masked_pixels_change_and_the_label_is_where_they_did(study, engine, parameters, other_family):
     spec, shelf = study(kind="colour", parameters=parameters(weights=str(other_family), fit_steps=0))
-    for one in engine.fit(spec, shelf, ignore).render(range(2)):
-        background = shelf.load(one.provenance.background)
-        different = (one.image != background).any(axis=2)
-        assert not (different & (one.mask == 0)).any()
-        assert different[one.mask > 0].mean() > 0.8
-        assert one.provenance.trace.instances[0].details["pixels"] == "diffusion"
+    for sample in engine.fit(spec, shelf, ignore).render(range(2)):
+        background = shelf.load(sample.provenance.background)
+        different = (sample.image != background).any(axis=2)
+        assert not (different & (sample.mask == 0)).any()
+        assert different[sample.mask > 0].mean() > 0.8
+        assert sample.provenance.trace.instances[0].details["pixels"] == "diffusion"
 
 
 def test_what_was_taught_paints_the_same_image_in_any_company_and_process(study, tmp_path, parameters, other_family):
@@ -101,8 +101,8 @@ def test_a_fit_stopped_between_two_steps_goes_on_as_if_it_had_not_been(teach, de
     if device == "cuda":
         pytest.skip("sums on a GPU depend on the order its threads come in; held to on the CPU")
 
-    def stop_after_one(done, what):
-        if what.startswith("step 1 "):
+    def stop_after_one(done, step):
+        if step.startswith("step 1 "):
             raise KeyboardInterrupt
 
     whole = teach("whole", fit_steps=2, fit_batch=1).run(ignore)
@@ -183,7 +183,9 @@ def test_sd3_can_only_paint_and_a_fit_of_it_is_refused_before_it_begins(tiny, st
 
 
 @pytest.mark.parametrize(
-    "optimization", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "optimization",
+    [optimization for optimization in autotune.OPTIMIZATIONS if optimization.name != "compiled_blocks"],
+    ids=lambda optimization: optimization.name,
 )
 def test_an_optimization_of_this_model_can_be_applied_and_reverted(other_family, optimization):
     pipeline = load(other_family)

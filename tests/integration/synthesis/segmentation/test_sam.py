@@ -68,15 +68,15 @@ def test_model_of_a_folder_gives_a_mask_of_the_picture_for_each_box(either, pict
 def test_masks_are_the_same_each_time_and_for_each_box_alone(either, picture):
     together = masks_of(either, picture, BOXES)
     alone = [mask for box in BOXES for mask in masks_of(either, picture, [box])]
-    assert all((one == other).mean() > 0.999 for one, other in zip(together, alone, strict=True))
+    assert all((mask == other).mean() > 0.999 for mask, other in zip(together, alone, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["grey", "deep"])
 def test_grey_and_deep_pictures_are_segmented_as_their_colour_equivalents(either, picture, kind):
     grey = picture[:, :, 0]
     expected = masks_of(either, np.dstack([grey] * 3), BOXES)
-    found = masks_of(either, grey if kind == "grey" else grey.astype(np.uint16) * 257, BOXES)
-    assert all((one == other).all() for one, other in zip(expected, found, strict=True))
+    masks = masks_of(either, grey if kind == "grey" else grey.astype(np.uint16) * 257, BOXES)
+    assert all((mask == other).all() for mask, other in zip(expected, masks, strict=True))
 
 
 def test_small_box_of_a_large_picture_is_segmented_in_its_window(sam):
@@ -105,9 +105,9 @@ def test_masks_are_those_of_the_processor_of_transformers(sam, picture):
         )
     padded = torch.nn.functional.interpolate(result.pred_masks[0], (SIDE, SIDE), mode="bilinear")
     scores = torch.nn.functional.interpolate(padded[:, :, :41], (90, 140), mode="bilinear")
-    found = masks_of(sam, picture, BOXES)
+    masks = masks_of(sam, picture, BOXES)
     assert all(
-        (mask == reference).mean() > 0.999 for mask, reference in zip(found, (scores[:, 0] > 0).numpy(), strict=True)
+        (mask == reference).mean() > 0.999 for mask, reference in zip(masks, (scores[:, 0] > 0).numpy(), strict=True)
     )
 
 
@@ -239,7 +239,7 @@ def test_model_of_the_hub_is_fetched_when_it_is_loaded_and_then_found_without_as
     segmenter = load_segmenter(name)
     assert segmenter.description.startswith(f"{name} (weights ")
     expected = masks_of(sam, picture, BOXES)
-    assert all((one == two).all() for one, two in zip(segmenter.masks(picture, BOXES), expected, strict=True))
+    assert all((mask == other).all() for mask, other in zip(segmenter.masks(picture, BOXES), expected, strict=True))
     assert not [path for _, path in hub.asked if path.endswith((".py", ".bin"))]
     hub.asked.clear()
     load_segmenter(name)

@@ -1,4 +1,4 @@
-"""What the decision page tells: each thing where it is news, in words, and with what to do next."""
+"""The contents of the decision page: each event, in words, with the next action."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ def test_a_round_waits_for_a_worker_and_then_says_that_one_has_begun(
     study.act(StudyEvent.BUILD_PREVIEW)
     assert f"0 of {ROUND} synthesized, running, {batch_status.QUEUED}" in study.shown()
     assert describe(studio.services.database, study.name)[0]["under_way"].endswith(batch_status.QUEUED)
-    made = study.batches(BatchKind.ROUND)[-1]
+    preview_round = study.batches(BatchKind.ROUND)[-1]
     with studio.rows() as session:
-        [shard] = session.query(ShardRow).where(ShardRow.batch_id == made.id).all()
+        [shard] = session.query(ShardRow).where(ShardRow.batch_id == preview_round.id).all()
     while_fitting: list[str] = []
     published: list[int] = []
     fit = FittedEngineCache.fitted

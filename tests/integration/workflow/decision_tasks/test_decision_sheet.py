@@ -41,8 +41,10 @@ def test_the_title_says_what_is_decided_on_and_how_it_was_judged(studio: Studio,
     study.review()
     study.judge(verdict_result("good"), verdict_result("bad"))
     studio.settle()
-    made, version = study.batches(BatchKind.ROUND)[-1], study.specs()[-1].version
+    preview_round, version = study.batches(BatchKind.ROUND)[-1], study.specs()[-1].version
     open_title = study.decision_tasks()[-1].data["title"]
-    assert open_title.endswith(f"round {made.number}, version {version}, 1 good, 1 bad of {made.count}")
+    assert open_title.endswith(
+        f"round {preview_round.number}, version {version}, 1 good, 1 bad of {preview_round.count}"
+    )
     study.decide(StudyEvent.REFINE)
     assert study.decision_tasks()[-2].data["title"] == f"{open_title} · refine"

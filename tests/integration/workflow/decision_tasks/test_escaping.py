@@ -60,7 +60,8 @@ def test_label_studio_takes_a_label_of_markup_and_holds_it_literally(studio: Stu
             headers={"Authorization": f"Token {label_studio.token}"},
             timeout=60,
         ).json()
-        values = [one.get("value") for one in ET.fromstring(answer["label_config"]).find(f".//*[@name='{control}']")]  # type: ignore[union-attr]
+        config = ET.fromstring(answer["label_config"])
+        values = [element.get("value") for element in config.find(f".//*[@name='{control}']")]  # type: ignore[union-attr]
         assert values[-3:] == [LABEL, "$image", "{label}"]
         # … and so does its own reading of it, which the editor and the exports go by
         assert set(answer["parsed_label_config"][control]["labels"]) >= {LABEL, "$image", "{label}"}
@@ -83,10 +84,10 @@ def test_a_decision_task_shows_names_and_comments_as_words(studio: Studio) -> No
 def test_a_study_with_a_name_of_markup_is_opened_and_shown_as_it_is(studio: Studio) -> None:
     name = f"<i>&'\" [red]{studio.settings.port}"
     studio.opened.append(name)
-    made = open_study(
+    created = open_study(
         studio.services, name, ["pit"], server_access_of(studio.settings), engine="composite", preview_size=3
     )
-    assert studio.client.project(made.projects[ProjectKind.CONCEPTS]).title.startswith(name)
+    assert studio.client.project(created.projects[ProjectKind.CONCEPTS]).title.startswith(name)
     assert any(project.title.startswith(name) for project in studio.client.find_projects(name))
     with studio.as_process():
         shown = CliRunner().invoke(cli.app, ["status", name])

@@ -31,16 +31,16 @@ pytest_plugins = ("studio_fixtures",)
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """An empty database with one study and its version."""
-    made = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
-    made.upgrade()
-    with made.write() as session:
+    migrated = Database(f"sqlite:///{tmp_path / 'rows.sqlite3'}")
+    migrated.upgrade()
+    with migrated.write() as session:
         session.add(StudyRow(id=1, name="plates", labels=["pit"], engine="composite", preview_size=3))
         session.flush()
         session.add(
             SpecRow(id=1, study_id=1, version=1, digest="0" * 64, body={"engine": "composite"}, created_by="tester")
         )
-    yield made
-    made.close()
+    yield migrated
+    migrated.close()
 
 
 @pytest.mark.integration

@@ -23,9 +23,9 @@ def text(page: str) -> str:
 
 def test_build_preview_freezes_the_inputs_and_brings_a_round_of_review_tasks(studio: Studio, study: Study) -> None:
     study.review()
-    version, made = study.specs()[-1], study.batches(BatchKind.ROUND)[-1]
+    version, preview_round = study.specs()[-1], study.batches(BatchKind.ROUND)[-1]
 
-    assert (made.count, made.state) == (ROUND, WorkState.DONE)
+    assert (preview_round.count, preview_round.state) == (ROUND, WorkState.DONE)
     tasks = study.round_tasks()
     assert [task.data["index"] for task in tasks] == ["1", "2", "3"]
     assert {task.data["version"] for task in tasks} == {str(version.version)}

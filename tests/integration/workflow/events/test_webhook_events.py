@@ -51,7 +51,9 @@ def start_training(studio: Studio, study: Study) -> InboxRow:
     url = f"{studio.server.url}/api/ml/{backend.id}/train"
     httpx.post(url, headers=headers, json={}, timeout=30).raise_for_status()
     [event] = [
-        one for one in study.events(ProjectKind.PREVIEWS) if one.action == "START_TRAINING" and one.handled_at is None
+        event
+        for event in study.events(ProjectKind.PREVIEWS)
+        if event.action == "START_TRAINING" and event.handled_at is None
     ]
     return event
 

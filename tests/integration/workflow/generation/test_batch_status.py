@@ -39,9 +39,9 @@ def build(study: Study, engine: str) -> tuple[BatchRow, ShardRow]:
         services,
         submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="tester"),
     )
-    made = study.batches()[-1]
+    batch = study.batches()[-1]
     with study.studio.rows() as session:
-        return made, session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).one()
+        return batch, session.scalars(select(ShardRow).where(ShardRow.batch_id == batch.id)).one()
 
 
 def test_without_a_gpu_worker_the_decision_task_says_which_to_start(studio: Studio, study: Study) -> None:
@@ -63,15 +63,15 @@ def test_without_a_gpu_worker_the_decision_task_says_which_to_start(studio: Stud
 
 
 def test_progress_of_a_dead_worker_is_not_shown(studio: Studio, study: Study) -> None:
-    made, shard = build(study, "composite")
+    batch, shard = build(study, "composite")
     with studio.services.unit() as unit:
         taken = leases.claim(unit.session, ShardRow, shard.id, 60.0)
     assert taken is not None
-    reporter = ProgressReporter(studio.services, taken, made, threading.Event())
+    reporter = ProgressReporter(studio.services, taken, batch, threading.Event())
     reporter.fitting(0.03, "teaching the model: step 1 of 30, about 66 s left")
     reporter.write()
     sweep(studio.services.database, studio.queues)
-    assert "about 66 s left (3%)" in study.shown()  # it lives, as far as anybody knows
+    assert "about 66 s left (3%)" in study.shown()  # it has a recent heartbeat
 
     with studio.services.database.write() as session:
         session.get_one(ShardRow, shard.id).due_at = now()  # … and then it was killed, and its lease ended

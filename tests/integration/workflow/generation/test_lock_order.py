@@ -35,7 +35,7 @@ Work = Callable[[Lease[ShardRow]], object]
 
 @pytest.fixture
 def services(postgres_url: str, tmp_path: Path) -> Iterator[Services]:
-    """Rows of one run of two shards; nothing but the rows is asked."""
+    """Rows of one run of two shards; only the rows are used."""
     given = {
         "DATAGEN_DATA_DIR": str(tmp_path),
         "DATAGEN_DATABASE_URL": postgres_url,
@@ -43,11 +43,11 @@ def services(postgres_url: str, tmp_path: Path) -> Iterator[Services]:
     }
     chosen = settings_of(given)
     chosen.make_missing_secrets()
-    made = bootstrap.build_services(chosen, lambda _job_requests: None)
-    made.database.upgrade()
+    built = bootstrap.build_services(chosen, lambda _job_requests: None)
+    built.database.upgrade()
     state = StudyState.GENERATING
     body = {"engine": "composite"}
-    with made.database.write() as session:
+    with built.database.write() as session:
         for row in (
             StudyRow(id=1, name="plates", labels=["pit"], engine="composite", preview_size=2, state=state),
             SpecRow(id=1, study_id=1, version=1, digest="0", body=body, created_by="tester", state=SpecState.ACCEPTED),
@@ -67,9 +67,9 @@ def services(postgres_url: str, tmp_path: Path) -> Iterator[Services]:
         ):
             session.add(row)
             session.flush()
-    yield made
-    made.database.close()
-    made.label_studio.close()
+    yield built
+    built.database.close()
+    built.label_studio.close()
 
 
 def held(services: Services) -> Lease[ShardRow]:
@@ -91,8 +91,8 @@ def finish(lease: Lease[ShardRow]) -> None:
         "instances": [],
         "provenance": {"steps": {}, "background": {"name": "plain.jpg"}},
     }
-    made = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body=body)]
-    drawn = ShardSamples(samples=made, rejected=[], counts=Rejections(), cells=[])
+    rows = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body=body)]
+    drawn = ShardSamples(samples=rows, rejected=[], counts=Rejections(), cells=[])
     rendered = RenderedShard(drawn=drawn, report=FitReport(), sheet=None, seconds=1.0, job_kind=JobKind.SHARD)
     assert isinstance(lease.job, RenderJob)
     lease.finish(partial(lease.job.write, rendered))

@@ -59,16 +59,16 @@ def begin_round(study: Study) -> int:
     """The shard of a round whose rendering has not begun."""
     study.review()
     study.act(StudyEvent.BUILD_PREVIEW)
-    made = study.batches(BatchKind.ROUND)[-1]
+    preview_round = study.batches(BatchKind.ROUND)[-1]
     with study.studio.rows() as session:
-        return session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)).one()
+        return session.scalars(select(ShardRow.id).where(ShardRow.batch_id == preview_round.id)).one()
 
 
 def seen(study: Study, *words: str) -> None:
     """Wait until the decision task that started the round contains these texts."""
 
     def message() -> bool:
-        return all(one in study.shown() for one in words)
+        return all(word in study.shown() for word in words)
 
     wait_until(message, PATIENCE_S, f"{words} on the decision task", every=0.02)
 
@@ -80,10 +80,10 @@ def test_last_message_of_a_fit_is_not_shown_during_rendering(
     shard_id = begin_round(study)
 
     def look(number: int) -> None:
-        made = number - 1
-        seen(study, f"{made} of {ROUND} synthesized, running", f"synthesizing image {number} of {ROUND}")
+        rendered = number - 1
+        seen(study, f"{rendered} of {ROUND} synthesized, running", f"synthesizing image {number} of {ROUND}")
         assert "step 20 of 20" not in study.shown()
-        assert f"width:{made / ROUND:.1%}" in study.shown()
+        assert f"width:{rendered / ROUND:.1%}" in study.shown()
 
     render_shard(studio.services, Watched(studio, look, "teaching the model: step 20 of 20"), shard_id)
     studio.settle()

@@ -43,10 +43,12 @@ class Painting:
         return FitReport(warnings=(always, f"in {self.fallen} of 50 places composite pixels were used"))
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
-        for one in self.inner.render(indices):
+        for sample in self.inner.render(indices):
             yield replace(
-                one,
-                provenance=replace(one.provenance, trace=Trace.from_json(one.provenance.trace.to_json() | self.files)),
+                sample,
+                provenance=replace(
+                    sample.provenance, trace=Trace.from_json(sample.provenance.trace.to_json() | self.files)
+                ),
             )
 
 
@@ -140,8 +142,10 @@ def test_first_warnings_and_changes_are_shown_and_the_rest_behind_a_fold(studio:
 
 
 def test_findings_are_sorted_by_their_purpose() -> None:
-    found = run_warnings.by_purpose(["pit: 6 examples are used.", "Details: IoU 0.80", "Note: photo a: it is small"])
-    assert found == run_warnings.Sorted(
+    by_purpose = run_warnings.by_purpose(
+        ["pit: 6 examples are used.", "Details: IoU 0.80", "Note: photo a: it is small"]
+    )
+    assert by_purpose == run_warnings.Sorted(
         warnings=["photo a: it is small"], findings=["pit: 6 examples are used."], details=["IoU 0.80"]
     )
 

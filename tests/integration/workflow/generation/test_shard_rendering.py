@@ -64,14 +64,14 @@ def test_many_workers_at_once_render_every_sample_once(studio: Studio, study: St
             faults.append(fault)
 
     workers = [threading.Thread(target=worker) for _ in range(4)]
-    for one in workers:
-        one.start()
-    for one in workers:
-        one.join()
+    for thread in workers:
+        thread.start()
+    for thread in workers:
+        thread.join()
 
     assert faults == []
     assert [row.index for row in study.samples_of(run)] == list(range(run.first, run.first + run.count))
-    assert [shard_of(studio, one).attempts for one in shards] == [1] * 4
+    assert [shard_of(studio, shard).attempts for shard in shards] == [1] * 4
     studio.settle()
     assert study.row().state == "accepted"
 
@@ -183,7 +183,7 @@ def test_failed_run_keeps_its_finished_samples_and_its_reason(studio: Studio, st
 
     run = study.batches(BatchKind.RUN)[-1]
     assert str(run.state) == "failed"
-    assert [str(shard_of(studio, one).state) for one in shards] == ["done", "failed", "cancelled"]
+    assert [str(shard_of(studio, shard).state) for shard in shards] == ["done", "failed", "cancelled"]
     assert len(study.samples_of(run)) == SHARD
     assert study.row().state == "accepted"
     assert "is not in the store; restore it from a backup" in study.page()
@@ -226,13 +226,13 @@ def test_a_dead_workers_shard_is_taken_by_the_next(studio: Studio, study: Study)
 
 def test_a_round_is_one_shard_with_a_contact_sheet(studio: Studio, study: Study) -> None:
     study.review()
-    made = study.batches(BatchKind.ROUND)[-1]
+    preview_round = study.batches(BatchKind.ROUND)[-1]
     with studio.rows() as session:
-        shards = session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).all()
-        samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == made.id)).all()
+        shards = session.scalars(select(ShardRow).where(ShardRow.batch_id == preview_round.id)).all()
+        samples = session.scalars(select(SampleRow).where(SampleRow.batch_id == preview_round.id)).all()
     assert [(shard.start, shard.stop, str(shard.state)) for shard in shards] == [(0, ROUND, "done")]
-    assert made.sheet is not None
-    assert studio.services.images.get(made.sheet).startswith(b"\x89PNG")
-    assert made.sheet in study.decision_tasks()[-1].data["sheet"]
+    assert preview_round.sheet is not None
+    assert studio.services.images.get(preview_round.sheet).startswith(b"\x89PNG")
+    assert preview_round.sheet in study.decision_tasks()[-1].data["sheet"]
     assert all(str(sample.body["provenance"]["spec_digest"]) == study.specs()[-1].digest for sample in samples)
-    assert str(made.state) == WorkState.DONE
+    assert str(preview_round.state) == WorkState.DONE

@@ -112,13 +112,13 @@ def uploaded(whole_studio: Studio, shared_study: Study) -> tuple[Inputs, str]:
     """The study's inputs and its decision task, after all the odd pictures were uploaded."""
     upload(whole_studio, shared_study.projects[ProjectKind.BACKGROUNDS], odd_pictures())
     whole_studio.settle()
-    found = read(whole_studio, shared_study), text(shared_study.page())
+    inputs_and_page = read(whole_studio, shared_study), text(shared_study.page())
     whole_studio.client.delete_tasks(
         shared_study.projects[ProjectKind.BACKGROUNDS],
         [task.id for task in shared_study.tasks(ProjectKind.BACKGROUNDS) if "datagen_key" not in task.data],
     )
     whole_studio.settle()
-    return found
+    return inputs_and_page
 
 
 @pytest.mark.parametrize("name", FATES)
@@ -181,8 +181,8 @@ def given(studio: Studio, study: Study) -> Iterator[list[int]]:
     tasks: list[int] = []
     yield tasks
     for project_kind in (ProjectKind.CONCEPTS, ProjectKind.CANVASES, ProjectKind.BACKGROUNDS):
-        there = {task.id for task in study.tasks(project_kind)}
-        studio.client.delete_tasks(study.projects[project_kind], sorted(there & set(tasks)))
+        present = {task.id for task in study.tasks(project_kind)}
+        studio.client.delete_tasks(study.projects[project_kind], sorted(present & set(tasks)))
     studio.settle()
 
 
@@ -197,7 +197,9 @@ def test_a_box_with_no_area_and_a_label_not_in_the_project_are_named_and_other_b
     named = f"Concept task {given[0]} (boxes.png): "
     assert f"{named}box 1 (“pit”): the box has no area; draw it again round the whole object." in page
     assert f"{named}box 3: its label “rust” is none of the study's (pit); choose one of them." in page
-    concept = next(one for one in read(studio, study).concepts if one.image.name == "boxes.png")
+    concept = next(
+        concept_photo for concept_photo in read(studio, study).concepts if concept_photo.image.name == "boxes.png"
+    )
     assert len(concept.regions) == 1
 
 
@@ -221,7 +223,7 @@ def test_polygons_of_two_points_or_outside_are_named_and_one_that_crosses_itself
     assert "crossing.png" not in page
     inputs = read(studio, study)
     assert len(inputs.canvases) == 7
-    crossing = next(one for one in inputs.canvases if one.image.name == "crossing.png")
+    crossing = next(canvas for canvas in inputs.canvases if canvas.image.name == "crossing.png")
     assert len(crossing.areas) == 2
     assert sum(area.polygon.area for area in crossing.areas) == pytest.approx(0.32 * WIDTH * HEIGHT)
 
@@ -251,7 +253,7 @@ def test_a_task_whose_image_is_gone_is_named(studio: Studio, study: Study, given
     headers = {"Authorization": f"Token {studio.server.token}"}
     address = f"{studio.server.url}/api/projects/{project}/file-uploads"
     listed = httpx.get(address, params={"all": "true"}, headers=headers, timeout=30).json()
-    [gone] = [one["id"] for one in listed if one["file"].endswith("will-be-gone.png")]
+    [gone] = [entry["id"] for entry in listed if entry["file"].endswith("will-be-gone.png")]
     httpx.request("DELETE", address, json={"file_upload_ids": [gone]}, headers=headers, timeout=30).raise_for_status()
     # Label Studio deletes the tasks of an upload with it; one that was imported by its address stays
     [stays] = studio.client.import_tasks(project, [{"data": {"image": task.data["image"]}}])
@@ -345,10 +347,10 @@ def test_a_pack_that_lacks_a_file_is_added_without_it(studio: Studio, study: Stu
             {"data": {}},
         ],
     )
-    found = add_files(studio.services, study.name, Role.CONCEPT, file)
-    assert (found.new, found.known) == (1, 0)
+    addition = add_files(studio.services, study.name, Role.CONCEPT, file)
+    assert (addition.new, addition.known) == (1, 0)
     missing = "its picture is missing; lay it beside the file, or name its folder with --images"
-    assert found.problems == (
+    assert addition.problems == (
         "concept.json, task 4: its data names no picture",
         f"concept.json, task 2 (missing.png): {missing}",
         f"concept.json, task 3 (../outside.png): {missing}",
@@ -407,7 +409,9 @@ def test_the_box_on_a_turned_photo_lands_where_it_was_drawn(studio: Studio, stud
     drawn = [box(100 * 32 / WIDTH, 100 * 22 / HEIGHT, 1600 / WIDTH, 1600 / HEIGHT)]
     given += study.give(Role.CONCEPT, [("turned.jpg", saved(stored, "JPEG", exif=exif, quality=95), drawn)])
     studio.settle()
-    concept = next(one for one in read(studio, study).concepts if one.image.name == "turned.jpg")
+    concept = next(
+        concept_photo for concept_photo in read(studio, study).concepts if concept_photo.image.name == "turned.jpg"
+    )
     assert (concept.image.width, concept.image.height) == (WIDTH, HEIGHT)
     region = concept.regions[0].box
     assert (region.x, region.y) == (pytest.approx(32), pytest.approx(22))

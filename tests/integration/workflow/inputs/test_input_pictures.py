@@ -58,10 +58,10 @@ class Way:
 
 @pytest.fixture
 def way(studio: Studio) -> Iterator[Way]:
-    made = Way(studio.server.url)
-    yield made
-    made.over.set()
-    made.gateway.close()
+    opened = Way(studio.server.url)
+    yield opened
+    opened.over.set()
+    opened.gateway.close()
 
 
 @pytest.fixture

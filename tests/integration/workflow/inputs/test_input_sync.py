@@ -76,7 +76,7 @@ def test_self_crossing_polygon_is_reported_and_the_other_regions_of_its_task_are
     (problem,) = inputs.problems
     assert problem.item == f"task {task} (tangle.png)"
     assert "crosses itself more than 200 times; draw it with fewer crossings" in problem.reason
-    assert len(next(one for one in inputs.canvases if one.image.name == "tangle.png").areas) == 1
+    assert len(next(canvas for canvas in inputs.canvases if canvas.image.name == "tangle.png").areas) == 1
     studio.client.delete_tasks(drawn.projects[ProjectKind.CANVASES], [task])
 
 
@@ -119,7 +119,7 @@ def test_collecting_works_nothing_out(studio: Studio, drawn: Study, monkeypatch:
     before = read(studio, drawn)
     monkeypatch.setattr("datagen.workflow.inputs.parsed_results.parse", never)
     assert read(studio, drawn) == before
-    assert all(isinstance(area, CanvasArea) for one in before.canvases for area in one.areas)
+    assert all(isinstance(area, CanvasArea) for canvas in before.canvases for area in canvas.areas)
 
 
 def test_rows_of_a_version_before_are_used_until_inputs_are_read_again(studio: Studio, drawn: Study) -> None:

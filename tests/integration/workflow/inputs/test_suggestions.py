@@ -14,6 +14,7 @@ from datagen.imaging.decoder_sandbox import DecoderSandbox
 from datagen.imaging.png_encoder import encode_png
 from datagen.store.tables.inputs import ProposalRow
 from datagen.workflow.generation.picture_cache import StoredPictures
+from datagen.workflow.generation.shard_rendering import FittedEngineCache
 from datagen.workflow.inputs import suggestions
 from datagen.workflow.inputs.input_jobs import make_proposals
 from datagen.workflow.inputs.input_requests import request_proposals
@@ -97,10 +98,10 @@ def test_a_picture_that_does_not_decode_costs_its_own_proposal_alone(studio: Stu
     small = DecoderSandbox(max_bytes=10**6, max_pixels=128 * 96)
     assert propose(studio.services, StoredPictures(studio.services.images, small), study.id, threading.Event())
     small.close()
-    found = proposals(studio, study)
-    assert found.pop(too_large) == 0  # and it is not tried again at every reading
-    assert len(found) == 6
-    assert all(found.values())
+    counts = proposals(studio, study)
+    assert counts.pop(too_large) == 0  # and it is not tried again at every reading
+    assert len(counts) == 6
+    assert all(counts.values())
 
 
 def test_proposals_over_the_time_limit_are_stored_and_another_job_continues(
@@ -110,13 +111,13 @@ def test_proposals_over_the_time_limit_are_stored_and_another_job_continues(
     studio.settle()
     forget(studio, study)
     monkeypatch.setattr(suggestions, "PROPOSING_SECONDS", 0.0)
-    pictures = StoredPictures(studio.services.images, studio.services.decoder)
+    fitted_engines = FittedEngineCache(studio.services)
     with studio.services.unit() as unit:
         request_proposals(unit, unit.lock_study(study.id))
     for count in range(1, 7):
-        make_proposals(studio.services, pictures, study.id)
+        make_proposals(studio.services, fitted_engines, study.id)
         assert len(proposals(studio, study)) == count
         assert JobRequest(JobKind.PROPOSALS, study.id) in studio.queues.queued()
         studio.queues.redis.flushdb()
-    make_proposals(studio.services, pictures, study.id)
+    make_proposals(studio.services, fitted_engines, study.id)
     assert studio.queues.queued() == set()

@@ -78,10 +78,10 @@ def readable(study: Study, kind: ProjectKind) -> dict[int, Task]:
 @pytest.fixture
 def poisoned(studio: Studio) -> tuple[Study, int]:
     """A study with a task among its concepts that Label Studio cannot send."""
-    made = studio.open_study()
+    created = studio.open_study()
     studio.settle()
-    deafen(studio, made)
-    return made, poison(studio, made, ProjectKind.CONCEPTS)
+    deafen(studio, created)
+    return created, poison(studio, created, ProjectKind.CONCEPTS)
 
 
 def test_a_poisoned_project_keeps_no_other_study_from_being_looked_at(
@@ -107,9 +107,9 @@ def test_it_is_named_where_people_look_until_it_is_mended(studio: Studio, poison
     sentence = f"task {task} of project {project} (Concepts)"
     remedy = f"datagen discard '{study.name}' {task}"
     [described] = describe(studio.services.database, study.name)
-    with pytest.raises(CheckFailed) as found:
+    with pytest.raises(CheckFailed) as refusal:
         check_tasks(studio.settings, study.name)
-    for shown in (described["problems"][0], str(found.value), html.unescape(study.page())):
+    for shown in (described["problems"][0], str(refusal.value), html.unescape(study.page())):
         assert sentence in shown
         assert remedy in shown
     with studio.rows() as session:  # the others are used
@@ -211,9 +211,9 @@ def test_a_review_task_that_cannot_be_sent_keeps_no_other_from_being_closed_or_s
     assert mend_links(studio.services, study.name).looked_at == len(left)
     study.act(StudyEvent.REFINE)
     studio.settle()
-    found = readable(study, ProjectKind.PREVIEWS)
+    tasks = readable(study, ProjectKind.PREVIEWS)
     for task in others:
-        assert found[task.id].is_finished
+        assert tasks[task.id].is_finished
     assert [row.error for row in study.outbox() if row.error] == []
     assert f"task {spoiled.id} of project" in study.page()
     unreadable_tasks.discard(studio.services, study.name, [spoiled.id])
@@ -223,14 +223,14 @@ def test_review_tasks_are_published_once_though_one_of_them_cannot_be_sent(studi
     study.review()
     spoiled, *_ = study.round_tasks()
     spoil(studio, spoiled)
-    made = study.batches(BatchKind.ROUND)[-1]
-    before = [row.task_id for row in study.samples_of(made)]
+    preview_round = study.batches(BatchKind.ROUND)[-1]
+    before = [row.task_id for row in study.samples_of(preview_round)]
     count = studio.client.counts([study.projects[ProjectKind.PREVIEWS]])[study.projects[ProjectKind.PREVIEWS]].tasks
     with studio.services.unit() as unit:
-        shard = unit.session.scalars(select(ShardRow).where(ShardRow.batch_id == made.id)).one()
+        shard = unit.session.scalars(select(ShardRow).where(ShardRow.batch_id == preview_round.id)).one()
         unit.add_to_outbox(study.id, OutboxKind.SAMPLES, shard.id)
     studio.settle()
-    assert [row.task_id for row in study.samples_of(made)] == before
+    assert [row.task_id for row in study.samples_of(preview_round)] == before
     assert (
         studio.client.counts([study.projects[ProjectKind.PREVIEWS]])[study.projects[ProjectKind.PREVIEWS]].tasks
         == count
@@ -283,10 +283,10 @@ def test_an_input_whose_task_cannot_be_sent_any_more_stays_as_it_was_last_read(
     drawn = polygon(ANYWHERE)
     drawn["value"]["polygonlabels"] = ["area\ud800"]
     assert post(studio, f"/api/tasks/{task.id}/annotations/", {"result": [drawn]}).status_code == 500
-    found = refresh(studio.services, study.id, force=True)
-    assert (found.count(Role.CANVAS), found.count(Role.CONCEPT)) == (6, 6)
+    inputs = refresh(studio.services, study.id, force=True)
+    assert (inputs.count(Role.CANVAS), inputs.count(Role.CONCEPT)) == (6, 6)
     with studio.rows() as session:
-        assert collect(session, study.row()) == found
+        assert collect(session, study.row()) == inputs
     unreadable_tasks.discard(studio.services, study.name, [task.id])
     assert refresh(studio.services, study.id, force=True).count(Role.CANVAS) == 5
 
@@ -310,8 +310,8 @@ def test_internal_error_in_one_project_is_named_and_the_others_are_read(studio: 
     broken, other = studio.open_study(), studio.open_study()
     studio.settle()
     other.review()
-    for one in (broken, other):
-        deafen(studio, one)
+    for affected in (broken, other):
+        deafen(studio, affected)
     reconcile(studio.services)
     with studio.services.database.write() as session:  # what no version of ours writes
         project = broken.projects[ProjectKind.CONCEPTS]

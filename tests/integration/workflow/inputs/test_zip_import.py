@@ -45,8 +45,8 @@ def test_a_zipped_folder_is_added_as_the_folder_would_be(studio: Studio, pack: C
     study = studio.open_study(inputs=False)
     nasty = "<b>\"&' [red]x.png"
     path = pack({"photos/one.png": encode_png(plate(901)), f"photos/{nasty}": encode_png(plate(902)), "../no.png": b""})
-    found = add_files(studio.services, study.name, Role.BACKGROUND, path)
-    assert (found.new, found.known, len(found.problems)) == (2, 0, 1)
+    added = add_files(studio.services, study.name, Role.BACKGROUND, path)
+    assert (added.new, added.known, len(added.problems)) == (2, 0, 1)
     again = add_files(studio.services, study.name, Role.BACKGROUND, path)
     assert (again.new, again.known) == (0, 2)
     studio.settle()
@@ -73,7 +73,7 @@ def test_a_zipped_task_list_brings_its_boxes_and_the_one_of_the_role_is_taken(
         "pack/pictures/one.png": encode_png(plate(903)),
     }
     path = pack(entries)
-    found = add_files(studio.services, study.name, Role.CONCEPT, path)
-    assert (found.new, len(found.problems)) == (1, 2)
+    added = add_files(studio.services, study.name, Role.CONCEPT, path)
+    assert (added.new, len(added.problems)) == (1, 2)
     with pytest.raises(InputProblem, match=r"has several task lists \(pack/canvas.json, pack/concept.json\)"):
         add_files(studio.services, study.name, Role.BACKGROUND, path)

@@ -55,14 +55,14 @@ def test_label_studios_own_exports_hold_each_object_once(studio: Studio, finishe
     )
     assert boxes
     tasks = json.loads(own_export(studio, finished, "JSON"))
-    regions = [region for task in tasks for one in task["annotations"] for region in one["result"]]
+    regions = [region for task in tasks for annotation in task["annotations"] for region in annotation["result"]]
     assert len(tasks) == IMAGES
     assert [region["type"] for region in regions] == ["polygonlabels"] * len(boxes)
     with zipfile.ZipFile(io.BytesIO(own_export(studio, finished, "COCO"))) as archive:
         coco = json.loads(archive.read("result.json"))
     assert len(coco["images"]) == IMAGES
-    assert [len(one["segmentation"]) for one in coco["annotations"]] == [1] * len(boxes)
-    np.testing.assert_allclose(sorted(one["bbox"] for one in coco["annotations"]), boxes, atol=1)
+    assert [len(annotation["segmentation"]) for annotation in coco["annotations"]] == [1] * len(boxes)
+    np.testing.assert_allclose(sorted(annotation["bbox"] for annotation in coco["annotations"]), boxes, atol=1)
     with zipfile.ZipFile(io.BytesIO(own_export(studio, finished, "YOLO"))) as archive:
         labels = [name for name in archive.namelist() if name.startswith("labels/") and name.endswith(".txt")]
         lines = [line.split() for name in labels for line in archive.read(name).decode().splitlines()]
@@ -75,7 +75,7 @@ def test_pascal_voc_which_has_no_polygons_is_not_offered(studio: Studio, finishe
     url = f"{studio.server.url}/api/projects/{finished.projects[ProjectKind.DATASET]}/export/formats"
     headers = {"Authorization": f"Token {studio.server.token}"}
     formats = httpx.get(url, headers=headers, timeout=60).raise_for_status().json()
-    offered = {one["name"] for one in formats if not one.get("disabled")}
+    offered = {offer["name"] for offer in formats if not offer.get("disabled")}
     assert {"COCO", "YOLO"} <= offered
     assert "VOC" not in offered
 
@@ -89,9 +89,9 @@ def test_a_study_may_leave_the_annotations_out(studio: Studio, study: Study) -> 
     with studio.services.database.write() as session:
         session.get_one(StudyRow, study.id).annotate_up_to = None
     number = str(study.batches(BatchKind.RUN)[-1].number)
-    made = [task for task in study.tasks(ProjectKind.DATASET) if task.data["run"] == number]
-    assert [len(task.annotations) for task in made] == [0] * IMAGES
-    assert all(studio.client.predictions(task.id) for task in made)
+    tasks = [task for task in study.tasks(ProjectKind.DATASET) if task.data["run"] == number]
+    assert [len(task.annotations) for task in tasks] == [0] * IMAGES
+    assert all(studio.client.predictions(task.id) for task in tasks)
 
 
 def test_file_names_and_run_in_the_list_are_those_of_the_export(
@@ -103,5 +103,5 @@ def test_file_names_and_run_in_the_list_are_those_of_the_export(
     with zipfile.ZipFile(out) as archive:
         exported = {name.removeprefix("images/") for name in archive.namelist() if name.startswith("images/")}
     listed = [task.data for task in finished.tasks(ProjectKind.DATASET) if task.data["run"] == str(run.number)]
-    assert {one["file"] for one in listed} == exported
-    assert {one["run_name"] for one in listed} == {"spring"}
+    assert {row["file"] for row in listed} == exported
+    assert {row["run_name"] for row in listed} == {"spring"}

@@ -74,9 +74,11 @@ def test_region_that_a_colleague_corrects_becomes_the_outline_of_its_concept(
     assert shapely.Polygon(outline).area == pytest.approx(expected, rel=0.2)
     assert any("is cut out along the outline that was corrected on 1 preview." in note for note in version.notes)
     again = [
-        (one.matte, instance)
+        (instance_trace.matte, instance)
         for row in study.samples_of(study.batches(BatchKind.ROUND)[-1])
-        for one, instance in zip(sample_of(row).provenance.trace.instances, sample_of(row).instances, strict=True)
-        if one.concept == trace.concept
+        for instance_trace, instance in zip(
+            sample_of(row).provenance.trace.instances, sample_of(row).instances, strict=True
+        )
+        if instance_trace.concept == trace.concept
     ]
     assert all(matte == "corrected outline" for matte, _ in again)

@@ -32,14 +32,14 @@ def test_links_that_were_signed_with_a_lost_key_are_signed_anew_and_the_others_l
     before = {task.id: task for kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET) for task in study.tasks(kind)}
     assert httpx.get(str(before[wrong[0].id].data["image"])).status_code == 403
 
-    found = mend_links(studio.services, study.name)
+    result = mend_links(studio.services, study.name)
 
-    assert (found.looked_at, found.mended) == (len(before), len(wrong))
+    assert (result.looked_at, result.mended) == (len(before), len(wrong))
     studio.settle()
     for kind in (ProjectKind.PREVIEWS, ProjectKind.DATASET):
         for task in study.tasks(kind):
             assert httpx.get(str(task.data["image"])).status_code == 200
-            if task.id not in [one.id for one in wrong]:
+            if task.id not in [wrong_task.id for wrong_task in wrong]:
                 assert task == before[task.id]
             else:
                 assert {**task.data, "image": ""} == {**before[task.id].data, "image": ""}

@@ -73,8 +73,8 @@ def test_failed_run_resumes_with_its_finished_shards(studio: Studio, study: Stud
     studio.settle()
 
     assert (str(study.batches()[-1].state), study.row().state) == ("done", "accepted")
-    assert [one.id for one in study.samples_of(run)][:SHARD] == [one.id for one in before]
-    assert [one.index for one in study.samples_of(run)] == list(range(run.first, run.first + 3 * SHARD))
+    assert [sample.id for sample in study.samples_of(run)][:SHARD] == [sample.id for sample in before]
+    assert [sample.index for sample in study.samples_of(run)] == list(range(run.first, run.first + 3 * SHARD))
     assert len({task.data["datagen_key"] for task in study.tasks(ProjectKind.DATASET)}) == len(
         study.tasks(ProjectKind.DATASET)
     )

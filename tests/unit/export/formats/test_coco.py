@@ -48,13 +48,13 @@ def test_coco_s_own_reader_gives_every_mask_back(shelf: Any, difficult: list[Sam
     for number, sample in enumerate(difficult, start=1):
         pixels = shelf.exported(sample).mask
         for value, annotation in enumerate(read.loadAnns(read.getAnnIds(imgIds=[number])), start=1):
-            found, expected = read.annToMask(annotation) > 0, pixels == value
+            mask, expected = read.annToMask(annotation) > 0, pixels == value
             if isinstance(annotation["segmentation"], dict):
                 exact += 1
-                np.testing.assert_array_equal(found, expected)
+                np.testing.assert_array_equal(mask, expected)
                 assert coco_mask.area(read.annToRLE(annotation)) == annotation["area"]
             else:
-                assert (found & expected).sum() / (found | expected).sum() >= 0.99
+                assert (mask & expected).sum() / (mask | expected).sum() >= 0.99
     assert exact >= 5
 
 
@@ -64,13 +64,13 @@ def test_supervision_reads_boxes_and_masks(shelf: Any, difficult: list[Sample], 
     folder = export_to(difficult, "coco")
     read = supervision.DetectionDataset.from_coco(str(folder), str(folder / "coco.json"), force_masks=True)
     assert read.classes == ["scratch", "dent"]
-    for sample, (_, image, found) in zip(difficult, read, strict=True):
+    for sample, (_, image, detections) in zip(difficult, read, strict=True):
         assert image.shape[:2] == (sample.image.height, sample.image.width)
         boxes = [(i.box.x, i.box.y, i.box.right, i.box.bottom) for i in sample.instances]
-        np.testing.assert_allclose(found.xyxy, boxes, atol=0.01)
-        assert list(found.class_id) == [0, 1]
+        np.testing.assert_allclose(detections.xyxy, boxes, atol=0.01)
+        assert list(detections.class_id) == [0, 1]
         exported = shelf.exported(sample)
-        for number, inside in enumerate(found.mask):
+        for number, inside in enumerate(detections.mask):
             if exported.rings[number] or len(sample.instances[number].outlines) > 1:
                 np.testing.assert_array_equal(inside, exported.inside(number))
 

@@ -38,10 +38,10 @@ def test_labels_pass_the_check_and_are_read_back(
     folder = export_to(difficult, name)
     for sample in difficult:
         stem = sample.provenance.file_stem
-        _, rows, shape, segments, _, missing, found, empty, corrupt, message = verify(
+        _, rows, shape, segments, _, missing, labelled, empty, corrupt, message = verify(
             folder / "images" / f"{stem}.png", folder / "labels" / f"{stem}.txt"
         )
-        assert (missing, found, empty, corrupt, message) == (0, 1, 0, 0, "")
+        assert (missing, labelled, empty, corrupt, message) == (0, 1, 0, 0, "")
         height, width = shape
         assert (height, width) == shelf.exported(sample).mask.shape
         assert sorted(rows[:, 0]) == [0, 1]

@@ -41,7 +41,7 @@ def test_supervision_reads_the_boxes(difficult: list[Sample], export_to: Callabl
 
     folder = export_to(difficult, "voc")
     read = supervision.DetectionDataset.from_pascal_voc(str(folder / "images"), str(folder / "Annotations"))
-    by_name = {Path(path).stem: found for path, _, found in read}
+    by_name = {Path(path).stem: detections for path, _, detections in read}
     for sample in difficult:
         boxes = np.array([(i.box.x, i.box.y, i.box.right, i.box.bottom) for i in sample.instances])
         # supervision's corners are counted from 0, and the last one is inside the box

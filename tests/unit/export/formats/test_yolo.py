@@ -34,8 +34,8 @@ def test_a_box_row_gives_the_box_back(sample: Sample, export_to: ExportTo) -> No
         x, y, width, height = (float(share) * side for share, side in zip(shares, (60, 40, 60, 40), strict=True))
         assert int(first) == number
         box = instance.box
-        found = (x - width / 2, y - height / 2, width, height)
-        assert found == pytest.approx((box.x, box.y, box.width, box.height), abs=1e-4)
+        read_back = (x - width / 2, y - height / 2, width, height)
+        assert read_back == pytest.approx((box.x, box.y, box.width, box.height), abs=1e-4)
 
 
 def test_a_polygon_row_gives_the_mask_back(shelf: Any, difficult: list[Sample], export_to: ExportTo) -> None:
@@ -71,15 +71,15 @@ def test_a_turned_box_is_the_smallest_round_the_pixels(shelf: Any, export_to: Ex
     drawn = rasterize(corners, (160, 200)).astype(np.uint8)
     sample = shelf.sample(drawn, ("dent",))
     (row,) = rows_of(export_to([sample], "yolo-obb"), "5bec5bec_0000000")
-    found = np.array(row[1:], float).reshape(4, 2) * (200, 160)
-    centre, sides, _ = cv2.minAreaRect(found.astype(np.float32))
+    turned = np.array(row[1:], float).reshape(4, 2) * (200, 160)
+    centre, sides, _ = cv2.minAreaRect(turned.astype(np.float32))
     assert centre == pytest.approx((100, 80), abs=0.5)
     assert sorted(sides) == pytest.approx([16, 120], abs=2)
     # every corner of every pixel is inside, up to the rounding of the row's fractions
     ys, xs = np.nonzero(drawn)
     for x, y in zip(xs, ys, strict=True):
         for corner in ((x, y), (x + 1, y), (x, y + 1), (x + 1, y + 1)):
-            assert cv2.pointPolygonTest(found.astype(np.float32), tuple(map(float, corner)), True) > -0.01
+            assert cv2.pointPolygonTest(turned.astype(np.float32), tuple(map(float, corner)), True) > -0.01
 
 
 def test_a_turned_box_that_would_leave_the_image_is_upright(shelf: Any, export_to: ExportTo) -> None:
@@ -87,10 +87,10 @@ def test_a_turned_box_that_would_leave_the_image_is_upright(shelf: Any, export_t
     drawn[:, :15] = 0
     sample = shelf.sample(drawn, ("dent",))
     (row,) = rows_of(export_to([sample], "yolo-obb"), "5bec5bec_0000000")
-    found = np.array(row[1:], float).reshape(4, 2) * 30
+    corners = np.array(row[1:], float).reshape(4, 2) * 30
     box = sample.instances[0].box
-    assert found.min(0) == pytest.approx((box.x, box.y), abs=1e-3)
-    assert found.max(0) == pytest.approx((box.right, box.bottom), abs=1e-3)
+    assert corners.min(0) == pytest.approx((box.x, box.y), abs=1e-3)
+    assert corners.max(0) == pytest.approx((box.right, box.bottom), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["yolo", "yolo-segment", "yolo-obb"])
@@ -102,13 +102,13 @@ def test_supervision_reads_every_variant(difficult: list[Sample], export_to: Exp
         str(folder / "images"), str(folder / "labels"), str(folder / "data.yaml"), is_obb=name == "yolo-obb"
     )
     assert read.classes == ["scratch", "dent"]
-    by_name = {Path(path).stem: found for path, _, found in read}
+    by_name = {Path(path).stem: detections for path, _, detections in read}
     for sample in difficult:
-        found = by_name[sample.provenance.file_stem]
-        assert list(found.class_id) == [0, 1]
+        detections = by_name[sample.provenance.file_stem]
+        assert list(detections.class_id) == [0, 1]
         boxes = np.array([(i.box.x, i.box.y, i.box.right, i.box.bottom) for i in sample.instances])
         if name != "yolo-obb":  # a turned box's frame is larger than the upright one
-            np.testing.assert_allclose(found.xyxy, boxes, atol=1)
+            np.testing.assert_allclose(detections.xyxy, boxes, atol=1)
 
 
 def test_one_part_stays_as_it_is() -> None:

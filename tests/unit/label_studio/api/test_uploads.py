@@ -27,7 +27,9 @@ class Uploads:
             return httpx.Response(201, json={"file_upload_ids": list(range(self.count - files, self.count))})
         if request.url.path.endswith("/file-uploads"):
             ids = json.loads(request.url.params["ids"])
-            return httpx.Response(200, json=[{"id": one, "file": f"upload/1/{one}.png"} for one in reversed(ids)])
+            return httpx.Response(
+                200, json=[{"id": upload_id, "file": f"upload/1/{upload_id}.png"} for upload_id in reversed(ids)]
+            )
         return httpx.Response(200, json={})
 
 

@@ -127,11 +127,11 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@given(bodies | junk.filter(lambda one: isinstance(one, dict)))
+@given(bodies | junk.filter(lambda body: isinstance(body, dict)))
 def test_junk_is_an_event_or_a_sentence(body: dict[str, Any]) -> None:
     with suppress(InputProblem):
         event = WebhookEvent.parse(body)
-        assert all(0 < one < 2**63 for one in (*event.task_ids, *event.annotation_ids, event.project_id))
+        assert all(0 < number < 2**63 for number in (*event.task_ids, *event.annotation_ids, event.project_id))
         assert len(event.action) <= 64
 
 

@@ -143,9 +143,9 @@ def test_rings_are_put_together_without_the_corners_on_their_straight_lines(monk
     """With these, a mask of a few kilobytes with long teeth and many holes took a minute."""
     seen = []
 
-    def counted(one: Any, other: Any) -> Any:
+    def counted(shape: Any, other: Any) -> Any:
         seen.append(shapely.get_num_coordinates(other))
-        return shapely.symmetric_difference(one, other)
+        return shapely.symmetric_difference(shape, other)
 
     monkeypatch.setattr(brush_masks, "symmetric_difference", counted)
     mask = np.ones((300, 300), bool)

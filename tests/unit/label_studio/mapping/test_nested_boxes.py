@@ -36,7 +36,7 @@ def test_box_that_holds_a_tighter_one_of_its_label_is_the_looser(
 def test_two_boxes_round_one_object_are_one_example_and_a_sentence_says_so() -> None:
     drawn = [box(10, 10, 20, 20), box(12, 12, 10, 10), box(60, 60, 5, 5)]
     regions, problems = concept_regions(drawn, WIDTH, HEIGHT, ("dent", "scratch"))
-    assert [round(one.box.x / WIDTH * 100) for one in regions] == [12, 60]
+    assert [round(region.box.x / WIDTH * 100) for region in regions] == [12, 60]
     assert problems == (
         "box 1 (“dent”): the same object has a tighter box inside it, box 2 (“dent”), which is used; delete one of the "
         "two.",

@@ -50,8 +50,8 @@ SAMPLE = Sample(
 
 
 def errors(kind: ProjectKind, posted: dict[str, Any]) -> list[str]:
-    found: list[str] = LabelInterface(render(kind, LABELS)).validate_prediction(posted, return_errors=True)
-    return found
+    messages: list[str] = LabelInterface(render(kind, LABELS)).validate_prediction(posted, return_errors=True)
+    return messages
 
 
 @pytest.mark.parametrize("kind", [ProjectKind.PREVIEWS, ProjectKind.DATASET])
@@ -65,7 +65,7 @@ def test_dataset_has_one_polygon_for_each_object_and_a_preview_one_for_each_part
     """Label Studio's COCO and YOLO exports have an annotation for each region."""
 
     def labels(kind: ProjectKind) -> list[tuple[str, list[str]]]:
-        return [(one["type"], one["value"]["polygonlabels"]) for one in prediction(SAMPLE, kind)["result"]]
+        return [(region["type"], region["value"]["polygonlabels"]) for region in prediction(SAMPLE, kind)["result"]]
 
     assert labels(ProjectKind.PREVIEWS) == [("polygonlabels", ["dent"])] * 2 + [("polygonlabels", ["a & b"])]
     assert labels(ProjectKind.DATASET) == [("polygonlabels", ["dent"]), ("polygonlabels", ["a & b"])]
@@ -86,24 +86,24 @@ def test_polygon_of_the_dataset_covers_the_parts_and_leaves_the_holes_open() -> 
     assert area == pytest.approx(inside.sum(), abs=3)
     # as an input of another study it is read as the same area
     left = concept_regions([{**region, "from_name": "outline"}], 640, 480, LABELS)[0]
-    assert sum(part.area for one in left for part in one.outline) == pytest.approx(inside.sum(), abs=3)
+    assert sum(part.area for region in left for part in region.outline) == pytest.approx(inside.sum(), abs=3)
 
 
 def test_ids_of_regions_are_unique_and_the_same_whenever_posted() -> None:
-    ids = [one["id"] for one in prediction(SAMPLE, ProjectKind.DATASET)["result"]]
+    ids = [region["id"] for region in prediction(SAMPLE, ProjectKind.DATASET)["result"]]
     assert len(set(ids)) == len(ids)
-    assert ids == [one["id"] for one in prediction(SAMPLE, ProjectKind.DATASET)["result"]]
+    assert ids == [region["id"] for region in prediction(SAMPLE, ProjectKind.DATASET)["result"]]
 
 
 def test_every_region_says_the_size_of_its_image() -> None:
-    for one in prediction(SAMPLE, ProjectKind.DATASET)["result"]:
-        assert (one["original_width"], one["original_height"], one["image_rotation"]) == (640, 480, 0)
+    for region in prediction(SAMPLE, ProjectKind.DATASET)["result"]:
+        assert (region["original_width"], region["original_height"], region["image_rotation"]) == (640, 480, 0)
 
 
 def test_form_begins_with_the_suggested_action() -> None:
     posted = form_prediction(500)
     assert errors(ProjectKind.DECISIONS, posted) == []
-    assert [(one["from_name"], one["value"]) for one in posted["result"]] == [("count", {"number": 500})]
+    assert [(region["from_name"], region["value"]) for region in posted["result"]] == [("count", {"number": 500})]
 
 
 def test_a_proposed_outline_is_read_back_as_the_one_proposed() -> None:
@@ -114,6 +114,6 @@ def test_a_proposed_outline_is_read_back_as_the_one_proposed() -> None:
         ]
     )
     assert errors(ProjectKind.CONCEPTS, posted) == []
-    (one,), problems = concept_regions(posted["result"], 640, 480, LABELS)
+    (region,), problems = concept_regions(posted["result"], 640, 480, LABELS)
     assert problems == ()
-    assert one.outline[0].area == pytest.approx(300, abs=0.01)
+    assert region.outline[0].area == pytest.approx(300, abs=0.01)

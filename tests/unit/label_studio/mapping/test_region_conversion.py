@@ -38,7 +38,7 @@ def covered(*results: Any) -> float:
     """Square pixels that the areas of a canvas cover."""
     areas, problems = canvas_areas(list(results), WIDTH, HEIGHT, LABELS)
     assert problems == ()
-    return float(unary_union([ShapelyPolygon(one.polygon.points) for one in areas]).area)
+    return float(unary_union([ShapelyPolygon(area.polygon.points) for area in areas]).area)
 
 
 def painted() -> np.ndarray:
@@ -154,9 +154,9 @@ def test_a_negative_extent_covers_the_same(degrees: float, x: float, y: float, w
 
 
 def test_a_box_drawn_to_the_left_and_upwards_is_used() -> None:
-    (one,), problems = concept_regions([box(40, 60, -30, -40)], WIDTH, HEIGHT, LABELS)
+    (concept,), problems = concept_regions([box(40, 60, -30, -40)], WIDTH, HEIGHT, LABELS)
     assert problems == ()
-    assert (one.box.x, one.box.y, one.box.width, one.box.height) == pytest.approx((20, 20, 60, 40))
+    assert (concept.box.x, concept.box.y, concept.box.width, concept.box.height) == pytest.approx((20, 20, 60, 40))
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_only_the_regions_of_a_foreign_annotation_are_kept() -> None:
 
 
 def test_the_same_region_has_the_same_digest_however_it_is_written() -> None:
-    one, other = box(10, 20, 30, 40), box(10.0000001, 20.0, 30, 40)
-    assert digest(one) == digest(other) != digest(box(11, 20, 30, 40))
+    concept, other = box(10, 20, 30, 40), box(10.0000001, 20.0, 30, 40)
+    assert digest(concept) == digest(other) != digest(box(11, 20, 30, 40))
 
 
 def test_a_background_s_answer_is_kept_and_its_drawings_are_not_asked_for() -> None:

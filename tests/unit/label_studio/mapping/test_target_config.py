@@ -13,34 +13,36 @@ BRUSH = '<BrushLabels name="mask" toName="photo"><Label value="pit"/></BrushLabe
 BOXES = '<RectangleLabels name="box" toName="photo"><Label value="pit"/><Label value="hole"/></RectangleLabels>'
 
 
-def found(*parts: str, labels: tuple[str, ...] = ("pit",)) -> TargetControl:
+def control_of(*parts: str, labels: tuple[str, ...] = ("pit",)) -> TargetControl:
     return target_control(f"<View>{''.join(parts)}</View>", labels, "project 7")
 
 
 def test_control_with_the_names_of_the_project() -> None:
-    assert found(IMAGE, POLYGONS) == TargetControl(tag="PolygonLabels", name="shape", image="photo", data_key="picture")
+    assert control_of(IMAGE, POLYGONS) == TargetControl(
+        tag="PolygonLabels", name="shape", image="photo", data_key="picture"
+    )
 
 
 def test_polygons_are_preferred_to_masks_and_masks_to_boxes() -> None:
-    assert found(IMAGE, BOXES, BRUSH, POLYGONS).tag == "PolygonLabels"
-    assert found(IMAGE, BOXES, BRUSH).tag == "BrushLabels"
+    assert control_of(IMAGE, BOXES, BRUSH, POLYGONS).tag == "PolygonLabels"
+    assert control_of(IMAGE, BOXES, BRUSH).tag == "BrushLabels"
 
 
 def test_control_without_a_label_is_passed_over() -> None:
-    assert found(IMAGE, BOXES, POLYGONS, labels=("pit", "hole")).name == "box"
+    assert control_of(IMAGE, BOXES, POLYGONS, labels=("pit", "hole")).name == "box"
 
 
 def test_missing_labels_are_named() -> None:
     with pytest.raises(
         InputProblem, match=r"“shape” of project 7 lacks 2 labels of the study: hole, rust; add them to"
     ):
-        found(IMAGE, POLYGONS, labels=("pit", "hole", "rust"))
+        control_of(IMAGE, POLYGONS, labels=("pit", "hole", "rust"))
 
 
 @pytest.mark.parametrize("parts", [(), (IMAGE,), (POLYGONS,), (IMAGE, '<Choices name="c" toName="photo"/>')])
 def test_config_without_a_control_for_shapes_is_a_sentence(parts: tuple[str, ...]) -> None:
     with pytest.raises(InputProblem, match="project 7 has no PolygonLabels, BrushLabels or RectangleLabels for an im"):
-        found(*parts)
+        control_of(*parts)
 
 
 def test_config_that_is_no_xml_is_a_sentence() -> None:

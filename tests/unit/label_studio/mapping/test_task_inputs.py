@@ -42,5 +42,5 @@ def test_regions_drawn_in_other_projects_are_read() -> None:
     )
     assert (len(regions), problems) == (1, ())
     converted = convert(elsewhere[:3], ProjectKind.CANVASES, 200, 100, Allowance())
-    assert [one["from_name"] for one in converted.results] == ["canvas", "canvas"]
+    assert [region["from_name"] for region in converted.results] == ["canvas", "canvas"]
     assert convert(elsewhere[:3], ProjectKind.BACKGROUNDS, 200, 100, Allowance()).results == ()

@@ -74,14 +74,14 @@ def test_a_canvas_of_one_concept_has_one_label_and_of_several_one_more_for_each(
 
 
 def test_choices_are_the_domains() -> None:
-    assert values(render(ProjectKind.PREVIEWS, ["dent"]), "reasons") == [str(one) for one in Reason]
-    assert values(render(ProjectKind.DECISIONS, ["dent"]), "action") == [str(one) for one in ACTIONS]
+    assert values(render(ProjectKind.PREVIEWS, ["dent"]), "reasons") == [str(reason) for reason in Reason]
+    assert values(render(ProjectKind.DECISIONS, ["dent"]), "action") == [str(action) for action in ACTIONS]
 
 
 def test_good_and_bad_have_hotkeys() -> None:
     verdict = ET.fromstring(render(ProjectKind.PREVIEWS, ["dent"])).find(".//*[@name='verdict']")
     assert verdict is not None
-    assert [(one.get("value"), one.get("hotkey")) for one in verdict] == [("good", "g"), ("bad", "b")]
+    assert [(choice.get("value"), choice.get("hotkey")) for choice in verdict] == [("good", "g"), ("bad", "b")]
 
 
 def test_the_colours_of_twenty_labels_differ() -> None:
@@ -96,7 +96,7 @@ def test_a_label_that_xml_cannot_carry_is_a_sentence(labels: list[str]) -> None:
 
 @given(
     st.lists(
-        st.text(min_size=1, max_size=12).filter(lambda one: one.strip() and one.isprintable()),
+        st.text(min_size=1, max_size=12).filter(lambda label: label.strip() and label.isprintable()),
         min_size=1,
         max_size=5,
         unique=True,

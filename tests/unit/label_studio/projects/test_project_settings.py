@@ -44,8 +44,8 @@ def test_instructions_of_canvases_say_that_an_area_is_proposed() -> None:
 @pytest.mark.parametrize("kind", list(ProjectKind))
 def test_a_project_of_this_version_is_not_outdated(kind: ProjectKind) -> None:
     tabs = preview_tabs(7) if kind is ProjectKind.PREVIEWS else TEMPLATES[kind].tabs
-    found = outdated(kind, "a study", LABELS, options_of(kind), views_of(*(tab.data() for tab in tabs)))
-    assert (found.in_words(), list(found.changed_by_people)) == ("", [])
+    differences = outdated(kind, "a study", LABELS, options_of(kind), views_of(*(tab.data() for tab in tabs)))
+    assert (differences.in_words(), list(differences.changed_by_people)) == ("", [])
 
 
 def test_texts_and_tabs_of_an_earlier_version_are_outdated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,27 +53,27 @@ def test_texts_and_tabs_of_an_earlier_version_are_outdated(monkeypatch: pytest.M
     monkeypatch.setattr(former_settings, "TABS", {tab_digest(FORMER_TAB)})
     kind = ProjectKind.DATASET
     options = options_of(kind, expert_instruction=FORMER_TEXT, description="Dataset of the study a study")
-    found = outdated(kind, "a study", LABELS, options, views_of(TEMPLATES[kind].tabs[0].data(), FORMER_TAB))
-    assert found.options == {"expert_instruction": TEMPLATES[kind].instruction, "description": description(kind)}
-    assert found.tabs == {2: TEMPLATES[kind].tabs[1].data()}
-    assert found.in_words() == "description, instructions, tab “List”"
-    assert found.changed_by_people == []
+    differences = outdated(kind, "a study", LABELS, options, views_of(TEMPLATES[kind].tabs[0].data(), FORMER_TAB))
+    assert differences.options == {"expert_instruction": TEMPLATES[kind].instruction, "description": description(kind)}
+    assert differences.tabs == {2: TEMPLATES[kind].tabs[1].data()}
+    assert differences.in_words() == "description, instructions, tab “List”"
+    assert differences.changed_by_people == []
 
 
 def test_what_a_person_changed_is_named_and_left() -> None:
     kind = ProjectKind.DATASET
     own_tab = Tab(title="Mine", ordering="-tasks:id").data()
     sorted_anew = {**TEMPLATES[kind].tabs[0].data(), "ordering": ["-tasks:id"]}
-    found = outdated(kind, "s", LABELS, options_of(kind, description="ours"), views_of(sorted_anew, own_tab))
-    assert (found.options, found.tabs) == ({}, {})
-    assert found.changed_by_people == ["description", "tab “All”"]
+    differences = outdated(kind, "s", LABELS, options_of(kind, description="ours"), views_of(sorted_anew, own_tab))
+    assert (differences.options, differences.tabs) == ({}, {})
+    assert differences.changed_by_people == ["description", "tab “All”"]
 
 
 def test_a_tab_of_previews_is_brought_up_to_date_for_the_round_that_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     former = {**preview_tabs(3)[0].data(), "ordering": ["tasks:inner_id"]}
     monkeypatch.setattr(former_settings, "TABS", {tab_digest(former)})
-    found = outdated(ProjectKind.PREVIEWS, "s", LABELS, options_of(ProjectKind.PREVIEWS), views_of(former))
-    assert found.tabs == {1: preview_tabs(3)[0].data()}
+    differences = outdated(ProjectKind.PREVIEWS, "s", LABELS, options_of(ProjectKind.PREVIEWS), views_of(former))
+    assert differences.tabs == {1: preview_tabs(3)[0].data()}
 
 
 def test_dataset_with_images_of_an_earlier_version_keeps_its_control_for_boxes() -> None:
@@ -89,6 +89,6 @@ def test_dataset_with_images_of_an_earlier_version_keeps_its_control_for_boxes()
 
 
 def test_every_option_has_words() -> None:
-    found = outdated(ProjectKind.CONCEPTS, "s", LABELS, {"description": "Concepts of the study s"}, [])
-    assert found.in_words() == "description, display of labels, form"
+    differences = outdated(ProjectKind.CONCEPTS, "s", LABELS, {"description": "Concepts of the study s"}, [])
+    assert differences.in_words() == "description, display of labels, form"
     assert project_settings.tab_digest({}) not in former_settings.TABS

@@ -52,9 +52,9 @@ def learned(scale=1, convert=lambda picture: picture, held_out=()):
 
 
 def test_every_object_of_a_photo_is_found():
-    found = learned().find(plate(99, (40, 90), (120, 30)), most=5)
+    boxes = learned().find(plate(99, (40, 90), (120, 30)), most=5)
     for centre in ((40, 90), (120, 30)):
-        assert max(box_iou(box, around(centre)) for box, _ in found[:2]) > 0.6
+        assert max(box_iou(box, around(centre)) for box, _ in boxes[:2]) > 0.6
 
 
 def test_photos_held_out_have_one_box_each_on_average_whatever_they_show():
@@ -65,15 +65,15 @@ def test_photos_held_out_have_one_box_each_on_average_whatever_they_show():
 
 def test_boxes_of_a_photo_do_not_overlap():
     boxes = [box for box, _ in learned().find(plate(99, (40, 90), (120, 30)), most=5)]
-    assert all(box_iou(one, other) <= 0.2 for n, one in enumerate(boxes) for other in boxes[:n])
+    assert all(box_iou(box, other) <= 0.2 for n, box in enumerate(boxes) for other in boxes[:n])
 
 
 def test_other_bit_depth_and_colour_give_the_same_boxes():
     photo = plate(99, (40, 90))
     deep = learned(convert=lambda picture: picture.astype(np.uint16) * 257).find(photo.astype(np.uint16) * 257, 1)
     colour = learned(convert=lambda picture: np.dstack([picture] * 3)).find(np.dstack([photo] * 3), 1)
-    for found in (deep, colour):
-        assert box_iou(found[0][0], learned().find(photo, 1)[0][0]) > 0.8
+    for boxes in (deep, colour):
+        assert box_iou(boxes[0][0], learned().find(photo, 1)[0][0]) > 0.8
 
 
 def test_boxes_on_a_photo_that_is_reduced_are_in_its_own_pixels():

@@ -85,7 +85,7 @@ class Study:
         )
 
     def fit(self):
-        return load_engine("composite").fit(self.spec, self.shelf, lambda done, what: None)
+        return load_engine("composite").fit(self.spec, self.shelf, lambda done, step: None)
 
     def background(self, sample):
         ref = sample.provenance.background

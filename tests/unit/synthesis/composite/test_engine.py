@@ -19,7 +19,7 @@ from synthesis_studies import make_study
 
 
 def fit(spec, shelf):
-    return load_engine("composite").fit(spec, shelf, lambda fraction, what: None)
+    return load_engine("composite").fit(spec, shelf, lambda fraction, step: None)
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def fitted_study():
     return make
 
 
-def same(one, other):
+def same(sample, other):
     return (
-        np.array_equal(one.image, other.image)
-        and np.array_equal(one.mask, other.mask)
-        and one.instances == other.instances
-        and one.provenance == other.provenance
+        np.array_equal(sample.image, other.image)
+        and np.array_equal(sample.mask, other.mask)
+        and sample.instances == other.instances
+        and sample.provenance == other.provenance
     )
 
 
@@ -125,7 +125,7 @@ def test_a_version_with_other_draws_needs_no_fit_and_gets_the_same_samples(fitte
     )
     refitted, anew = fitted.refitted(changed), fit(changed, shelf)
     pairs = list(zip(refitted.render(range(8)), anew.render(range(8)), strict=True))
-    assert all(same(one, other) for one, other in pairs)
+    assert all(same(first, other) for first, other in pairs)
     assert all(sample.provenance.spec_digest == changed.digest for sample, _ in pairs)
     assert refitted.report == anew.report
 
@@ -188,8 +188,10 @@ def test_the_area_on_a_background_is_predicted_once(fitted_study):
 def test_a_box_held_against_a_clean_photo_of_its_part_is_said(study, plates):
     spec, shelf = study()
     clean = shelf.add(plates(0), "the plate of concept 0 before it was pitted")
-    found = fit(replace(spec, backgrounds=(clean,)), shelf).report.findings
-    assert any("by comparison with a background that shows the same part without the concept" in line for line in found)
+    findings = fit(replace(spec, backgrounds=(clean,)), shelf).report.findings
+    assert any(
+        "by comparison with a background that shows the same part without the concept" in line for line in findings
+    )
 
 
 def test_every_label_is_synthesized_and_labelled_as_itself(study):
@@ -272,8 +274,8 @@ def test_neighbours_keep_the_distances_of_the_photos(study, disc, plates):
     spec, shelf = photographed(study, disc, plates, (2, 2, 2, 2))
     distances = []
     for sample in fit(spec, shelf).render(range(24)):
-        one, other = (instance.box for instance in sample.instances)
-        distances.append(np.hypot(one.x - other.x, one.y - other.y))
+        first, other = (instance.box for instance in sample.instances)
+        distances.append(np.hypot(first.x - other.x, first.y - other.y))
     assert 10 < np.median(distances) < 26
 
 

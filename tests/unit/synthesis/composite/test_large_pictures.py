@@ -16,7 +16,7 @@ def test_rendering_holds_little_more_than_the_photo_its_copy_and_its_mask(study,
     spec, shelf = study(kind=kind)
     side = 3000
     big = shelf.add(np.tile(plates(1, kind=kind), (side // 96 + 1, side // 128 + 1))[:side, :side].copy(), "big")
-    fitted = load_engine("composite").fit(replace(spec, backgrounds=(big,)), shelf, lambda fraction, what: None)
+    fitted = load_engine("composite").fit(replace(spec, backgrounds=(big,)), shelf, lambda fraction, step: None)
     tracemalloc.start()
     sample = next(iter(fitted.render([0])))
     _, peak = tracemalloc.get_traced_memory()

@@ -56,7 +56,7 @@ def study_digests(kind):
     spec, shelf = make_study(
         kind=kind, labels=("pit", "hole"), parameters={"counts_as_photographed": False, "instances_max": 3}
     )
-    fitted = load_engine("composite").fit(spec, shelf, lambda done, what: None)
+    fitted = load_engine("composite").fit(spec, shelf, lambda done, step: None)
     return {"spec": spec.digest, "samples": [sample_digest(sample) for sample in fitted.render(range(SAMPLES))]}
 
 

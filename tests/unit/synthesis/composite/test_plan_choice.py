@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,26 +12,28 @@ import pytest
 from datagen.domain.spec import sample_seed
 from datagen.domain.verdict import Opinion, Verdict
 from datagen.learning.refinement import refine_for
+from datagen.synthesis.composite.backgrounds import Backgrounds
 from datagen.synthesis.composite.engine import CompositeEngine, fit_models
 from datagen.synthesis.engine import ReviewedSample
 from synthesis_studies import make_study
 
 
 @pytest.fixture(scope="module")
-def fitted_models():
-    """A small study's spec, and what was fitted to it."""
+def composers():
+    """A small study's spec, and a function that returns the composer of a spec with the models fitted to it."""
     spec, shelf = make_study(concepts=4, canvases=4, backgrounds=4)
-    return spec, fit_models(spec, shelf, lambda _share, _step: None)
+    models = fit_models(spec, shelf, lambda _share, _step: None)
+    return spec, partial(models.composer, backgrounds=Backgrounds(models.area_models, shelf))
 
 
 @pytest.fixture(scope="module")
-def fitted(fitted_models):
+def fitted(composers):
     """The traces of the samples of any version of the study."""
-    spec, models = fitted_models
+    spec, composer_of = composers
 
     def traces(parameters, version, count):
         child = replace(spec, parameters=parameters, seed=version)
-        composer = models.composer(child)
+        composer = composer_of(child)
         return [composer.compose(index, sample_seed(child.digest, index)).trace for index in range(count)]
 
     return traces
@@ -66,10 +69,10 @@ def test_version_after_forty_verdicts_mostly_draws_what_was_accepted(fitted, nam
     assert share(after, standard) > 0.85
 
 
-def test_of_instances_that_are_all_unlike_what_was_accepted_the_most_acceptable_is_kept(fitted_models, monkeypatch):
+def test_of_instances_that_are_all_unlike_what_was_accepted_the_most_acceptable_is_kept(composers, monkeypatch):
     """The one of the last attempt was taken."""
-    spec, models = fitted_models
-    composer = models.composer(spec)
+    spec, composer_of = composers
+    composer = composer_of(spec)
     choice, seen = composer._choice("pit"), []
 
     def choose(*given, **named):

@@ -48,7 +48,7 @@ def suggester(shelf, canvases=(), concepts=()):
 
 
 def covered(polygons, height=HEIGHT, width=WIDTH):
-    return np.any([rasterize(np.asarray(one.points), (height, width)) for one in polygons], axis=0)
+    return np.any([rasterize(np.asarray(polygon.points), (height, width)) for polygon in polygons], axis=0)
 
 
 def test_outline_of_the_object_in_a_box_is_suggested():
@@ -57,8 +57,8 @@ def test_outline_of_the_object_in_a_box_is_suggested():
     (proposed,) = suggester(shelf).outlines(concept(shelf, picture, Box(108, 48, 24, 24)))
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.circle(truth, (120, 60), 7, 1, -1)
-    found = covered(proposed.outline)
-    assert (found & (truth > 0)).sum() / (found | (truth > 0)).sum() > 0.8
+    mask = covered(proposed.outline)
+    assert (mask & (truth > 0)).sum() / (mask | (truth > 0)).sum() > 0.8
     assert proposed.label == "pit"
 
 
@@ -86,9 +86,9 @@ def test_learned_area_is_suggested_on_a_photo_without_polygons():
         )
         for number, split in enumerate(splits)
     ]
-    found = covered(suggester(shelf, canvases).area(shelf.add(plate(99, split=70))))
+    mask = covered(suggester(shelf, canvases).area(shelf.add(plate(99, split=70))))
     truth = np.broadcast_to(np.arange(WIDTH) >= 70, (HEIGHT, WIDTH))
-    assert (found & truth).sum() / (found | truth).sum() > 0.85
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.85
 
 
 def test_without_canvas_polygons_no_area_is_suggested():
@@ -111,7 +111,7 @@ def test_box_of_an_object_like_the_drawn_ones_is_suggested_first_on_a_new_photo(
     proposed = suggester(shelf, concepts=pits(shelf, 4)).boxes(shelf.add(plate(98, pit=(120, 70))))
     assert box_iou(proposed[0].box, Box(110, 60, 20, 20)) > 0.6
     assert proposed[0].label == "pit"
-    assert all(one.score < proposed[0].score <= 1 for one in proposed[1:])
+    assert all(box.score < proposed[0].score <= 1 for box in proposed[1:])
     assert len(proposed) <= MOST_BOXES
 
 
@@ -119,7 +119,7 @@ def test_photo_without_an_object_has_lower_scores_than_one_with_it():
     shelf = Shelf()
     matching = suggester(shelf, concepts=pits(shelf, 4))
     (with_pit, *_), without = (matching.boxes(shelf.add(plate(98, pit=pit))) for pit in ((40, 70), None))
-    assert all(one.score < with_pit.score / 2 for one in without)
+    assert all(box.score < with_pit.score / 2 for box in without)
 
 
 def test_no_boxes_are_suggested_for_a_label_drawn_in_too_few_photos():
@@ -127,7 +127,7 @@ def test_no_boxes_are_suggested_for_a_label_drawn_in_too_few_photos():
     photo = shelf.add(plate(98, pit=(120, 70)))
     assert suggester(shelf, concepts=pits(shelf, 3)).boxes(photo) == ()
     both = [*pits(shelf, 3, "dent"), *pits(shelf, 4)]
-    assert {one.label for one in suggester(shelf, concepts=both).boxes(photo)} == {"pit"}
+    assert {box.label for box in suggester(shelf, concepts=both).boxes(photo)} == {"pit"}
 
 
 def test_same_drawings_suggest_the_same_boxes():

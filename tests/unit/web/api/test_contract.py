@@ -77,19 +77,19 @@ def test_the_api_keeps_to_its_document_whatever_it_is_sent(
     sample = program.study.samples_of(program.study.batches()[0])[0]
     download_id = request_download(program.studio.services, program.study.id, DownloadWish(run=1), "ann@example.com")
     program.studio.settle()
-    there = {"study_id": program.study.id, "version": 1, "number": 1}
-    there |= {"sample_id": sample.id, "download_id": download_id}
+    existing = {"study_id": program.study.id, "version": 1, "number": 1}
+    existing |= {"sample_id": sample.id, "download_id": download_id}
     for operation in operations:
-        _send_all(operation, mode, program.token, there if mode.is_positive else {})
+        _send_all(operation, mode, program.token, existing if mode.is_positive else {})
 
 
-def _send_all(operation: Any, mode: GenerationMode, token: str, there: dict[str, int]) -> None:
+def _send_all(operation: Any, mode: GenerationMode, token: str, existing: dict[str, int]) -> None:
     """Send requests; ``there`` has values of paths that lead to something."""
 
     @BOUNDED
     @given(case=operation.as_strategy(generation_mode=mode))
     def sent(case: Any) -> None:
-        case.path_parameters.update({name: there[name] for name in there if name in case.path_parameters})
+        case.path_parameters.update({name: existing[name] for name in existing if name in case.path_parameters})
         # a value of the right form may be unusable: a label without a visible character, a zip that is none
         excluded = [positive_data_acceptance] if operation.method == "post" else []
         case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, excluded_checks=excluded)

@@ -34,7 +34,7 @@ def ask(program: Any, key: str | None = None, **body: Any) -> Any:
     return program.send("POST", OF_RUN, key=key, json=body)
 
 
-def made(program: Any, **body: Any) -> dict[str, Any]:
+def requested(program: Any, **body: Any) -> dict[str, Any]:
     """A download that is complete."""
     answer = ask(program, **body)
     assert answer.status_code == 201, answer.text
@@ -81,9 +81,9 @@ def test_a_download_is_requested_made_and_its_file_got(program: Any) -> None:
 
 def test_chosen_and_matching_images_are_downloaded_alone(program: Any) -> None:
     index = program.study.samples_of(program.study.batches(BatchKind.RUN)[0])[1].index
-    assert made(program, indices=[index, index])["total"] == 1
-    assert made(program, matching={"label": "pit"})["total"] == 3
-    assert made(program, matching={})["total"] == 3
+    assert requested(program, indices=[index, index])["total"] == 1
+    assert requested(program, matching={"label": "pit"})["total"] == 3
+    assert requested(program, matching={})["total"] == 3
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_few_downloads_are_under_way_at_a_time_and_a_cancelled_one_makes_room(pr
 
 
 def test_downloads_are_listed_in_pages_without_pushes(program: Any) -> None:
-    ids = [made(program, formats=[name])["id"] for name in ("coco", "yolo", "voc")]
+    ids = [requested(program, formats=[name])["id"] for name in ("coco", "yolo", "voc")]
     push = PushWish(run=1, project_id=None, title="elsewhere")
     push_id = request_push(program.studio.services, program.study.id, push, "ann@example.com")
     first = program.read(f"{OF_RUN}?limit=2")
@@ -145,7 +145,7 @@ def test_downloads_are_listed_in_pages_without_pushes(program: Any) -> None:
 
 
 def test_another_run_or_study_or_account_has_no_such_download(program: Any) -> None:
-    download = made(program)
+    download = requested(program)
     other = program.studio.open_study(inputs=False)
     assert program.send("GET", f"./batches/run/2/downloads/{download['id']}").status_code == 404
     assert program.send("POST", "./batches/run/2/downloads", json={}).status_code == 404
@@ -167,7 +167,7 @@ def test_another_run_or_study_or_account_has_no_such_download(program: Any) -> N
 
 
 def test_an_interrupted_file_goes_on_and_an_unchanged_one_is_not_sent_again(program: Any) -> None:
-    path = made(program)["file"]
+    path = requested(program)["file"]
 
     def get(**headers: str) -> Any:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -186,7 +186,7 @@ def test_an_interrupted_file_goes_on_and_an_unchanged_one_is_not_sent_again(prog
 
 
 def test_few_files_of_a_study_are_sent_at_a_time(program: Any) -> None:
-    path = made(program)["file"]
+    path = requested(program)["file"]
     open_answers = [program.send("GET", path, buffered=False) for _ in range(MAX_SENT_OF_STUDY)]
     refused = program.send("GET", path)
     assert (refused.status_code, refused.json["type"]) == (503, "urn:datagen:problem:unavailable")

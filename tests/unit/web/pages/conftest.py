@@ -60,9 +60,9 @@ class Browser:
         return answer.text
 
     def form_token(self, page: str) -> str:
-        found = re.search(r'name="form_token" value="(\w+)"', page)
-        assert found is not None, page
-        return found[1]
+        match = re.search(r'name="form_token" value="(\w+)"', page)
+        assert match is not None, page
+        return match[1]
 
     def act(self, path: str, page: str, **form: str) -> TestResponse:
         """Send the form with the action ``path`` of the page at ``page``."""

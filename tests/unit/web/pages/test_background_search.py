@@ -52,16 +52,16 @@ def test_each_operator_finds_its_tasks(
     browser: Any, shelf: int, column: str, operator: str, value: str, lines: list[int]
 ) -> None:
     condition = TaskCondition(column=column, operator=Operator(operator), value=value)
-    found = find_tasks(browser.studio.client, shelf, condition)
-    assert [int(task.data["line"]) for task in found.tasks] == lines
-    assert (found.read, found.is_cut) == (3, False)
+    matches = find_tasks(browser.studio.client, shelf, condition)
+    assert [int(task.data["line"]) for task in matches.tasks] == lines
+    assert (matches.read, matches.is_cut) == (3, False)
 
 
 def test_a_search_ends_at_its_limits(browser: Any, shelf: int, monkeypatch: pytest.MonkeyPatch) -> None:
     condition = TaskCondition(column="line", operator=Operator.MORE, value="0")
     monkeypatch.setattr(task_search, "MOST_READ", 2)
-    found = find_tasks(browser.studio.client, shelf, condition)
-    assert (len(found.tasks), found.is_cut) == (2, True)
+    matches = find_tasks(browser.studio.client, shelf, condition)
+    assert (len(matches.tasks), matches.is_cut) == (2, True)
 
 
 @pytest.mark.parametrize(("column", "operator"), [("colour", Operator.IS), ("line", Operator.LESS)])

@@ -18,8 +18,8 @@ from page_rows import add_batch
 
 def links(page: str) -> set[str]:
     """The addresses of these pages that a page links to or shows."""
-    found = {unescape(address) for address in re.findall(r'(?:href|src)="([^"]+)"', page)}
-    return {address for address in found if address.startswith("/studio")}
+    addresses = {unescape(address) for address in re.findall(r'(?:href|src)="([^"]+)"', page)}
+    return {address for address in addresses if address.startswith("/studio")}
 
 
 def crawl(browser: Any) -> dict[str, str]:

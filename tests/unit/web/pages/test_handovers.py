@@ -35,7 +35,7 @@ def run_page(browser: Any) -> str:
     return f"/studio/studies/{browser.study.id}/run/1"
 
 
-def made(browser: Any) -> tuple[str, bytes]:
+def download_of(browser: Any) -> tuple[str, bytes]:
     """Make a download; return the address of its file, and the whole of it."""
     handover_id = request_download(browser.studio.services, browser.study.id, DownloadWish(run=1), ANN)
     browser.studio.settle()
@@ -94,7 +94,7 @@ def test_a_wrong_value_is_refused_with_a_sentence(browser: Any, form: dict[str, 
 
 
 def test_a_download_goes_on_where_it_was_interrupted(browser: Any) -> None:
-    address, whole = made(browser)
+    address, whole = download_of(browser)
     first = browser.client.get(address, headers={"Range": "bytes=0-99"})
     assert (first.status_code, first.data) == (206, whole[:100])
     assert first.headers["Content-Range"] == f"bytes 0-99/{len(whole)}"
@@ -116,7 +116,7 @@ def test_a_download_goes_on_where_it_was_interrupted(browser: Any) -> None:
     ],
 )
 def test_ranges_that_cannot_be_sent_alone(browser: Any, headers: dict[str, str], status: int) -> None:
-    address, whole = made(browser)
+    address, whole = download_of(browser)
     answer = browser.client.get(address, headers=headers)
     assert answer.status_code == status
     if status == 200:
@@ -126,7 +126,7 @@ def test_ranges_that_cannot_be_sent_alone(browser: Any, headers: dict[str, str],
 
 
 def test_a_file_is_sent_to_nobody_who_may_not_see_the_study(browser: Any) -> None:
-    address, _ = made(browser)
+    address, _ = download_of(browser)
     other = browser.studio.open_study(inputs=False)
     assert browser.get(address.replace(f"/{browser.study.id}/", f"/{other.id}/")).status_code == 404
     browser.client.delete_cookie("datagen_session", path="/studio")
@@ -137,7 +137,7 @@ def test_a_file_is_sent_to_nobody_who_may_not_see_the_study(browser: Any) -> Non
 
 
 def test_an_expired_file_has_a_sentence_in_its_place(browser: Any) -> None:
-    address, _ = made(browser)
+    address, _ = download_of(browser)
     browser.studio.services.download_files.remove(newest(browser).file)
     answer = browser.get(address)
     assert answer.status_code == 404
@@ -145,7 +145,7 @@ def test_an_expired_file_has_a_sentence_in_its_place(browser: Any) -> None:
 
 
 def test_few_files_of_a_study_are_sent_at_a_time(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    address, _ = made(browser)
+    address, _ = download_of(browser)
     open_answers = [browser.client.get(address, buffered=False) for _ in range(download_sending.MAX_SENT_OF_STUDY)]
     refused = browser.get(address)
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
@@ -155,7 +155,7 @@ def test_few_files_of_a_study_are_sent_at_a_time(browser: Any, monkeypatch: pyte
 
 
 def test_a_file_that_could_not_be_sent_takes_no_place(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    address, _ = made(browser)
+    address, _ = download_of(browser)
 
     def broken(*_args: Any) -> Any:
         raise ValueError

@@ -61,14 +61,14 @@ def indices(page: str) -> list[int]:
 
 def all_indices(browser: Any, **query: object) -> list[int]:
     """The indices on all pages, in order."""
-    found: list[int] = []
+    all_found: list[int] = []
     address: str | None = path(browser, **query)
     while address is not None:
         page = browser.page(address)
-        found += indices(page)
+        all_found += indices(page)
         more = re.search(r'href="([^"]+)">Next images', page)
         address = more[1].replace("&amp;", "&") if more else None
-    return found
+    return all_found
 
 
 def rows(browser: Any) -> list[SampleFactsRow]:
@@ -87,10 +87,10 @@ def test_pages_in_each_order_hold_every_image_once(browser: Any, order: str) -> 
 
 
 def test_filters_leave_what_matches_all_of_them(browser: Any) -> None:
-    found = rows(browser)
+    run_rows = rows(browser)
     chosen = all_indices(browser, min_size=30, max_size=40, place="top-left", sort="size")
     assert chosen
-    assert set(chosen) == {row.index for row in found if 30 <= row.size <= 40 and row.places & 1}
+    assert set(chosen) == {row.index for row in run_rows if 30 <= row.size <= 40 and row.places & 1}
     assert all_indices(browser, label="scratch") == list(range(COUNT))
     assert all_indices(browser, label="Scratch") == []
     assert set(all_indices(browser, background="background 7.jpg")) == {7, 57, 107}
@@ -174,11 +174,11 @@ def test_figures_are_those_of_the_chosen_label(browser: Any) -> None:
     ],
 )
 def test_the_orientation_is_that_of_the_longest_extent(points: list[tuple[int, int]], degrees: int | None) -> None:
-    found = orientation_of([{"points": points}])
+    orientation = orientation_of([{"points": points}])
     assert (
-        found is None
+        orientation is None
         if degrees is None
-        else found == pytest.approx(degrees, abs=2) or found == pytest.approx(180 + degrees, abs=2)
+        else orientation == pytest.approx(degrees, abs=2) or orientation == pytest.approx(180 + degrees, abs=2)
     )
 
 

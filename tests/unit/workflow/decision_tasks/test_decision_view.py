@@ -48,14 +48,14 @@ def study_in(in_state: Callable[[StudyState, Path], tuple[FakeStudio, Study]], t
     """Returns a function that makes a study in a state, in a studio of its own."""
     studios: list[FakeStudio] = []
 
-    def made(state: StudyState) -> Study:
+    def study_of(state: StudyState) -> Study:
         folder = tmp_path / str(state)
         folder.mkdir()
         studio, study = in_state(state, folder)
         studios.append(studio)
         return study
 
-    yield made
+    yield study_of
     for studio in studios:
         studio.close()
 

@@ -27,6 +27,6 @@ def test_a_sentence_with_markup_or_controls_is_printed_harmlessly(text: str, tmp
     with (tmp_path / "out").open("w", newline="") as file:
         Console(file=file, width=200).print(f"[red]Error:[/] {safe(text)}", highlight=False, soft_wrap=True)
     written = (tmp_path / "out").read_bytes().decode()
-    assert all(one.isprintable() or one == "\n" for one in written)
+    assert all(character.isprintable() or character == "\n" for character in written)
     if text.startswith("["):
         assert text in written

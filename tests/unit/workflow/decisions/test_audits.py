@@ -330,25 +330,25 @@ class TestThreshold:
         judge(study, batch, *(GOOD if sizes[task.id] < 1.25 else BAD for task in tasks_of(study, batch)))
         page = text_of(study.page())
         with studio.services.database.read() as session:
-            found = threshold_acceptance_of(session, session.get_one(SpecRow, study.specs()[-1].id))
-        assert found is not None
-        assert (found.samples, found.kept - found.good) == (30, 0), "it keeps none that is bad"
-        assert 10 <= found.kept < 30
-        assert found.sentence in page
+            acceptance = threshold_acceptance_of(session, session.get_one(SpecRow, study.specs()[-1].id))
+        assert acceptance is not None
+        assert (acceptance.samples, acceptance.kept - acceptance.good) == (30, 0), "it keeps none that is bad"
+        assert 10 <= acceptance.kept < 30
+        assert acceptance.sentence in page
         assert "run: datagen provision" in page
         [status] = describe(studio.services.database, study.name)
         promise, threshold = status["acceptance"]
         assert promise.startswith("At least 46 % acceptable")
-        assert found.sentence in threshold
+        assert acceptance.sentence in threshold
 
     def test_threshold_does_not_depend_on_verdicts_on_the_version(self, studio: FakeStudio, study: Study) -> None:
         stated = []
         for opinion in (GOOD, BAD):
             judge(study, audit(study, 30), *[opinion] * 30)
             with studio.services.database.read() as session:
-                found = threshold_acceptance_of(session, session.get_one(SpecRow, study.specs()[-1].id))
-            assert found is not None
-            stated.append(found.threshold)
+                acceptance = threshold_acceptance_of(session, session.get_one(SpecRow, study.specs()[-1].id))
+            assert acceptance is not None
+            stated.append(acceptance.threshold)
         assert stated[0] == stated[1]
 
     def test_unjudged_sample_counts_as_bad(self, study: Study) -> None:

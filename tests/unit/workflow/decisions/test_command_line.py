@@ -75,7 +75,7 @@ def _offered() -> list[str]:
     sources = (path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
     texts = [text for source in sources if "datagen " in source for text in _texts(source)]
     return sorted(
-        {found.group(1).strip() for text in texts for found in re.finditer(r"(?:: |“)(datagen [a-z][^”;,.()]*)", text)}
+        {match.group(1).strip() for text in texts for match in re.finditer(r"(?:: |“)(datagen [a-z][^”;,.()]*)", text)}
     )
 
 
@@ -100,8 +100,8 @@ def test_names_in_commands_are_quoted_for_a_shell() -> None:
     """“datagen provision "$HOME"”, as Python quotes it, names another study in a shell."""
     folder = Path(datagen.__file__).parent
     wrong = [
-        f"{path.name}: {found.group()}"
+        f"{path.name}: {match.group()}"
         for path in folder.rglob("*.py")
-        for found in re.finditer(r"datagen [a-z-]+ \{[^}]*!r\}", path.read_text(encoding="utf-8"))
+        for match in re.finditer(r"datagen [a-z-]+ \{[^}]*!r\}", path.read_text(encoding="utf-8"))
     ]
     assert wrong == []

@@ -21,21 +21,21 @@ from run_approval import approve
 @pytest.fixture
 def database(migrated_file: Path, tmp_path: Path) -> Iterator[Database]:
     """An empty database with one study and its version."""
-    made = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'rows.sqlite3')}")
-    with made.write() as session:
+    opened = Database(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'rows.sqlite3')}")
+    with opened.write() as session:
         session.add(StudyRow(id=1, name="plates", labels=["pit"], engine="composite", preview_size=3))
         session.flush()
         session.add(
             SpecRow(id=1, study_id=1, version=1, digest="0" * 64, body={"engine": "composite"}, created_by="tester")
         )
-    yield made
-    made.close()
+    yield opened
+    opened.close()
 
 
 def shards(database: Database, batch_id: int) -> list[tuple[int, int]]:
     with database.read() as session:
-        found = select(ShardRow.start, ShardRow.stop).where(ShardRow.batch_id == batch_id).order_by(ShardRow.start)
-        return [tuple(one) for one in session.execute(found)]
+        bounds = select(ShardRow.start, ShardRow.stop).where(ShardRow.batch_id == batch_id).order_by(ShardRow.start)
+        return [tuple(row) for row in session.execute(bounds)]
 
 
 def finish(database: Database, batch_id: int, size: int = 50) -> bool:

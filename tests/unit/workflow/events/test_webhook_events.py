@@ -44,7 +44,9 @@ def start_training(studio: FakeStudio, study: Study) -> InboxRow:
     """Choose it in the menu of the study's Previews project; the event that waits now."""
     studio.start_training(study.projects[ProjectKind.PREVIEWS])
     [event] = [
-        one for one in study.events(ProjectKind.PREVIEWS) if one.action == "START_TRAINING" and one.handled_at is None
+        event
+        for event in study.events(ProjectKind.PREVIEWS)
+        if event.action == "START_TRAINING" and event.handled_at is None
     ]
     return event
 
@@ -69,7 +71,7 @@ def test_answer_change_and_deletion_in_an_input_project_are_followed(studio: Fak
 
 def test_event_during_an_outage_is_retried_until_label_studio_answers(studio: FakeStudio, study: Study) -> None:
     study.judge(verdict_result("good"))
-    [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
+    [event] = [event for event in study.events(ProjectKind.PREVIEWS) if str(event.state) == "pending"]
     studio.client.switch_off()
     for attempt in range(1, webhook_events.MAX_ATTEMPTS + 3):
         due(studio, event)
@@ -86,7 +88,7 @@ def test_event_during_an_outage_is_retried_until_label_studio_answers(studio: Fa
 
 def test_refused_event_is_given_up_with_the_reason(studio: FakeStudio, study: Study) -> None:
     study.judge(verdict_result("good"))
-    [event] = [one for one in study.events(ProjectKind.PREVIEWS) if str(one.state) == "pending"]
+    [event] = [event for event in study.events(ProjectKind.PREVIEWS) if str(event.state) == "pending"]
     studio.client.revoke_token()
     for _ in range(webhook_events.MAX_ATTEMPTS):
         due(studio, event)
@@ -99,7 +101,7 @@ def test_refused_event_is_given_up_with_the_reason(studio: FakeStudio, study: St
 def test_event_of_a_deleted_task_is_done(studio: FakeStudio, study: Study) -> None:
     decision = study.decision_tasks()[-1]
     studio.client.annotate(decision.id, asked("build preview"))
-    [event] = [one for one in study.events(ProjectKind.DECISIONS) if str(one.state) == "pending"]
+    [event] = [event for event in study.events(ProjectKind.DECISIONS) if str(event.state) == "pending"]
     studio.client.delete_tasks(study.projects[ProjectKind.DECISIONS], [decision.id])
     studio.work(EVENTS)
     assert str(again(studio, event).state) == "done"
@@ -132,7 +134,7 @@ def test_start_training_that_the_engine_refuses_is_shown_on_the_decision_task(st
 
 
 def test_events_of_published_tasks_start_nothing(studio: FakeStudio, study: Study) -> None:
-    reported = [one for one in study.events(ProjectKind.PREVIEWS) if one.action == "TASKS_CREATED"]
+    reported = [event for event in study.events(ProjectKind.PREVIEWS) if event.action == "TASKS_CREATED"]
     assert reported
     state = (len(study.batches()), len(study.audit()), study.row().inputs_changed)
     for event in reported:

@@ -157,7 +157,7 @@ def test_previews_of_which_the_critic_is_least_certain_are_judged_first(study: S
     assert lateness == pytest.approx([2 * doubt for doubt in doubts], abs=1e-3)
     posted = {task.data["datagen_key"]: study.studio.client.predictions(task.id)[0]["score"] for task in tasks}
     looked_up = predictions_of(study.studio.services.database, [{"data": task.data} for task in tasks])
-    assert [found["score"] for found in looked_up] == [posted[task.data["datagen_key"]] for task in tasks]
+    assert [prediction["score"] for prediction in looked_up] == [posted[task.data["datagen_key"]] for task in tasks]
 
 
 def test_rejected_candidates_can_be_looked_at(study: Study, studio: FakeStudio, critic, tmp_path: Path) -> None:

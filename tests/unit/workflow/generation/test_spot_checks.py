@@ -270,8 +270,8 @@ def test_checks_are_posted_again_in_a_new_previews_project(checked: FakeStudio, 
     checked.settle()
     judge(study, [BAD])
     checked.client.delete_project(study.projects[ProjectKind.PREVIEWS])
-    made = open_study(checked.services, study.name, ["pit"], ACCESS, engine=ENGINE, preview_size=ROUND)
-    study.projects = made.projects
+    provisioned = open_study(checked.services, study.name, ["pit"], ACCESS, engine=ENGINE, preview_size=ROUND)
+    study.projects = provisioned.projects
     checked.settle()
     assert len(tasks(study)) == 3
     assert "Spot checks: 1 of 3 judged, 1 bad" in text_of(study.page())

@@ -33,7 +33,7 @@ def work(studio: FakeStudio, study: Study, job_kind: JobKind) -> None:
     if job_kind is JobKind.INPUTS:
         input_jobs.read_inputs(studio.services, study.id)
     else:
-        input_jobs.make_proposals(studio.services, studio.fitted_engines.pictures, study.id)
+        input_jobs.make_proposals(studio.services, studio.fitted_engines, study.id)
 
 
 def row_of(studio: FakeStudio, study: Study, table: type[LeasedRow]) -> LeasedRow:

@@ -121,8 +121,8 @@ def blank(study: Study, number: int = 0) -> int:
 
 
 def prediction(studio: FakeStudio, task_id: int) -> dict[str, Any]:
-    (found,) = predictions_of(studio.services.database, [{"id": task_id}])
-    return found
+    (posted,) = predictions_of(studio.services.database, [{"id": task_id}])
+    return posted
 
 
 def test_boxes_with_scores_are_predicted_for_a_concept_photo_on_which_nothing_is_drawn(

@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[dict[str, bytes], list[str]]:
         lambda item, reason: problems.append(f"{item}: {reason}"),
         refused=REFUSED_SUFFIXES,
     ) as folder:
-        files = {str(one.relative_to(folder)): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
+        files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert not folder.exists()
     return files, problems
 

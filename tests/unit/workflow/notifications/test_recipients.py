@@ -41,7 +41,7 @@ def test_audit_names_who_added_and_removed_without_a_secret(studio: FakeStudio, 
     with studio.rows() as session:
         lines = [(row.who, row.what) for row in session.scalars(select(AuditRow)) if "notifications" in row.what]
     assert [who for who, _ in lines] == ["ann", "bo"]
-    assert all("secret" not in what and "hooks.example.org" in what for _, what in lines)
+    assert all("secret" not in action and "hooks.example.org" in action for _, action in lines)
 
 
 @pytest.mark.parametrize(

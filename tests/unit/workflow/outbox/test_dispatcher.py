@@ -76,7 +76,7 @@ def test_several_changes_are_published_once_in_their_last_state(studio: FakeStud
 def test_change_during_a_publication_is_published_again(studio: FakeStudio, study: Study) -> None:
     studio.settle()
     changes = iter(["newest"])
-    watch(studio, lambda: [change(studio, study, one) for one in changes])
+    watch(studio, lambda: [change(studio, study, revision) for revision in changes])
     outbox_id = change(studio, study, "older")
     dispatch(studio.services, outbox_id)
     assert str(row_of(studio, outbox_id).state) == "pending"

@@ -28,12 +28,12 @@ MAX_RATIO = 9.0
 
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
-    """Rows of one round under review with two samples; nothing but the rows is asked."""
+    """Rows of one round under review with two samples; only the rows are used."""
     chosen = settings_of({"DATAGEN_DATA_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "a" * 40})
     chosen.make_missing_secrets()
-    made = bootstrap.build_services(chosen, lambda _job_requests: None)
-    made.database.upgrade()
-    with made.database.write() as session:
+    built = bootstrap.build_services(chosen, lambda _job_requests: None)
+    built.database.upgrade()
+    with built.database.write() as session:
         for row in (
             StudyRow(
                 id=1, name="plates", labels=["pit"], engine="composite", preview_size=2, state=StudyState.REVIEWING
@@ -48,9 +48,9 @@ def services(tmp_path: Path) -> Iterator[Services]:
         ):
             session.add(row)
             session.flush()
-    yield made
-    made.database.close()
-    made.label_studio.close()
+    yield built
+    built.database.close()
+    built.label_studio.close()
 
 
 def task(task_id: int, *, index: int = 0, opinion: str = "good", copied_from: int | None = None) -> Task:

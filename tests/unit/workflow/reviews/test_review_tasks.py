@@ -72,8 +72,8 @@ def test_one_image_has_one_number_in_list_form_sheet_and_decision_page(studio: F
     studio.settle()
     second = f"/projects/{study.projects[ProjectKind.PREVIEWS]}/data?task={tasks[1].id}"
     assert f'<a href="{second}" target="_blank">Image 2</a>: a halo' in study.page()
-    made = study.batches(BatchKind.ROUND)[-1]
-    sheet = decode(studio.services.images.get(str(made.sheet)), max_bytes=10**7, max_pixels=10**7)
+    preview_round = study.batches(BatchKind.ROUND)[-1]
+    sheet = decode(studio.services.images.get(str(preview_round.sheet)), max_bytes=10**7, max_pixels=10**7)
     for place in range(ROUND):  # in the strip above each image its number is written
         left = contact_sheet.GAP + place * (contact_sheet.CELL + contact_sheet.GAP)
         strip = sheet[contact_sheet.GAP : contact_sheet.GAP + contact_sheet.CAPTION, left : left + contact_sheet.CELL]
@@ -111,13 +111,13 @@ def test_round_whose_successor_was_cancelled_waits_for_verdicts_again(studio: Fa
 
 def test_tasks_made_after_their_round_was_cancelled_are_closed(studio: FakeStudio, study: Study) -> None:
     study.act(StudyEvent.BUILD_PREVIEW)
-    made = study.batches(BatchKind.ROUND)[-1]
+    preview_round = study.batches(BatchKind.ROUND)[-1]
     with studio.rows() as session:
-        [shard] = session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id))
+        [shard] = session.scalars(select(ShardRow.id).where(ShardRow.batch_id == preview_round.id))
     render_shard(studio.services, FittedEngineCache(studio.services), shard)
     study.act(StudyEvent.CANCEL)
     reported = {(row.kind, row.subject_id): row.id for row in study.outbox()}
-    dispatcher.dispatch(studio.services, reported[OutboxKind.REVIEW_TASKS, made.id])  # it has no task yet
+    dispatcher.dispatch(studio.services, reported[OutboxKind.REVIEW_TASKS, preview_round.id])  # it has no task yet
     dispatcher.dispatch(studio.services, reported[OutboxKind.SAMPLES, shard])
     studio.settle()
     tasks = study.round_tasks()

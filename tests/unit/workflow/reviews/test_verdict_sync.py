@@ -33,9 +33,9 @@ def delete_tasks(study: Study, *task_ids: int) -> None:
 
 def tell_again(study: Study) -> None:
     """The last look after a telling that took several tries."""
-    made = study.batches(BatchKind.ROUND)[-1]
+    preview_round = study.batches(BatchKind.ROUND)[-1]
     with study.studio.services.unit() as unit:
-        for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == made.id)):
+        for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == preview_round.id)):
             unit.add_to_outbox(study.id, OutboxKind.SAMPLES, shard_id)
     study.studio.settle()
 
@@ -68,7 +68,7 @@ def test_skipped_task_has_no_verdict_and_stays_to_be_reviewed(studio: FakeStudio
 
 def test_label_submitted_with_a_verdict_is_no_part_of_it(studio: FakeStudio, study: Study) -> None:
     task = study.round_tasks()[0]
-    label = [region for one in studio.client.predictions(task.id) for region in one["result"]]
+    label = [region for predicted in studio.client.predictions(task.id) for region in predicted["result"]]
     assert label
     studio.client.annotate(task.id, [*label, *verdict_result("good")])
     studio.settle()
@@ -231,17 +231,17 @@ def test_deleted_review_task_whose_event_was_lost_does_not_count_in_the_decision
 def test_verdicts_a_decision_is_based_on_outlive_their_tasks(studio: FakeStudio, study: Study) -> None:
     study.judge(*[verdict_result("bad", "too small")] * 3)
     studio.settle()
-    made, tasks = study.batches(BatchKind.ROUND)[-1], study.round_tasks()
+    preview_round, tasks = study.batches(BatchKind.ROUND)[-1], study.round_tasks()
     study.decide("refine")
     studio.client.annotate(tasks[0].id, verdict_result("good", comment="too late"))
     studio.settle()
-    assert [row.late for row in study.verdicts_of(made)] == [False, False, False, True]
+    assert [row.late for row in study.verdicts_of(preview_round)] == [False, False, False, True]
 
     delete_tasks(study, *(task.id for task in tasks))
     studio.settle()
-    assert [row.late for row in study.verdicts_of(made)] == [False, False, False]
+    assert [row.late for row in study.verdicts_of(preview_round)] == [False, False, False]
     with studio.rows() as session:
-        assert len(verdict_sync.judged(session, made.id)) == 3
+        assert len(verdict_sync.judged(session, preview_round.id)) == 3
 
 
 def test_copy_keeps_its_verdict_when_the_original_is_deleted(studio: FakeStudio, study: Study) -> None:
@@ -290,7 +290,7 @@ def test_new_previews_project_gets_the_open_round_and_keeps_its_verdicts(studio:
     study.judge(*[verdict_result("bad", "too small")] * 2)
     studio.settle()
     studio.client.delete_project(study.projects[ProjectKind.PREVIEWS])
-    made = open_study(
+    provisioned = open_study(
         studio.services,
         study.name,
         ["pit"],
@@ -298,7 +298,7 @@ def test_new_previews_project_gets_the_open_round_and_keeps_its_verdicts(studio:
         engine=ENGINE,
         preview_size=ROUND,
     )
-    study.projects = made.projects
+    study.projects = provisioned.projects
     studio.settle()
     assert len(study.round_tasks()) == ROUND
     assert study.counts() == {"good": 0, "bad": 2, "still to review": 1}

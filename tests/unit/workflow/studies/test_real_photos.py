@@ -86,16 +86,16 @@ def find(images: Images) -> Callable[..., Any]:
 
 def test_outlines_become_masks_and_the_smaller_object_is_in_front(images: Images, find: Any) -> None:
     concept = images.add(photo(), region(TRIANGLE, label="dent", box=TRIANGLE.bounds), region(SQUARE))
-    real, found = find(concept)
-    (one,) = found.photos
-    assert [instance.label for instance in one.instances] == ["dent", "pit"]
-    mask = decode_own(real.read(one.mask.digest))
+    real, selection = find(concept)
+    (real_photo,) = selection.photos
+    assert [instance.label for instance in real_photo.instances] == ["dent", "pit"]
+    mask = decode_own(real.read(real_photo.mask.digest))
     np.testing.assert_array_equal(mask, mask_of(concept))
     assert mask[25, 25] == 1  # the triangle has less area where it overlaps the square
     assert mask[12, 12] == 2
-    assert one.boxes_only == ()
-    image = real.read(one.image.digest)
-    assert hashlib.sha256(image).hexdigest() == one.image.digest
+    assert real_photo.boxes_only == ()
+    image = real.read(real_photo.image.digest)
+    assert hashlib.sha256(image).hexdigest() == real_photo.image.digest
     np.testing.assert_array_equal(decode_own(image), images.load(concept.image))
     assert real.read("0" * 64) is None
 
@@ -105,8 +105,8 @@ def test_turned_photo_is_written_upright_without_its_metadata(images: Images, fi
     exif[0x0112] = 6
     exif[0x010E] = "taken by Ada"
     concept = images.add(photo((80, 50), exif=exif), region(SQUARE))
-    real, found = find(concept)
-    image = real.read(found.photos[0].image.digest)
+    real, selection = find(concept)
+    image = real.read(selection.photos[0].image.digest)
     assert decode_own(image).shape == (80, 50, 3)
     assert b"Ada" in images.get(concept.image.digest)
     assert b"Ada" not in image
@@ -115,26 +115,26 @@ def test_turned_photo_is_written_upright_without_its_metadata(images: Images, fi
 
 def test_source_type_that_a_photo_declares_is_kept(images: Images, find: Any) -> None:
     uri = SourceType.TRAINED_ALGORITHMIC_MEDIA.uri
-    real, found = find(images.add(photo(xmp=source_packet(uri)), region(SQUARE)))
-    assert declared_source(real.read(found.photos[0].image.digest)) == uri
+    real, selection = find(images.add(photo(xmp=source_packet(uri)), region(SQUARE)))
+    assert declared_source(real.read(selection.photos[0].image.digest)) == uri
 
 
 def test_image_of_datagen_is_no_real_photo(images: Images, find: Any) -> None:
     mark = Mark(
         source_type=SourceType.COMPOSITE, spec_digest="5bec" * 16, index=1, engine="instant", engine_version="1"
     )
-    _, found = find(images.add(photo(xmp=packet(mark)), region(SQUARE)))
-    assert not found.photos
-    assert found.problems == ("the photo a.jpg is left out: Datagen synthesized it, so it is no photo",)
+    _, selection = find(images.add(photo(xmp=packet(mark)), region(SQUARE)))
+    assert not selection.photos
+    assert selection.problems == ("the photo a.jpg is left out: Datagen synthesized it, so it is no photo",)
 
 
 def test_box_without_an_outline_needs_formats_of_boxes(images: Images, find: Any) -> None:
     concept = images.add(photo(), region(SQUARE), region(box=Box(40, 5, 10.4, 8)))
-    _, found = find(concept)
-    assert "1 object of it has a box and no outline; draw outlines, or export boxes alone" in found.problems[0]
-    _, found = find(concept, boxes_suffice=True)
-    assert found.photos[0].boxes_only == (1,)
-    assert found.photos[0].instances[1].box == Box(40, 5, 10, 8)
+    _, selection = find(concept)
+    assert "1 object of it has a box and no outline; draw outlines, or export boxes alone" in selection.problems[0]
+    _, selection = find(concept, boxes_suffice=True)
+    assert selection.photos[0].boxes_only == (1,)
+    assert selection.photos[0].instances[1].box == Box(40, 5, 10, 8)
 
 
 def test_unusable_photos_are_named(images: Images, find: Any) -> None:
@@ -142,12 +142,12 @@ def test_unusable_photos_are_named(images: Images, find: Any) -> None:
     unknown = images.add(photo(seed=2), region(SQUARE, label="sofa"), name="unknown.jpg")
     gone = images.add(photo(seed=3), region(SQUARE), name="gone.jpg")
     del images.files[gone.image.digest]
-    _, found = find(hidden, unknown, gone)
-    assert not found.photos
-    said = " ".join(found.problems)
-    assert "hidden.jpg is left out: object 1 has no pixel that no other covers" in said
-    assert "unknown.jpg is left out: the study has no label sofa any more" in said
-    assert f"gone.jpg is left out: image {gone.image.digest[:8]} is not in the store" in said
+    _, selection = find(hidden, unknown, gone)
+    assert not selection.photos
+    problems = " ".join(selection.problems)
+    assert "hidden.jpg is left out: object 1 has no pixel that no other covers" in problems
+    assert "unknown.jpg is left out: the study has no label sofa any more" in problems
+    assert f"gone.jpg is left out: image {gone.image.digest[:8]} is not in the store" in problems
 
 
 def test_number_of_photos_gives_the_share() -> None:

@@ -93,10 +93,13 @@ def test_stored_image_has_the_mark_of_its_sample(studio: FakeStudio, row: Sample
 def test_sample_is_found_by_its_key_and_rendered_to_the_same_bytes(
     studio: FakeStudio, study: Study, row: SampleRow
 ) -> None:
-    found = again(studio, row.key)
-    assert [(each.what, each.match) for each in found.comparisons] == [("image", Match.BYTES), ("mask", Match.BYTES)]
-    assert found.is_same
-    text = "\n".join(found.origin)
+    reproduction = again(studio, row.key)
+    assert [(each.subject, each.match) for each in reproduction.comparisons] == [
+        ("image", Match.BYTES),
+        ("mask", Match.BYTES),
+    ]
+    assert reproduction.is_same
+    text = "\n".join(reproduction.origin)
     sample = sample_of(row)
     assert f"image {row.index} of version 1 of “{study.name}”, in run 1" in text
     assert f"Rendered by instant 1 with seed {sample.provenance.seed}" in text
@@ -109,9 +112,9 @@ def test_sample_is_found_by_its_key_and_rendered_to_the_same_bytes(
 def test_sample_is_found_by_the_mark_of_its_file_whatever_its_name(
     studio: FakeStudio, row: SampleRow, tmp_path: Path
 ) -> None:
-    found = again(studio, str(image_file(studio, row, tmp_path / "holiday.png")))
-    assert found.name == sample_of(row).provenance.file_stem
-    assert [each.match for each in found.comparisons] == [Match.BYTES] * 3
+    reproduction = again(studio, str(image_file(studio, row, tmp_path / "holiday.png")))
+    assert reproduction.name == sample_of(row).provenance.file_stem
+    assert [each.match for each in reproduction.comparisons] == [Match.BYTES] * 3
 
 
 def test_file_that_was_encoded_again_has_the_same_pixels(studio: FakeStudio, row: SampleRow, tmp_path: Path) -> None:
@@ -120,8 +123,8 @@ def test_file_that_was_encoded_again_has_the_same_pixels(studio: FakeStudio, row
     with Image.open(path) as picture:
         picture.save(path, optimize=True)
     assert read_mark(path.read_bytes()) is None
-    found = again(studio, str(path))
-    assert [each.match for each in found.comparisons] == [Match.BYTES, Match.BYTES, Match.PIXELS]
+    reproduction = again(studio, str(path))
+    assert [each.match for each in reproduction.comparisons] == [Match.BYTES, Match.BYTES, Match.PIXELS]
 
 
 def test_file_of_a_kind_without_marks_is_found_by_its_name(studio: FakeStudio, row: SampleRow, tmp_path: Path) -> None:
@@ -138,10 +141,10 @@ def test_changed_file_is_told_by_its_pixels(studio: FakeStudio, row: SampleRow, 
     pixels[0, 0] ^= 7
     path = tmp_path / "retouched.png"
     path.write_bytes(encode_png(pixels, xmp=xmp))
-    found = again(studio, str(path))
-    assert found.is_same
-    assert found.comparisons[2].match is Match.DIFFERENT
-    assert found.comparisons[2].detail.startswith("1 of ")
+    reproduction = again(studio, str(path))
+    assert reproduction.is_same
+    assert reproduction.comparisons[2].match is Match.DIFFERENT
+    assert reproduction.comparisons[2].detail.startswith("1 of ")
 
 
 def test_engine_that_renders_otherwise_is_reported(
@@ -162,9 +165,9 @@ def test_engine_that_renders_otherwise_is_reported(
         return fitted
 
     monkeypatch.setattr(InstantEngine, "fit", fit)
-    found = again(studio, row.key)
-    assert not found.is_same
-    assert str(found.comparisons[0]).startswith("image: other pixels (64 of ")
+    reproduction = again(studio, row.key)
+    assert not reproduction.is_same
+    assert str(reproduction.comparisons[0]).startswith("image: other pixels (64 of ")
 
 
 @pytest.mark.parametrize("to", ["set.zip", "set"])
@@ -177,9 +180,9 @@ def test_every_sample_is_rendered_again_from_the_export_and_the_inputs_alone(
     rows = study.samples_of(study.batches(BatchKind.RUN)[-1])
     for each in rows:
         stem = sample_of(each).provenance.file_stem
-        found = again(studio, f"{stem}.png", tmp_path / to, inputs)
-        assert [comparison.match for comparison in found.comparisons] == [Match.BYTES, Match.BYTES]
-        assert any(study.name in line for line in found.origin)
+        reproduction = again(studio, f"{stem}.png", tmp_path / to, inputs)
+        assert [comparison.match for comparison in reproduction.comparisons] == [Match.BYTES, Match.BYTES]
+        assert any(study.name in line for line in reproduction.origin)
 
 
 @pytest.mark.parametrize("kind", [ImageKind.PNG, ImageKind.JPEG])
@@ -192,10 +195,10 @@ def test_image_is_rendered_again_from_one_of_its_tiles(
     stem = sample_of(row).provenance.file_stem
     tile = sorted((tmp_path / "set" / "images").glob(f"{stem}_*"))[0]
     for item in (str(tile), tile.stem):
-        found = again(studio, item, tmp_path / "set", inputs)
-        assert found.is_same
-        assert [comparison.match for comparison in found.comparisons[:2]] == [Match.BYTES, Match.BYTES]
-        assert any(" of the tile at " in line for line in found.origin)
+        reproduction = again(studio, item, tmp_path / "set", inputs)
+        assert reproduction.is_same
+        assert [comparison.match for comparison in reproduction.comparisons[:2]] == [Match.BYTES, Match.BYTES]
+        assert any(" of the tile at " in line for line in reproduction.origin)
 
 
 @pytest.mark.parametrize(("option", "offline"), [([], True), (["--allow-download"], False)])

@@ -30,12 +30,12 @@ def parts(mask: Bools) -> list[Bools]:
         return []
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    found = []
+    pieces = []
     for part in _parts(np.pad(mask[window], 1)):
         whole = np.zeros_like(mask)
         whole[window] = part[1:-1, 1:-1]
-        found.append(whole)
-    return found
+        pieces.append(whole)
+    return pieces
 
 
 def _parts(mask: Bools) -> list[Bools]:
@@ -56,7 +56,7 @@ def _parts(mask: Bools) -> list[Bools]:
         (~skeleton).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     numbers = np.asarray(labels, np.int32)
-    found: list[Bools] = []
+    accepted: list[Bools] = []
     for junction, arm in cuts[:: -(-len(cuts) // _MOST_CUTS) or 1]:
         cut = _grown(junction) & (arms == arm)
         pieces = _numbered(skeleton & ~cut)
@@ -68,8 +68,8 @@ def _parts(mask: Bools) -> list[Bools]:
         narrowing = _within(_tapered(depth, piece, cut), np.asarray(distance), numbers, skeleton)
         of_arm = mask & _of_skeleton(piece, numbers, skeleton) & narrowing
         without = mask & ~_of_skeleton(piece | cut, numbers, skeleton)
-        found += [part for part in (_largest(of_arm), _largest(without)) if _suits(part, mask)]
-    return found
+        accepted += [part for part in (_largest(of_arm), _largest(without)) if _suits(part, mask)]
+    return accepted
 
 
 def _skeleton(mask: Bools, depth: Floats) -> Bools:

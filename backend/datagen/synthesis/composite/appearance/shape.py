@@ -107,14 +107,14 @@ def learn_shapes(exemplars: Sequence[Exemplar]) -> ShapeModel:
     of_parts = {exemplar.key: _parts(exemplar) for exemplar in exemplars}
     if sum(map(bool, of_parts.values())) < _BRANCHING * len(exemplars):
         of_parts = {key: [] for key in of_parts}
-    made = {
+    all_variants = {
         exemplar.key: {BENT: _bent(exemplar), BETWEEN: _between(exemplar, radii), PART: of_parts[exemplar.key]}
         for exemplar in exemplars
     }
-    shares, scores = _choose_shares(exemplars, made)
+    shares, scores = _choose_shares(exemplars, all_variants)
     variants = {
         key: {kind: tuple(of_kind) for kind, of_kind in kinds.items() if shares[kind] and of_kind}
-        for key, kinds in made.items()
+        for key, kinds in all_variants.items()
     }
     return ShapeModel(variants=variants if any(shares.values()) else {}, shares=shares, scores=scores)
 
@@ -125,7 +125,7 @@ def _bent(exemplar: Exemplar) -> list[Variant]:
     height, width = exemplar.mask.shape
     rows, columns = np.indices(exemplar.mask.shape, np.float32)
     moved_share = _moved_share(exemplar.mask)
-    made: list[Variant] = []
+    variants: list[Variant] = []
     for _ in range(_VARIANTS):
         shifts = []
         for _ in range(2):
@@ -138,8 +138,8 @@ def _bent(exemplar: Exemplar) -> list[Variant]:
             shifts.append((smooth - inside.mean()) * (_BEND_SIZE * size / max(float(inside.std()), 1e-6)))
         variant = _deformed(exemplar, moved_share, columns + shifts[0], rows + shifts[1], None)
         if variant is not None:
-            made.append(variant)
-    return made
+            variants.append(variant)
+    return variants
 
 
 def _between(exemplar: Exemplar, radii: Mapping[str, Floats | None]) -> list[Variant]:
@@ -153,7 +153,7 @@ def _between(exemplar: Exemplar, radii: Mapping[str, Floats | None]) -> list[Var
     rows, columns = rows - np.float32(ys.mean()), columns - np.float32(xs.mean())
     radius, moved_share = np.hypot(rows, columns), _moved_share(exemplar.mask)
     at = (np.arctan2(rows, columns) / (2 * np.pi) * _DIRECTIONS) % _DIRECTIONS
-    made: list[Variant] = []
+    variants: list[Variant] = []
     others = [key for key in radii if key != exemplar.key]
     for other in [others[n] for n in chance.permutation(len(others))]:
         share, its = chance.uniform(0.3, 0.8), radii[other]
@@ -166,17 +166,17 @@ def _between(exemplar: Exemplar, radii: Mapping[str, Floats | None]) -> list[Var
         x, y = np.where(radius > 0, x, xs.mean()), np.where(radius > 0, y, ys.mean())
         variant = _deformed(exemplar, moved_share, x, y, other)
         if variant is not None:
-            made.append(variant)
-        if len(made) == _VARIANTS:
+            variants.append(variant)
+        if len(variants) == _VARIANTS:
             break
-    return made
+    return variants
 
 
 def _parts(exemplar: Exemplar) -> list[Variant]:
     """Return variants that are parts of an exemplar; none if it does not branch."""
-    found = parts(exemplar.mask)
-    order = np.random.default_rng(_number(exemplar) + 2).permutation(len(found))[:_VARIANTS]
-    return [Variant(exemplar=exemplar, mask=found[n]) for n in order]
+    masks = parts(exemplar.mask)
+    order = np.random.default_rng(_number(exemplar) + 2).permutation(len(masks))[:_VARIANTS]
+    return [Variant(exemplar=exemplar, mask=masks[n]) for n in order]
 
 
 def _moved_share(mask: Bools) -> Floats:
@@ -242,7 +242,7 @@ def _turned_towards(own: Floats, other: Floats) -> Floats:
 
 
 def _choose_shares(
-    exemplars: Sequence[Exemplar], made: Mapping[str, Mapping[str, Sequence[Variant]]]
+    exemplars: Sequence[Exemplar], variants: Mapping[str, Mapping[str, Sequence[Variant]]]
 ) -> tuple[dict[str, float], tuple[float, float]]:
     """Return the share of each kind, and two mean energy scores: without variants and with the chosen shares."""
     keys = [exemplar.key for exemplar in exemplars]
@@ -250,14 +250,14 @@ def _choose_shares(
     #: for each shape: its kind ("" if photographed), and the keys of the exemplars that it must not predict
     kinds, sources = [""] * len(keys), [{key} for key in keys]
     for key in keys:
-        for kind, of_kind in made[key].items():
-            for one in of_kind:
-                masks.append(one.mask)
+        for kind, of_kind in variants[key].items():
+            for variant in of_kind:
+                masks.append(variant.mask)
                 kinds.append(kind)
-                sources.append({key} if one.other is None else {key, one.other})
+                sources.append({key} if variant.other is None else {key, variant.other})
     distances = _distances([_described(mask) for mask in masks])
     allowed = np.array([[key not in source for source in sources] for key in keys])
-    of_kinds = {kind: np.array([one == kind for one in kinds]) for kind in ("", *NOT_PHOTOGRAPHED)}
+    of_kinds = {kind: np.array([variant_kind == kind for variant_kind in kinds]) for kind in ("", *NOT_PHOTOGRAPHED)}
     options = [
         dict(zip(NOT_PHOTOGRAPHED, shares, strict=True))
         for shares in product(_SHARES, repeat=len(NOT_PHOTOGRAPHED))
@@ -287,7 +287,7 @@ def _scores(
         distances: the distances between shapes.
         shares: the share of each kind.
     """
-    found = []
+    scores = []
     for number, usable in enumerate(allowed):
         weights = np.zeros(len(usable))
         rest = 1.0
@@ -298,8 +298,8 @@ def _scores(
                 rest -= share
         photographed = usable & of_kinds[""]
         weights[photographed] = rest / photographed.sum()
-        found.append(float(weights @ distances[number] - 0.5 * weights @ distances @ weights))
-    return found
+        scores.append(float(weights @ distances[number] - 0.5 * weights @ distances @ weights))
+    return scores
 
 
 def _described(mask: Bools) -> Floats:

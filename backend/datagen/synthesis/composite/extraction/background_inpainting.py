@@ -283,7 +283,7 @@ def _squared_differences(search: npt.NDArray[Any], target: npt.NDArray[Any], kno
     size = [cv2.getOptimalDFTSize(side) for side in search.shape]
     tones, weights = search.astype(np.float64), known.astype(np.float64)
     wanted = target * weights
-    squares, pixels, mask, part = (np.fft.rfft2(one, size) for one in (tones * tones, tones, weights, wanted))
+    squares, pixels, mask, part = (np.fft.rfft2(array, size) for array in (tones * tones, tones, weights, wanted))
     spectrum = squares * mask.conj() - 2 * pixels * part.conj()
     rows, columns = (side - part + 1 for side, part in zip(search.shape, target.shape, strict=True))
     correlations = np.fft.irfft2(spectrum, size)[:rows, :columns]

@@ -37,7 +37,7 @@ def closed_form(tones: Floats, hole: Bools, matte: Bools) -> Bools | None:
         hole: true inside the box, [h, w].
         matte: the pixels of the concept by another method, [h, w].
     """
-    near, found = round_the(hole), np.zeros(hole.shape, bool)
+    near, mask = round_the(hole), np.zeros(hole.shape, bool)
     tones, inside, matte = tones[near], hole[near], matte[near]
     if inside.all() or not matte.any():
         return None
@@ -51,8 +51,8 @@ def closed_form(tones: Floats, hole: Bools, matte: Bools) -> Bools | None:
     if not opaque.any():
         return None
     opacity = _opacity(small / np.float32(255), opaque, possible & ~opaque)
-    found[near] = inside & (cv2.resize(opacity, (columns, rows), interpolation=cv2.INTER_LINEAR) > 0.5)
-    return found
+    mask[near] = inside & (cv2.resize(opacity, (columns, rows), interpolation=cv2.INTER_LINEAR) > 0.5)
+    return mask
 
 
 def _resized(mask: Bools, size: tuple[int, int]) -> Floats:
@@ -101,7 +101,7 @@ def _laplacian(tones: Floats) -> Floats:
     views = [(slice(y, y + rows - 2), slice(x, x + columns - 2)) for y, x in pixels]
     centred = np.stack([[tones[view][:, :, channel] for view in views] for channel in range(channels)])
     centred -= centred.mean(axis=1, keepdims=True)
-    covariance = np.stack([[(one * other).sum(axis=0) for other in centred] for one in centred], axis=-1) / 9
+    covariance = np.stack([[(channel * other).sum(axis=0) for other in centred] for channel in centred], axis=-1) / 9
     inverse = np.linalg.inv(np.moveaxis(covariance, 0, -1) + _EPSILON / 9 * np.eye(channels))
     weighted = [sum(centred[c] * inverse[:, :, c, channel] for c in range(channels)) for channel in range(channels)]
     entries = np.zeros((5, 5, rows, columns))

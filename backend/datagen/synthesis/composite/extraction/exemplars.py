@@ -381,7 +381,7 @@ def _chosen_regions(spec: Spec) -> tuple[list[set[int]], list[str]]:
     return chosen, warnings
 
 
-def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
+def choose(extracted: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tuple[Exemplar, ...], tuple[str, ...]]:
     """Return the exemplars with the chosen matte for each candidate, and sentences about doubtful mattes.
 
     A candidate's matte is that of ``choices``, or else the best after the mattes of one label were compared.
@@ -389,8 +389,8 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
     ranked: dict[str, tuple[Matte, ...]] = {}
     soft: set[str] = set()
     two_level: set[str] = set()
-    for label in {candidate.label for candidate in found}:
-        of_label = [candidate for candidate in found if candidate.label == label]
+    for label in {candidate.label for candidate in extracted}:
+        of_label = [candidate for candidate in extracted if candidate.label == label]
         if sum(is_two_level(candidate.patch[~candidate.hole]) for candidate in of_label) > len(of_label) / 2:
             two_level.add(label)
         mattes_of = agreed([candidate.ranked for candidate in of_label], [candidate.hole for candidate in of_label])
@@ -414,7 +414,7 @@ def choose(found: Sequence[Candidate], choices: Mapping[str, int]) -> tuple[tupl
             )
     exemplars: list[Exemplar] = []
     warnings: list[str] = []
-    for candidate in found:
+    for candidate in extracted:
         matte = ranked[candidate.key][min(choices.get(candidate.key, 0), len(ranked[candidate.key]) - 1)]
         if matte.method == "box":
             warnings.append(

@@ -121,7 +121,7 @@ def mattes(
     difference = lengths(tones - clean.tones)
     noise, worst = _noise(tones, clean, hole), clean.worst
     if hue is not None and hue.difference[colour].mean() / hue.noise > difference[colour].mean() / noise:
-        # a concept of clear hue is told from stones and shadows by its hue alone, and needs no clean fill
+        # the hue alone distinguishes a concept of clear hue from stones and shadows; the clean fill is not needed
         difference, noise, worst = hue.difference, hue.noise, hue.worst
     box = _Box(
         hole=hole,
@@ -148,10 +148,10 @@ def mattes(
         "template difference": _template_difference(tones, clean, hole) if clean.method == "template" else None,
         SEGMENTED: _inside(segmented, hole),
     }
-    found = [matte for name, mask in masks.items() if (matte := _finished(name, mask, box)) is not None]
-    if not found:
+    finished = [matte for name, mask in masks.items() if (matte := _finished(name, mask, box)) is not None]
+    if not finished:
         return (Matte(method="box", mask=_ellipse(hole), score=0.0, doubt=1.0),)
-    ranked = _rated(found, box)
+    ranked = _rated(finished, box)
     best = ranked[0]
     thickness = _thickness(best.mask)
     if best.method == "two-level" or thickness < _NOT_THIN:
@@ -159,7 +159,7 @@ def mattes(
     matte = _finished(CLOSED_FORM, closed_form(tones, hole, best.mask), box)
     if matte is None:
         return ranked
-    return _rated([*found, replace(matte, score=matte.score * (_WHOLE if thickness >= _SOLID else 1.0))], box)
+    return _rated([*finished, replace(matte, score=matte.score * (_WHOLE if thickness >= _SOLID else 1.0))], box)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +176,7 @@ class _Box:
     #: level of the difference's noise, and the largest error of the clean fill
     noise: float
     worst: float
-    #: probability of the concept's tones; None if the tones tell nothing
+    #: probability of the concept's tones; None if the tones do not distinguish it
     probability: Floats | None
     #: true for pixels of another box's concept
     foreign: Bools
@@ -208,12 +208,12 @@ def _finished(name: str, raw: Bools | None, box: _Box) -> Matte | None:
     )
 
 
-def _rated(found: Sequence[Matte], box: _Box) -> tuple[Matte, ...]:
+def _rated(unrated: Sequence[Matte], box: _Box) -> tuple[Matte, ...]:
     """Return the mattes of a box, best first, with score and doubt by the differences and by the other mattes."""
-    explained = [_explained(box.smooth, matte.mask, box.hole) for matte in found]
+    explained = [_explained(box.smooth, matte.mask, box.hole) for matte in unrated]
     agreements = [
-        [_iou(matte.mask, other.mask) for other in found if other is not matte] or [share]
-        for matte, share in zip(found, explained, strict=True)
+        [_iou(matte.mask, other.mask) for other in unrated if other is not matte] or [share]
+        for matte, share in zip(unrated, explained, strict=True)
     ]
     rated = [
         replace(
@@ -221,7 +221,7 @@ def _rated(found: Sequence[Matte], box: _Box) -> tuple[Matte, ...]:
             score=matte.score * (_EVIDENCE + share) * (_EVIDENCE + float(np.mean(agreement))),
             doubt=1 - (share if matte.method == "two-level" else 0.5 * (share + float(np.mean(agreement)))),
         )
-        for matte, share, agreement in zip(found, explained, agreements, strict=True)
+        for matte, share, agreement in zip(unrated, explained, agreements, strict=True)
     ]
     return tuple(sorted(rated, key=lambda matte: (-matte.score, matte.method)))
 
@@ -488,8 +488,10 @@ def _grabcut(tones: Floats, hole: Bools, hint: Bools) -> Bools | None:
         cv2.grabCut(small, small_state, (0, 0, 0, 0), models[0], models[1], 3, cv2.GC_INIT_WITH_MASK)
         size = (state.shape[1], state.shape[0])
         # GC_FGD is 1 and GC_PR_FGD is 3, the background's states are even
-        found = np.asarray(cv2.resize(small_state, size, interpolation=cv2.INTER_NEAREST), np.uint8) % 2 == cv2.GC_FGD
-        state = np.where(hole, np.where(found, cv2.GC_PR_FGD, cv2.GC_PR_BGD), cv2.GC_BGD).astype(np.uint8)
+        foreground = (
+            np.asarray(cv2.resize(small_state, size, interpolation=cv2.INTER_NEAREST), np.uint8) % 2 == cv2.GC_FGD
+        )
+        state = np.where(hole, np.where(foreground, cv2.GC_PR_FGD, cv2.GC_PR_BGD), cv2.GC_BGD).astype(np.uint8)
         cv2.grabCut(view, state, (0, 0, 0, 0), models[0], models[1], 1, cv2.GC_EVAL)
     else:
         cv2.grabCut(view, state, (0, 0, 0, 0), models[0], models[1], 4, cv2.GC_INIT_WITH_MASK)
@@ -570,9 +572,9 @@ def _explained(difference: Floats, mask: Bools, hole: Bools) -> float:
     return float(np.minimum(shares, mask).sum() / np.maximum(shares, mask).sum())
 
 
-def _iou(one: Bools, other: Bools) -> float:
+def _iou(mask: Bools, other: Bools) -> float:
     """Return the intersection over union of two masks, at least one of which has a pixel."""
-    return float((one & other).sum() / (one | other).sum())
+    return float((mask & other).sum() / (mask | other).sum())
 
 
 def _contrast(difference: Floats, mask: Bools, noise: float) -> float:

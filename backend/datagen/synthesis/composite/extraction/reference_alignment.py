@@ -122,9 +122,9 @@ class Templates:
         return self._thumbs[ref.digest]
 
 
-def _shared_start(one: str, other: str) -> int:
+def _shared_start(name: str, other: str) -> int:
     """Return the length in characters of the common prefix of two names."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, other, strict=False)))
 
 
 def _small(picture: npt.NDArray[Any], longest: int) -> Floats:
@@ -135,11 +135,11 @@ def _small(picture: npt.NDArray[Any], longest: int) -> Floats:
     return np.ascontiguousarray(to_tones(grey(small))[:, :, 0])
 
 
-def _likeness(one: Floats, other: Floats) -> float:
+def _likeness(tones: Floats, other: Floats) -> float:
     """Return the highest correlation of two thumbnails, from -1 to 1, over all small shifts."""
-    rows, columns = (min(a, b) for a, b in zip(one.shape, other.shape, strict=True))
+    rows, columns = (min(a, b) for a, b in zip(tones.shape, other.shape, strict=True))
     margin = max(1, min(rows, columns) // 8)
-    inner = one[margin : rows - margin, margin : columns - margin]
+    inner = tones[margin : rows - margin, margin : columns - margin]
     if not inner.size or float(inner.std()) < 1e-3 or float(other.std()) < 1e-3:
         return 0.0
     # numpy is four times as fast as OpenCV's matchTemplate on so few pixels
@@ -195,6 +195,6 @@ def _alignment(picture: Picture, clean: Picture, boxes: Sequence[Box]) -> npt.ND
     return full_matrix
 
 
-def _correlation(one: Floats, other: Floats, where: Bools) -> float:
-    a, b = (tones[where] - tones[where].mean() for tones in (one, other))
+def _correlation(picture: Floats, other: Floats, where: Bools) -> float:
+    a, b = (tones[where] - tones[where].mean() for tones in (picture, other))
     return float((a * b).sum() / np.sqrt(max(float((a * a).sum() * (b * b).sum()), 1e-6)))

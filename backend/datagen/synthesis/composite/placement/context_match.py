@@ -108,7 +108,7 @@ def fitting_place(
         return Place(top=top, left=left, mismatch=best, inside=False)
     y, x = divmod(int(fitting[int(pick * len(fitting))]), good.shape[1])
     top, left = settled(picture, posed, int(tops[y]), int(lefts[x]), grain)
-    top, left = (there if hold else to for there, to, hold in zip(spot, (top, left), held, strict=True))
+    top, left = (start if hold else to for start, to, hold in zip(spot, (top, left), held, strict=True))
     return Place(top=top, left=left, mismatch=best, inside=True)
 
 

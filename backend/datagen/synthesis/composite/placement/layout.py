@@ -156,8 +156,8 @@ def _things(boxes: Sequence[tuple[str, Box]]) -> list[tuple[str, Box]]:
 def _distances(boxes: Sequence[Box]) -> npt.NDArray[np.float64]:
     step = -(-len(boxes) // _MEASURED_BOXES)
     centres = np.array([(box.x + box.width / 2, box.y + box.height / 2) for box in boxes[::step]])
-    one, other = np.triu_indices(len(centres), 1)
-    return np.asarray(np.hypot(*(centres[one] - centres[other]).T))
+    first, other = np.triu_indices(len(centres), 1)
+    return np.asarray(np.hypot(*(centres[first] - centres[other]).T))
 
 
 def _likeness_within_photos(exemplars: Sequence[Exemplar]) -> float:

@@ -1,8 +1,8 @@
 """Outlines that reviewers corrected on previews become the outlines of the concepts that the previews were made from.
 
-The trace of an instance tells its pose and where the concept's photo came to lie in the sample. An outline in pixels of
+The trace of an instance has its pose and the position of the concept's photo in the sample. An outline in pixels of
 the sample is mapped back to pixels of the photo. This is not possible if the instance has another shape than its
-concept, or only a part of it; a sentence says so, and what to do.
+concept, or only a part of it; a sentence states this and the fix.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _most_typical(outlines: Sequence[list[list[list[float]]]]) -> list[list[list
         shapely.union_all([shapely.make_valid(ShapelyPolygon(polygon)) for polygon in outline]) for outline in outlines
     ]
     overlaps: npt.NDArray[np.float64] = np.array(
-        [[one.intersection(other).area / max(one.union(other).area, 1e-9) for other in shapes] for one in shapes]
+        [[shape.intersection(other).area / max(shape.union(other).area, 1e-9) for other in shapes] for shape in shapes]
     )
     return outlines[int(np.argmax(np.round(overlaps.sum(axis=1), 6)))]
 

@@ -211,10 +211,10 @@ def _require_all_weights(pipeline: Pipeline, folder: Path, variant: str) -> None
     for name, part in pipeline.components.items():
         if not isinstance(part, torch.nn.Module):
             continue
-        needed, found = sum(numbers.numel() for numbers in part.parameters()), numbers_in(folder / name, variant)
-        if found < needed:
+        needed, stored = sum(numbers.numel() for numbers in part.parameters()), numbers_in(folder / name, variant)
+        if stored < needed:
             raise EngineError(
-                f"{folder / name} holds {found:,} of the {needed:,} numbers of its model, and the others would be "
+                f"{folder / name} holds {stored:,} of the {needed:,} numbers of its model, and the others would be "
                 "filled at random; download the weights again, or choose others with “diffusion.weights”"
             )
 

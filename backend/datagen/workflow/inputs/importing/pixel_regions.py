@@ -33,32 +33,32 @@ def polygon(points: Sequence[tuple[float, float]], label: str, size: tuple[int, 
     return _region("polygonlabels", {"points": corners, "closed": True, "polygonlabels": [label]}, size)
 
 
-def numbers(values: Any, least: int, what: str) -> list[float]:
-    """Return a value of a file as a list of finite numbers. ``what`` names the value in messages.
+def numbers(values: Any, least: int, name: str) -> list[float]:
+    """Return a value of a file as a list of finite numbers. ``name`` is the value's name in messages.
 
     Raises:
         BadRegion: the value is not a list of finite numbers, has fewer than ``least``, or has too many.
     """
     if not isinstance(values, list | tuple) or len(values) < least:
-        raise BadRegion(f"its {what} is no list of {least} numbers or more")
+        raise BadRegion(f"its {name} is no list of {least} numbers or more")
     if len(values) > 2 * MAX_CORNERS:
-        raise BadRegion(f"its {what} has more than {MAX_CORNERS:,} corners; simplify it")
+        raise BadRegion(f"its {name} has more than {MAX_CORNERS:,} corners; simplify it")
     checked = []
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
-            raise BadRegion(f"its {what} has a value that is no number")
+            raise BadRegion(f"its {name} has a value that is no number")
         checked.append(float(value))
     return checked
 
 
-def pairs(flat: Sequence[float], what: str) -> list[tuple[float, float]]:
-    """Return the numbers x, y, x, y, … as points (x, y). ``what`` names them in messages.
+def pairs(flat: Sequence[float], name: str) -> list[tuple[float, float]]:
+    """Return the numbers x, y, x, y, … as points (x, y). ``name`` is their name in messages.
 
     Raises:
         BadRegion: the number of coordinates is odd.
     """
     if len(flat) % 2:
-        raise BadRegion(f"its {what} has an odd number of coordinates")
+        raise BadRegion(f"its {name} has an odd number of coordinates")
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 

@@ -41,8 +41,8 @@ def test_an_optimization_is_kept_when_it_helps_and_reverted_when_not(pipeline, m
     rates = iter([10.0, 14.0, 9.0, 14.2])
     monkeypatch.setattr(autotune, "OPTIMIZATIONS", optimizations)
     monkeypatch.setattr(autotune, "images_per_second", lambda *_: next(rates))
-    found = autotune.measure(pipeline, DiffusionParameters(batch=4))
-    assert (found.batch, found.optimizations, applied) == (4, ("helps",), ["helps"])
+    tuning = autotune.measure(pipeline, DiffusionParameters(batch=4))
+    assert (tuning.batch, tuning.optimizations, applied) == (4, ("helps",), ["helps"])
 
 
 def test_the_batch_grows_while_it_helps_and_fits(pipeline, monkeypatch):
@@ -103,10 +103,10 @@ def measured(monkeypatch):
 
 
 def test_two_workers_hold_to_one_measurement(measured, tmp_path):
-    """Each kept its own: the same spec was another image on the other."""
+    """Each worker had its own measurement, so the same spec gave different images."""
     with ThreadPoolExecutor(2) as workers:
-        found = list(workers.map(lambda _: autotune.tune(OnAGpu(), OWN, tmp_path, "digest"), range(2)))
-    assert found[0] == found[1]
+        tunings = list(workers.map(lambda _: autotune.tune(OnAGpu(), OWN, tmp_path, "digest"), range(2)))
+    assert tunings[0] == tunings[1]
     assert len(measured) == 1
 
 
@@ -190,7 +190,9 @@ def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monk
 
 
 @pytest.mark.parametrize(
-    "optimization", [one for one in autotune.OPTIMIZATIONS if one.name != "compiled_blocks"], ids=lambda one: one.name
+    "optimization",
+    [optimization for optimization in autotune.OPTIMIZATIONS if optimization.name != "compiled_blocks"],
+    ids=lambda optimization: optimization.name,
 )
 def test_an_optimization_of_this_model_can_be_applied_and_reverted(pipeline, optimization):
     assert autotune.images_per_second(pipeline, OWN, 1) > 0

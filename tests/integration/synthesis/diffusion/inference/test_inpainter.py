@@ -45,10 +45,10 @@ def test_a_crop_is_the_same_alone_and_in_any_company(pipeline):
 
 def test_candidates_for_one_place_are_painted_as_each_alone(pipeline):
     painter = Inpainter(pipeline, OWN, 4)
-    one, other = order(3), order(4)
-    again = replace(one, seed=8)
-    together = list(painter.paint([one, again, other, replace(other, seed=9)]))
-    assert np.array_equal(together[0], next(iter(painter.paint([one]))))
+    first, other = order(3), order(4)
+    again = replace(first, seed=8)
+    together = list(painter.paint([first, again, other, replace(other, seed=9)]))
+    assert np.array_equal(together[0], next(iter(painter.paint([first]))))
     assert np.array_equal(together[1], next(iter(painter.paint([again]))))
     assert np.array_equal(together[2], next(iter(painter.paint([other]))))
 
@@ -74,9 +74,9 @@ def test_few_steps_begin_with_all_noise_also_where_a_pipeline_prefers_a_hair_les
 
 def test_another_seed_paints_another_picture(pipeline):
     painter = Inpainter(pipeline, OWN, 2)
-    one, other = order(3), order(3)
-    made = list(painter.paint([one, Order(image=other.image, mask=other.mask, prompt=other.prompt, seed=4)]))
-    assert not np.array_equal(*made)
+    first, other = order(3), order(3)
+    painted = list(painter.paint([first, Order(image=other.image, mask=other.mask, prompt=other.prompt, seed=4)]))
+    assert not np.array_equal(*painted)
 
 
 class Cramped:
@@ -102,11 +102,11 @@ class Cramped:
 def test_out_of_memory_halves_the_batch_and_goes_on(pipeline):
     cramped = Cramped(pipeline, 2, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     painter = Inpainter(cramped, OWN, 8)
-    made = list(painter.paint([order(n) for n in range(3)]))
-    assert (len(made), painter.batch) == (3, 2)
+    painted = list(painter.paint([order(n) for n in range(3)]))
+    assert (len(painted), painter.batch) == (3, 2)
     assert cramped.asked == [8, 4, 2, 2]
     whole = list(Inpainter(pipeline, OWN, 2).paint([order(n) for n in range(3)]))
-    assert all(np.array_equal(a, b) for a, b in zip(made, whole, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(painted, whole, strict=True))
 
 
 def test_not_even_one_crop_fits(pipeline):

@@ -23,8 +23,8 @@ def before(place):
     return np.random.default_rng(0).normal(120, 2, (*place.frame.shape, 1)).astype(np.float32)
 
 
-def iou(one, other):
-    return (one & other).sum() / (one | other).sum()
+def iou(mask, other):
+    return (mask & other).sum() / (mask | other).sum()
 
 
 def test_the_mask_is_what_was_painted_not_what_was_asked_for(place, before):
@@ -71,8 +71,8 @@ def test_specks_are_not_the_thing(place, before):
 
 
 def test_the_candidate_least_like_the_background_is_kept(place, before):
-    made = [measure(before, np.where(place.laid[:, :, None], before - by, before), place) for by in (30, 70, 50)]
-    assert best(made, 2.0) == 1
+    measured = [measure(before, np.where(place.laid[:, :, None], before - by, before), place) for by in (30, 70, 50)]
+    assert best(measured, 2.0) == 1
 
 
 def test_where_nothing_can_be_seen_there_is_no_best(place, before):

@@ -19,10 +19,10 @@ def pipeline(tiny):
 
 
 def test_the_taught_words_tokens_are_found_in_the_sentence(pipeline):
-    found = token_positions(pipeline.tokenizer, "a photo of sks pit", "sks")
+    positions = token_positions(pipeline.tokenizer, "a photo of sks pit", "sks")
     ids = pipeline.tokenizer("a photo of sks pit").input_ids
-    assert len(found) == 77
-    assert pipeline.tokenizer.decode([i for i, ours in zip(ids, found, strict=False) if ours]).strip() == "sks"
+    assert len(positions) == 77
+    assert pipeline.tokenizer.decode([i for i, ours in zip(ids, positions, strict=False) if ours]).strip() == "sks"
 
 
 def test_listening_changes_nothing_and_ends_with_the_block(pipeline):
@@ -59,11 +59,11 @@ def test_the_last_rows_are_listened_to(pipeline):
     message, other = torch.randn(2, 1, 77, 32)
     positions = torch.zeros(1, 77, dtype=torch.bool)
     positions[0, 5] = True
-    found = []
+    rows = []
     with torch.no_grad():
         for words in (torch.cat([message, other]), torch.cat([other, other]), torch.cat([other, message])):
             with listening(unet, positions) as maps:
                 unet(torch.cat([noisy, noisy]), 10, encoder_hidden_states=words)
-            found.append(torch.cat([one.flatten() for one in maps.maps]))
-    assert torch.allclose(found[0], found[1])
-    assert not torch.allclose(found[1], found[2])
+            rows.append(torch.cat([layer.flatten() for layer in maps.maps]))
+    assert torch.allclose(rows[0], rows[1])
+    assert not torch.allclose(rows[1], rows[2])

@@ -33,10 +33,11 @@ def test_the_engine_is_asked_about_its_folder_in_the_data_folder_too(tmp_path):
     (tmp_path / "file").touch()
     message = check_engine("diffusion", {}, EngineSettings(folder=tmp_path / "file"))
     assert any(
-        f"{tmp_path / 'file' / 'diffusion'} (Not a directory); name another data folder" in one for one in message
+        f"{tmp_path / 'file' / 'diffusion'} (Not a directory); name another data folder" in sentence
+        for sentence in message
     )
     message = check_engine("diffusion", {}, EngineSettings(folder=tmp_path))
-    assert not any("data folder" in one for one in message)
+    assert not any("data folder" in sentence for sentence in message)
 
 
 def test_what_cannot_be_written_is_an_error_of_ours(tmp_path):

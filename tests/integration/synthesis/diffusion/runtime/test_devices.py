@@ -53,8 +53,8 @@ def test_only_visible_gpus_count(driver, monkeypatch, chosen, names):
 def test_a_gpu_that_does_not_tell_its_figures_is_one_all_the_same(driver):
     """GPUs that share the host's memory answer [N/A]: workers found no GPU on them, or died of it."""
     driver("NVIDIA GB10, [N/A], [Insufficient Permissions], GPU-ccc")
-    (found,) = cuda_devices()
-    assert (found.name, found.memory, found.capability, found.id) == ("NVIDIA GB10", 0, 0.0, "GPU-ccc")
+    (device,) = cuda_devices()
+    assert (device.name, device.memory, device.capability, device.id) == ("NVIDIA GB10", 0, 0.0, "GPU-ccc")
 
 
 def test_workers_name_their_gpu_by_its_identifier(driver):

@@ -47,7 +47,7 @@ def teach(tiny, device, study, tmp_path, monkeypatch):
     return make
 
 
-def ignore(done, what):
+def ignore(done, step):
     pass
 
 
@@ -59,7 +59,7 @@ def test_fitting_lowers_the_loss_on_the_concept(teach):
 
 def test_progress_says_step_loss_and_time_left_and_the_curve_is_kept(teach, tmp_path):
     message = []
-    teach(fit_steps=3).run(lambda done, what: message.append((done, what)))
+    teach(fit_steps=3).run(lambda done, step: message.append((done, step)))
     assert [done for done, _ in message] == [1 / 3, 2 / 3, 1.0]
     assert "step 2 of 3, loss 0." in message[1][1]
     assert message[1][1].endswith("s left")
@@ -71,8 +71,8 @@ def test_a_fit_stopped_between_two_steps_goes_on_as_if_it_had_not_been(teach, de
         pytest.skip("sums on a GPU depend on the order its threads come in; held to on the CPU")
     whole = teach("whole", fit_steps=6).run(ignore)
 
-    def stop_after_two(done, what):
-        if what.startswith("step 2 "):
+    def stop_after_two(done, step):
+        if step.startswith("step 2 "):
             raise Stop
 
     with pytest.raises(Stop):
@@ -85,7 +85,7 @@ def test_a_fit_stopped_between_two_steps_goes_on_as_if_it_had_not_been(teach, de
 
 @pytest.mark.parametrize("left", [0, 0.1, 0.5, 0.99])
 def test_a_checkpoint_that_is_cut_off_is_dropped_and_the_fit_begins_anew(teach, tmp_path, left):
-    def stop_after_one(done, what):
+    def stop_after_one(done, step):
         raise Stop
 
     with pytest.raises(Stop):
@@ -97,7 +97,7 @@ def test_a_checkpoint_that_is_cut_off_is_dropped_and_the_fit_begins_anew(teach, 
     assert again.losses == []
     assert not checkpoint.exists()
     reported = []
-    again.run(lambda _done, what: reported.append(what))
+    again.run(lambda _done, step: reported.append(step))
     assert len(again.losses) == 2
     assert "was damaged: the fit begins anew" in reported[0]
 
@@ -117,7 +117,7 @@ def test_a_checkpoint_that_only_memory_is_missing_for_is_not_dropped(teach, tmp_
 
 @pytest.mark.parametrize("name", [".checkpoint.pt", "loss.png", "losses.json"])
 def test_a_full_disk_names_the_data_folder(teach, tmp_path, name):
-    def stop_after_one(done, what):
+    def stop_after_one(done, step):
         if name != "losses.json":
             raise Stop
 
@@ -224,8 +224,8 @@ def test_a_float16_fit_that_was_stopped_goes_on_with_its_gradients_scale(teach, 
     if device == "cuda":
         pytest.skip("sums on a GPU depend on the order its threads come in; held to on the CPU")
 
-    def stop_after_two(done, what):
-        if what.startswith("step 2 "):
+    def stop_after_two(done, step):
+        if step.startswith("step 2 "):
             raise Stop
 
     whole = teach("whole", fit_steps=4, dtype="float16").run(ignore)

@@ -69,7 +69,7 @@ def test_a_download_that_was_broken_off_goes_on_where_the_hub_can_be_asked(hub, 
     assert find_weights(OWN) == (None, [])
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     message = check({"diffusion": {"weights": "owner/name", "device": "cpu"}})
-    assert any("is missing; download the weights again" in one for one in message)
+    assert any("is missing; download the weights again" in sentence for sentence in message)
 
 
 def test_weights_in_the_cache_are_used_without_asking(hub, weights):

@@ -13,9 +13,9 @@ from datagen.synthesis.model_files.hub import looks_like_hub_id
 
 def problem(folder, variant=""):
     """The one problem of a folder."""
-    found = examine(folder, variant).problems
-    assert len(found) == 1, found
-    return found[0]
+    problems = examine(folder, variant).problems
+    assert len(problems) == 1, problems
+    return problems[0]
 
 
 def change(path, **values):
@@ -23,8 +23,8 @@ def change(path, **values):
 
 
 def test_a_whole_folder_has_no_problems_and_its_size_is_counted(weights):
-    found = examine(weights)
-    assert (found.problems, found.numbers, found.denoiser) == ((), 3 * 32, "unet")
+    inspection = examine(weights)
+    assert (inspection.problems, inspection.numbers, inspection.denoiser) == ((), 3 * 32, "unet")
 
 
 def test_a_half_downloaded_file_says_how_much_is_missing(weights, safetensors_file):
@@ -220,7 +220,7 @@ def test_the_digest_follows_the_contents_and_files_are_read_once(weights, tmp_pa
     first = digest_of(weights, kept)
     known = json.loads(kept.read_text())
     assert digest_of(weights, kept) == first
-    # what is kept is believed: the digest is of what it says, not of what is read again
+    # the kept digest is used without reading the files again
     kept.write_text(json.dumps(dict.fromkeys(known, "0" * 64)))
     assert digest_of(weights, kept) != first
     kept.unlink()
@@ -240,5 +240,5 @@ def test_workers_that_start_together_do_not_take_one_another_s_draft(weights, tm
     """Both wrote under one name, and the second found it gone."""
     kept = tmp_path / "digests.json"
     with ThreadPoolExecutor(4) as workers:
-        found = set(workers.map(lambda _: digest_of(weights, kept), range(200)))
-    assert len(found) == 1
+        digests = set(workers.map(lambda _: digest_of(weights, kept), range(200)))
+    assert len(digests) == 1

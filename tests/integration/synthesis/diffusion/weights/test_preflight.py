@@ -62,8 +62,8 @@ def test_bfloat16_on_an_old_gpu_is_the_wrong_dtype(weights, monkeypatch):
 
 
 def test_a_gpu_with_a_torch_for_cpus_is_said(weights, monkeypatch):
-    there = Device(kind="cuda", name="NVIDIA H200", memory=2**37, capability=9.0)
-    monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.find_device", lambda wanted: there)
+    device = Device(kind="cuda", name="NVIDIA H200", memory=2**37, capability=9.0)
+    monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.find_device", lambda wanted: device)
     monkeypatch.setattr("datagen.synthesis.diffusion.weights.preflight.torch_version", lambda: "2.13.0+cpu")
     assert any("torch 2.13.0+cpu is built without CUDA" in message for message in ask(weights, device="auto"))
 
@@ -81,7 +81,7 @@ def test_a_model_that_can_only_paint_says_so_and_how_to_go_on_with_it(weights):
         "A LoRA can be fitted for UNets (SD 1.5, SD 2, SDXL) and for Flux Fill, not for StableDiffusion3Pipe" in message
     )
     assert "set “diffusion.fit_steps” to 0" in message
-    assert any("paints in multiples of 16 pixels" in one for one in ask(weights, fit_steps=0, resolution=520))
+    assert any("paints in multiples of 16 pixels" in sentence for sentence in ask(weights, fit_steps=0, resolution=520))
     if find_spec("diffusers"):
         assert ask(weights, fit_steps=0) == ()
 
@@ -111,7 +111,7 @@ def test_a_folder_that_leaves_open_which_lora_is_meant_is_refused(weights, tmp_p
     folder = tmp_path / "loras"
     for count, name in enumerate(["none", "a.safetensors", "b.safetensors"]):
         safetensors_file(folder / name, {"w": ("F32", [4])})
-        message = [one for one in ask(weights, lora=str(folder)) if f"which holds {count} files" in one]
+        message = [sentence for sentence in ask(weights, lora=str(folder)) if f"which holds {count} files" in sentence]
         assert (len(message) == 1) == (count != 1)
 
 
@@ -119,20 +119,21 @@ def test_a_lora_that_is_cut_off_is_refused_before_anything_is_queued(weights, tm
     file = safetensors_file(tmp_path / "cut.safetensors", {"w": ("F32", [400])}, missing=100)
     for named in (file, file.parent):
         assert any(
-            f"{file}, named by “diffusion.lora”, is half-downloaded" in one for one in ask(weights, lora=str(named))
+            f"{file}, named by “diffusion.lora”, is half-downloaded" in sentence
+            for sentence in ask(weights, lora=str(named))
         )
     file.write_bytes(b"")
-    assert any("not even its header is complete" in one for one in ask(weights, lora=str(file)))
+    assert any("not even its header is complete" in sentence for sentence in ask(weights, lora=str(file)))
 
 
 def test_a_lora_in_a_pickle_is_refused_because_it_can_run_code(weights, tmp_path):
     file = tmp_path / "lora.bin"
     file.touch()
-    assert any(f"{file}, which is no .safetensors file" in one for one in ask(weights, lora=str(file)))
+    assert any(f"{file}, which is no .safetensors file" in sentence for sentence in ask(weights, lora=str(file)))
 
 
 def test_a_lora_that_is_nowhere_names_the_setting(weights, tmp_path):
-    assert any("“diffusion.lora” names" in one for one in ask(weights, lora=str(tmp_path / "not-there")))
+    assert any("“diffusion.lora” names" in sentence for sentence in ask(weights, lora=str(tmp_path / "not-there")))
 
 
 def test_a_wrong_parameter_of_composites_is_found_too(weights):

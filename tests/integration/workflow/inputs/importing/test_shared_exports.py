@@ -37,8 +37,8 @@ def empty(own: Study) -> Iterator[Study]:
 
 def sources(folder: Path) -> list[Path]:
     """What is given to ``datagen add``: the export, else the zip, else the folder."""
-    found = [*folder.glob("concept.json"), *sorted(folder.glob("*.zip"))]
-    return found[:1] or [folder]
+    files = [*folder.glob("concept.json"), *sorted(folder.glob("*.zip"))]
+    return files[:1] or [folder]
 
 
 def read(study: Study) -> Inputs:
@@ -70,7 +70,7 @@ def test_export_of_this_kind_is_read_or_reported(kind: str, empty: Study) -> Non
             box = Box(80, 40, 40, 20)
         if kind == "json-min":
             box = Box(2, 2, 6, 4)
-        assert [(round(one.x), round(one.y), round(one.width), round(one.height)) for one in boxes] == [
+        assert [(round(box.x), round(box.y), round(box.width), round(box.height)) for box in boxes] == [
             (box.x, box.y, box.width, box.height)
         ]
     if "told" in expected and "or" not in expected.split():

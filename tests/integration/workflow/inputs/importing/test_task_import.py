@@ -33,7 +33,7 @@ def own(_of_this_module: Studio) -> Study:
 def empty(own: Study) -> Iterator[Study]:
     yield own
     for kind in (ProjectKind.CONCEPTS, ProjectKind.CANVASES):
-        own.studio.client.delete_tasks(own.projects[kind], [one.id for one in own.tasks(kind)])
+        own.studio.client.delete_tasks(own.projects[kind], [listed.id for listed in own.tasks(kind)])
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def read(study: Study) -> Inputs:
 def places(study: Study) -> dict[str, list[tuple[int, int]]]:
     """Where boxes begin, by picture."""
     return {
-        concept.image.name: sorted((round(one.box.x), round(one.box.y)) for one in concept.regions)
+        concept.image.name: sorted((round(region.box.x), round(region.box.y)) for region in concept.regions)
         for concept in read(study).concepts
     }
 
@@ -68,10 +68,10 @@ def places(study: Study) -> dict[str, list[tuple[int, int]]]:
 def test_the_same_again_changes_nothing(empty: Study, add: Callable[..., Added]) -> None:
     first = add(task("a.png"), task("b.png", rectangle(50)))
     assert (first.new, first.known, first.regions) == (2, 0, 2)
-    before = [(one.id, one.annotations) for one in empty.tasks(ProjectKind.CONCEPTS)]
+    before = [(listed.id, listed.annotations) for listed in empty.tasks(ProjectKind.CONCEPTS)]
     again = add(task("a.png"), task("b.png", rectangle(50)))
     assert (again.new, again.known, again.completed, again.regions) == (0, 2, 0, 0)
-    assert [(one.id, one.annotations) for one in empty.tasks(ProjectKind.CONCEPTS)] == before
+    assert [(listed.id, listed.annotations) for listed in empty.tasks(ProjectKind.CONCEPTS)] == before
 
 
 def test_pictures_are_imported_first_and_annotations_later(empty: Study, add: Callable[..., Added]) -> None:
@@ -134,11 +134,11 @@ def test_drawings_that_a_later_export_has_in_addition_are_added_to_those_there(
 def test_changed_or_deleted_items_are_not_imported_again(empty: Study, add: Callable[..., Added]) -> None:
     drawn = task("a.png", rectangle(), rectangle(60, label="dent"))
     add(drawn)
-    [there] = empty.tasks(ProjectKind.CONCEPTS)
-    assert there.newest is not None
-    moved = json.loads(json.dumps(there.newest.result[0]))
+    [listed] = empty.tasks(ProjectKind.CONCEPTS)
+    assert listed.newest is not None
+    moved = json.loads(json.dumps(listed.newest.result[0]))
     moved["value"]["x"] += 3
-    empty.studio.client.update_annotation(there.newest.id, [moved])
+    empty.studio.client.update_annotation(listed.newest.id, [moved])
     again = add(drawn)
     assert (again.known, again.regions) == (1, 0)
     assert places(empty) == {"a.png": [(26, 20)]}
@@ -146,7 +146,7 @@ def test_changed_or_deleted_items_are_not_imported_again(empty: Study, add: Call
 
 def test_a_thing_drawn_by_hand_is_not_drawn_a_second_time(empty: Study, add: Callable[..., Added]) -> None:
     add()
-    first = next(one for one in empty.tasks(ProjectKind.CONCEPTS) if one.data["name"] == "a.png")
+    first = next(listed for listed in empty.tasks(ProjectKind.CONCEPTS) if listed.data["name"] == "a.png")
     by_hand = {**rectangle(11, 21), "from_name": "concept", "to_name": "image"}
     empty.studio.client.annotate(first.id, [by_hand])
     assert (added := add(task("a.png"))).known == 1
@@ -160,11 +160,11 @@ def test_a_region_in_any_form_is_imported_in_the_form_that_the_project_shows(
     shape["value"]["ellipselabels"] = ["dent"]
     added = add(task("a.png", rectangle(40, 60, -30, -40, label="SCRATCH"), shape), aliases={"bruise": "dent"})
     assert (added.new, added.problems) == (1, ())
-    [there] = empty.tasks(ProjectKind.CONCEPTS)
-    assert there.newest is not None
-    kinds = [(one["from_name"], one["type"]) for one in there.newest.result]
+    [listed] = empty.tasks(ProjectKind.CONCEPTS)
+    assert listed.newest is not None
+    kinds = [(region["from_name"], region["type"]) for region in listed.newest.result]
     assert kinds == [("concept", "rectanglelabels"), ("outline", "polygonlabels")]
-    value = there.newest.result[0]["value"]
+    value = listed.newest.result[0]["value"]
     assert (value["x"], value["width"], value["rectanglelabels"]) == (10, 30, ["scratch"])
 
 
@@ -198,8 +198,8 @@ def test_pictures_in_a_folder_of_their_own_are_found(empty: Study, tmp_path: Pat
     file(tmp_path / "elsewhere", "deep/a.png", picture(1))
     alone = add_files(empty.studio.services, empty.name, Role.CONCEPT, export)
     assert (alone.usable, len(alone.problems)) == (0, 1)
-    found = add_files(empty.studio.services, empty.name, Role.CONCEPT, export, images=tmp_path / "elsewhere")
-    assert (found.new, found.problems) == (1, ())
+    added = add_files(empty.studio.services, empty.name, Role.CONCEPT, export, images=tmp_path / "elsewhere")
+    assert (added.new, added.problems) == (1, ())
 
 
 CONFIG = """<View><Image name="pic" value="$photo"/><Image name="other" value="$second"/>
@@ -214,7 +214,7 @@ def test_a_project_with_other_controls_and_pictures_is_read_as_its_export_is(
     client = studio.client
     project = client.create_project("foreign controls", {"label_config": CONFIG})
     try:
-        one, two = client.upload(
+        first, second = client.upload(
             empty.projects[ProjectKind.BACKGROUNDS], [("one.png", picture(51)), ("two.png", picture(52))]
         )
         box = {**rectangle(), "to_name": "pic"}
@@ -225,7 +225,7 @@ def test_a_project_with_other_controls_and_pictures_is_read_as_its_export_is(
             {"id": "e", "from_name": "round", "to_name": "other", "type": "ellipselabels", "value": ellipse},
             {"id": "k", "from_name": "spot", "to_name": "pic", "type": "keypointlabels", "value": spot},
         ]
-        [task_id] = client.import_tasks(project.id, [{"data": {"photo": one, "second": two}}])
+        [task_id] = client.import_tasks(project.id, [{"data": {"photo": first, "second": second}}])
         client.annotate(task_id, drawn)
         added = add_from_project(studio.services, empty.name, Role.CONCEPT, project.id)
         assert (added.new, added.regions) == (2, 2)
@@ -253,12 +253,12 @@ def test_unreadable_values_of_a_project_are_reported(empty: Study, studio: Studi
     project = client.create_project("odd values", {"label_config": '<View><Image name="pic" value="$photo"/></View>'})
     try:
         odd = [("odd.png", picture(61)), ("odd2.png", picture(62)), ("odd3.png", picture(63))]
-        one, two, three = client.upload(empty.projects[ProjectKind.BACKGROUNDS], odd)
+        first, second, third = client.upload(empty.projects[ProjectKind.BACKGROUNDS], odd)
         null = {**rectangle(None), "to_name": "pic"}
         drafts = [
-            {"data": {"photo": one}, "annotations": [{"result": [[rectangle()]]}]},
-            {"data": {"photo": two}, "annotations": [{"result": [null, 7, rectangle(50)]}]},
-            {"data": {"photo": three}, "annotations": [{"result": [rectangle(label="ru\ud83dst")]}]},
+            {"data": {"photo": first}, "annotations": [{"result": [[rectangle()]]}]},
+            {"data": {"photo": second}, "annotations": [{"result": [null, 7, rectangle(50)]}]},
+            {"data": {"photo": third}, "annotations": [{"result": [rectangle(label="ru\ud83dst")]}]},
         ]
         # pure ASCII: the client itself would refuse to send half a character
         httpx.post(

@@ -16,7 +16,7 @@ from datagen.synthesis.composite.extraction.exemplars import Exemplar
 
 def exemplars(tone_of, surroundings, noise=2.0):
     """Discs whose tone is ``tone_of(surroundings)``."""
-    made = []
+    created = []
     for number, around in enumerate(surroundings):
         chance = np.random.default_rng(number)
         clean = around + chance.normal(0, noise, (48, 48, 1))
@@ -24,7 +24,7 @@ def exemplars(tone_of, surroundings, noise=2.0):
         cv2.circle(mask, (24, 24), 9, 1, -1)
         patch = clean.copy()
         patch[mask > 0] += tone_of(around) - around
-        made.append(
+        created.append(
             Exemplar(
                 key=f"k:{number}",
                 name=f"photo {number}",
@@ -40,7 +40,7 @@ def exemplars(tone_of, surroundings, noise=2.0):
                 score=1.0,
             )
         )
-    return made
+    return created
 
 
 VARIED = (60, 90, 120, 150, 180, 210)
@@ -79,22 +79,22 @@ def test_one_or_two_examples_are_enough_to_go_on(count):
 
 
 def test_a_two_level_picture_gets_no_greys():
-    found = exemplars(lambda _s: 0, VARIED)
-    for one in found:
-        one.clean[:] = 0
-        one.clean[:, 24:] = 255
-        one.patch[:] = one.clean
-        one.patch[one.mask] = 255
-    law = fit_appearance_model(found)
+    varied = exemplars(lambda _s: 0, VARIED)
+    for exemplar in varied:
+        exemplar.clean[:] = 0
+        exemplar.clean[:, 24:] = 255
+        exemplar.patch[:] = exemplar.clean
+        exemplar.patch[exemplar.mask] = 255
+    law = fit_appearance_model(varied)
     assert law.kind == "two-level"
     assert set(law.weights) <= {"hard", "two-level"}
 
 
 def test_grey_and_colour_photos_of_one_label_are_compared_in_grey():
     """Their features had different lengths, and the fit crashed."""
-    found = exemplars(lambda _s: 30, VARIED)
+    mixed = exemplars(lambda _s: 30, VARIED)
     colour = [
         replace(e, **{name: np.repeat(getattr(e, name), 3, axis=2) for name in ("patch", "clean", "thing")})
-        for e in found[::2]
+        for e in mixed[::2]
     ]
-    assert fit_appearance_model([*colour, *found[1::2]]).kind == "absolute"
+    assert fit_appearance_model([*colour, *mixed[1::2]]).kind == "absolute"

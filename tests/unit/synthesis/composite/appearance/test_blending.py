@@ -68,11 +68,11 @@ def test_a_concept_laid_where_it_came_from_is_as_photographed(name, laying):
 @pytest.mark.parametrize("soft", [True, False])
 def test_the_mixture_at_an_edge_is_read_off_the_photo(soft, laying, opacity):
     mask = opacity[:, :, 0] > 0.05
-    found, thing = unmixed(laying.patch, laying.clean, mask, mask, soft=soft)
+    share, thing = unmixed(laying.patch, laying.clean, mask, mask, soft=soft)
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
-    assert found[depth > 5].min() == 1
+    assert share[depth > 5].min() == 1
     rim = mask & (depth <= 2)
-    assert np.abs(found - opacity[:, :, 0])[rim].max() < (0.45 if soft else 0.3)
+    assert np.abs(share - opacity[:, :, 0])[rim].max() < (0.45 if soft else 0.3)
     assert np.abs(thing - laying.patch)[mask].max() < 1
 
 
@@ -81,7 +81,7 @@ def test_a_halo_the_other_way_is_no_part_of_the_thing(laying, opacity):
     mask = opacity[:, :, 0] > 0
     halo = (mask & (opacity[:, :, 0] < 0.1))[:, :, None]
     photo = np.where(halo, 250, laying.patch).astype(np.float32)
-    found, thing = unmixed(photo, laying.clean, mask, mask, soft=False)
-    assert found[halo[:, :, 0]].max() < 0.1
+    share, thing = unmixed(photo, laying.clean, mask, mask, soft=False)
+    assert share[halo[:, :, 0]].max() < 0.1
     # the halo was 50 tones; the rest of it is the object's own fringe, blurred by the lens
     assert np.median((thing - laying.clean)[halo]) < 20

@@ -25,14 +25,14 @@ def pieces(mask):
 
 def test_a_fork_gives_its_arms_and_what_is_left_without_each():
     fork = drawn(FORK)
-    found = parts(fork)
-    assert len(found) == 6
+    cut_pieces = parts(fork)
+    assert len(cut_pieces) == 6
     arms = [drawn([line]) for line in FORK]
-    for part in found:
+    for part in cut_pieces:
         assert not (part & ~fork).any()
         assert pieces(part) == 1
     for arm in arms:
-        overlaps = sorted((part & arm).sum() / arm.sum() for part in found)
+        overlaps = sorted((part & arm).sum() / arm.sum() for part in cut_pieces)
         assert overlaps[0] < 0.25  # the fork without the arm
         assert overlaps[-1] > 0.75
 
@@ -62,7 +62,7 @@ def test_a_bump_of_a_line_is_no_arm():
 def test_an_arm_that_closes_a_ring_is_not_cut():
     """Of a ring on a stalk, only the stalk comes off."""
     circle = cv2.circle(np.zeros((SIDE, SIDE), np.uint8), (50, 40), 22, 1, 4) > 0
-    found = parts(circle | drawn([((50, 95), (50, 62))]))
-    assert found
-    for part in found:
+    cut_pieces = parts(circle | drawn([((50, 95), (50, 62))]))
+    assert cut_pieces
+    for part in cut_pieces:
         assert (part & circle).sum() > 0.9 * circle.sum() or not (part & circle)[:50].any()

@@ -57,8 +57,8 @@ def test_lines_around_the_thing_keep_its_direction():
 
 
 def test_surroundings_at_right_angles_allow_quarter_turns():
-    found = [bar(d, streaks=d + 90, seed=n) for n, d in enumerate((0, 90, 0, 90, 0, 90))]
-    assert learn_pose(found).mode == "quarter turns"
+    bars = [bar(d, streaks=d + 90, seed=n) for n, d in enumerate((0, 90, 0, 90, 0, 90))]
+    assert learn_pose(bars).mode == "quarter turns"
 
 
 def test_no_shared_direction_allows_any_turn():

@@ -51,11 +51,11 @@ def blobs(count):
     """Outlines with waves of their own: no two are alike, and all are of one kind."""
     chance = np.random.default_rng(5)
     angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    made = []
+    examples = []
     for number in range(count):
         waves = sum(chance.normal(0, 0.16) * np.cos(k * angles + chance.uniform(0, 6)) for k in (2, 3, 4))
-        made.append(exemplar(number, outline(12 * np.exp(waves))))
-    return made
+        examples.append(exemplar(number, outline(12 * np.exp(waves))))
+    return examples
 
 
 def test_shapes_of_which_no_two_are_alike_get_variants():
@@ -80,25 +80,25 @@ def test_fewer_than_four_examples_are_no_evidence_and_get_no_variants():
 def test_a_variant_is_another_shape_of_about_the_same_size_in_the_same_surroundings():
     examples = blobs(10)
     variants = learn_shapes(examples).variants
-    made = [
-        (one, variant.cut_out(crisp=False))
-        for one in examples
-        for of_kind in variants[one.key].values()
+    pairs = [
+        (source, variant.cut_out(crisp=False))
+        for source in examples
+        for of_kind in variants[source.key].values()
         for variant in of_kind
     ]
-    assert len(made) >= 20
-    for one, variant in made:
-        assert not np.array_equal(variant.mask, one.mask)
-        assert 0.6 < variant.mask.sum() / one.mask.sum() < 1.7
-        rim = np.ones(one.mask.shape, bool)
+    assert len(pairs) >= 20
+    for source, variant in pairs:
+        assert not np.array_equal(variant.mask, source.mask)
+        assert 0.6 < variant.mask.sum() / source.mask.sum() < 1.7
+        rim = np.ones(source.mask.shape, bool)
         rim[4:-4, 4:-4] = False
-        assert np.array_equal(variant.patch[rim], one.patch[rim])
+        assert np.array_equal(variant.patch[rim], source.patch[rim])
 
 
 def test_the_tones_move_with_the_mask():
     examples = blobs(10)
     for kinds in learn_shapes(examples).variants.values():
-        for variant in (one.cut_out(crisp=True) for of_kind in kinds.values() for one in of_kind):
+        for variant in (variant_source.cut_out(crisp=True) for of_kind in kinds.values() for variant_source in of_kind):
             assert set(np.unique(variant.patch)) <= {60, 150}
             agreement = ((variant.patch[:, :, 0] < 100) == variant.mask).mean()
             assert agreement > 0.99
@@ -109,8 +109,8 @@ def test_the_same_exemplars_give_the_same_variants():
     assert first.shares == again.shares
     for key, kinds in first.variants.items():
         for kind, variants in kinds.items():
-            for one, other in zip(variants, again.variants[key][kind], strict=True):
-                assert np.array_equal(one.mask, other.mask)
+            for variant, other in zip(variants, again.variants[key][kind], strict=True):
+                assert np.array_equal(variant.mask, other.mask)
 
 
 def test_lines_have_no_shape_between_them():

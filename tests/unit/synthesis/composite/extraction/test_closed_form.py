@@ -30,16 +30,16 @@ def core(mask):
 def test_the_whole_of_a_shaded_blob_is_found_from_its_core():
     for tones in ((80,), (120, 70, 40)):
         picture, mask, hole = blob(tones)
-        found = closed_form(picture, hole, core(mask))
+        matte = closed_form(picture, hole, core(mask))
         assert mask_iou(core(mask), mask) < 0.4
-        assert mask_iou(found, mask) > 0.9
+        assert mask_iou(matte, mask) > 0.9
 
 
 def test_a_window_larger_than_is_solved_gives_a_mask_of_its_own_size():
     picture, mask, hole = blob((80,), size=300)
-    found = closed_form(picture, hole, core(mask))
-    assert found.shape == mask.shape
-    assert mask_iou(found, mask) > 0.9
+    matte = closed_form(picture, hole, core(mask))
+    assert matte.shape == mask.shape
+    assert mask_iou(matte, mask) > 0.9
 
 
 def test_the_equations_are_the_sum_of_those_of_all_windows():
@@ -50,20 +50,20 @@ def test_the_equations_are_the_sum_of_those_of_all_windows():
         centred = tones.reshape(-1, 3)[window] - tones.reshape(-1, 3)[window].mean(axis=0)
         inverse = np.linalg.inv(centred.T @ centred / 9 + closed_form_module._EPSILON / 9 * np.eye(3))
         expected[np.ix_(window, window)] += np.eye(9) - (1 + centred @ inverse @ centred.T) / 9
-    found = np.zeros((42, 42))
+    equations = np.zeros((42, 42))
     for entry, values in enumerate(closed_form_module._laplacian(tones)):
         y, x = divmod(entry, 5)
         for row, column in np.argwhere(values):
-            found[7 * row + column, 7 * (row + y - 2) + column + x - 2] = values[row, column]
-    assert np.allclose(found, expected)
+            equations[7 * row + column, 7 * (row + y - 2) + column + x - 2] = values[row, column]
+    assert np.allclose(equations, expected)
 
 
 def test_nothing_outside_the_box_is_found():
     picture, mask, hole = blob((80,))
     hole[:, mask.shape[1] // 2 :] = False
-    found = closed_form(picture, hole, core(mask))
-    assert found.any()
-    assert not (found & ~hole).any()
+    matte = closed_form(picture, hole, core(mask))
+    assert matte.any()
+    assert not (matte & ~hole).any()
 
 
 def test_without_a_core_or_surroundings_there_is_no_matte():

@@ -82,10 +82,10 @@ def test_a_plant_keeps_the_gaps_between_its_leaves():
 
 
 def test_leaves_that_reach_into_a_box_from_another_plant_are_not_cut_out_with_it():
-    one, other = plant((50, 46)), plant((84, 90))
-    assert not (one & other).any()
+    first, other = plant((50, 46)), plant((84, 90))
+    assert not (first & other).any()
     for seed in range(3):
         for exemplar, mask in zip(
-            cut(photo(seed, one, other), box_round(one), box_round(other)), (one, other), strict=True
+            cut(photo(seed, first, other), box_round(first), box_round(other)), (first, other), strict=True
         ):
             assert mask_iou(exemplar.mask, mask[exemplar.frame.slices]) > 0.7

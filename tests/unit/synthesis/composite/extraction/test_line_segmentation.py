@@ -22,7 +22,7 @@ def window(draw, *, streaks=10.0, noise=4.0, seed=0):
     tones = np.where(mask > 0, clean - 30, clean)
     hole = np.zeros((SIDE, SIDE), bool)
     hole[15:65, 15:65] = True
-    # what a fill knows of the hole: its mean along each streak, not its noise
+    # a fill has the mean of each streak in the hole, and not its noise
     guess = np.where(hole, clean.mean(axis=0, keepdims=True), clean)
     return tones[:, :, None].astype(np.float32), guess[:, :, None].astype(np.float32), mask > 0, hole
 
@@ -35,9 +35,9 @@ def line(thickness):
 @pytest.mark.parametrize(("thickness", "agreement"), [(1, 0.4), (2, 0.6), (3, 0.6)])
 def test_a_line_across_the_grain_is_found_whole(thickness, agreement):
     tones, clean, mask, hole = window(line(thickness))
-    found = line_matte(tones, clean, hole)
-    assert found is not None
-    assert mask_iou(found, mask) > agreement
+    matte = line_matte(tones, clean, hole)
+    assert matte is not None
+    assert mask_iou(matte, mask) > agreement
 
 
 def test_the_strength_is_the_largest_response_of_all_bars():
@@ -51,9 +51,9 @@ def test_the_strength_is_the_largest_response_of_all_bars():
 
 def test_a_bright_line_is_found_as_well():
     tones, clean, mask, hole = window(line(2))
-    found = line_matte(255 - tones, 255 - clean, hole)
-    assert found is not None
-    assert mask_iou(found, mask) > 0.6
+    matte = line_matte(255 - tones, 255 - clean, hole)
+    assert matte is not None
+    assert mask_iou(matte, mask) > 0.6
 
 
 def test_a_streak_that_the_fill_missed_is_no_line():
@@ -77,6 +77,6 @@ def test_nothing_is_no_line():
 def test_edges_of_the_part_outside_the_box_do_not_hide_a_faint_line():
     tones, clean, mask, hole = window(line(2))
     tones[:, :6], clean[:, :6] = 10, 10
-    found = line_matte(tones, clean, hole)
-    assert found is not None
-    assert mask_iou(found, mask) > 0.6
+    matte = line_matte(tones, clean, hole)
+    assert matte is not None
+    assert mask_iou(matte, mask) > 0.6

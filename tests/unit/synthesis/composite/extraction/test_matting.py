@@ -90,7 +90,7 @@ def test_a_ring_keeps_its_hole():
 
 def test_spots_with_bright_halos_are_not_labelled_out_to_their_boxes():
     """A halo differs the other way, so it is no soft edge of the spot."""
-    found, masks = [], []
+    extracted, masks = [], []
     ys, xs = np.indices((120, 160))
     for number in range(4):
         radius = np.hypot(ys - 60, xs - 80)
@@ -98,16 +98,16 @@ def test_spots_with_bright_halos_are_not_labelled_out_to_their_boxes():
         halo = 22 * np.exp(-((np.maximum(radius - 9 - number, 0) / 6) ** 2))
         tones = np.where(mask, 90, 150 + halo) + np.random.default_rng(number).normal(0, 3, mask.shape)
         picture = np.clip(cv2.GaussianBlur(tones, (0, 0), 0.7), 0, 255).astype(np.uint8)
-        found += candidates(concept(picture, Box(64, 44, 33, 33), digest=str(number) * 64), picture)[0]
+        extracted += candidates(concept(picture, Box(64, 44, 33, 33), digest=str(number) * 64), picture)[0]
         masks.append(mask)
-    exemplars, _ = choose(found, {})
+    exemplars, _ = choose(extracted, {})
     assert not any(e.method.endswith("to the box") for e in exemplars)
     assert all(mask_iou(e.mask, truth_in(e, m)) > 0.85 for e, m in zip(exemplars, masks, strict=True))
 
 
 def test_irregular_concepts_are_not_labelled_out_to_their_boxes():
     """The ellipse in the box is no label of an angular blot, however soft its edges."""
-    found = []
+    extracted = []
     for number in range(4):
         chance = np.random.default_rng(number)
         mask = np.zeros((160, 200), np.uint8)
@@ -117,25 +117,25 @@ def test_irregular_concepts_are_not_labelled_out_to_their_boxes():
         picture = np.clip(tones, 0, 255).astype(np.uint8)
         (left, top), (right, bottom) = corners.min(axis=0) - 8, corners.max(axis=0) + 9
         box = Box(left, top, right - left, bottom - top)
-        found += candidates(concept(picture, box, digest=str(number) * 64), picture)[0]
-    assert not any(e.method.endswith("to the box") for e in choose(found, {})[0])
+        extracted += candidates(concept(picture, box, digest=str(number) * 64), picture)[0]
+    assert not any(e.method.endswith("to the box") for e in choose(extracted, {})[0])
 
 
 def test_a_clear_concept_is_not_in_doubt(plates, disc):
     picture, _ = disc(plates(3), 90, 50, 9)
-    (exemplar,), said = cut_out(concept(picture, Box(76, 36, 29, 29)), picture, {})
+    (exemplar,), warnings = cut_out(concept(picture, Box(76, 36, 29, 29)), picture, {})
     assert exemplar.doubt < DOUBTFUL / 2
-    assert said == ()
+    assert warnings == ()
 
 
 def test_a_matte_that_other_methods_contradict_is_asked_about():
     chance = np.random.default_rng(0)
     tones = 130 + cv2.GaussianBlur(chance.normal(0, 60, (120, 160)), (0, 0), 2)
     picture = np.clip(tones, 0, 255).astype(np.uint8)
-    found = candidates(concept(picture, Box(60, 40, 40, 40)), picture)[0]
-    (exemplar,), said = choose(found, {})
+    extracted = candidates(concept(picture, Box(60, 40, 40, 40)), picture)[0]
+    (exemplar,), warnings = choose(extracted, {})
     assert exemplar.doubt >= DOUBTFUL
-    assert any("concept photo, box 1: more than one outline is possible" in line for line in said)
+    assert any("concept photo, box 1: more than one outline is possible" in line for line in warnings)
 
 
 def cracked(seed):
@@ -152,12 +152,12 @@ def cracked(seed):
 
 def test_cracks_are_not_labelled_out_to_their_boxes():
     """What lies beside a line is not its soft edge: whole boxes became masks of cracks."""
-    found, masks = [], []
+    extracted, masks = [], []
     for number in range(4):
         picture, mask, box = cracked(number)
-        found += candidates(concept(picture, box, digest=str(number) * 64), picture)[0]
+        extracted += candidates(concept(picture, box, digest=str(number) * 64), picture)[0]
         masks.append(mask)
-    exemplars, _ = choose(found, {})
+    exemplars, _ = choose(extracted, {})
     ious = [mask_iou(e.mask, truth_in(e, m)) for e, m in zip(exemplars, masks, strict=True)]
     assert not any(e.method.endswith("to the box") for e in exemplars)
     assert np.mean(ious) > 0.5
@@ -191,12 +191,12 @@ def test_the_next_best_matte_can_be_asked_for(plates, disc):
 
 def test_concepts_that_disagree_with_all_others_lose_their_first_choice(plates, disc):
     """Four discs filling half their boxes, and agreement must not make any of them worse."""
-    found, masks = [], []
+    extracted, masks = [], []
     for number in range(4):
         picture, mask = disc(plates(number), 90, 50, 9)
-        found += candidates(concept(picture, Box(76, 36, 29, 29)), picture)[0]
+        extracted += candidates(concept(picture, Box(76, 36, 29, 29)), picture)[0]
         masks.append(mask)
-    exemplars, _ = choose(found, {})
+    exemplars, _ = choose(extracted, {})
     assert all(mask_iou(e.mask, truth_in(e, m)) > 0.85 for e, m in zip(exemplars, masks, strict=True))
 
 

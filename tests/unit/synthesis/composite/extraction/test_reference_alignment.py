@@ -51,7 +51,7 @@ def stained(study):
 
 def cut(stained, backgrounds):
     concept, picture, mask, shelf = stained
-    refs = [shelf.add(one, f"background {n}") for n, one in enumerate(backgrounds)]
+    refs = [shelf.add(background, f"background {n}") for n, background in enumerate(backgrounds)]
     (candidate,), _ = candidates(concept, picture, Templates(refs, shelf))
     (exemplar,), _ = choose([candidate], {})
     return candidate, exemplar, mask_iou(exemplar.mask, mask[exemplar.frame.slices])
@@ -62,24 +62,24 @@ def test_the_thing_is_what_differs_from_a_clean_photo_of_the_same_part(stained):
     clean = photographed(board(0), 2, shift=(3.4, -2.3), degrees=0.6, gain=1.06)
     others = [photographed(board(n), n) for n in range(3, 9)]
     without, _, _ = cut(stained, others)
-    found, _, iou = cut(stained, [*others, clean])
-    assert [without.clean.method == "template", found.clean.method == "template"] == [False, True]
-    assert "template difference" in {matte.method for matte in found.ranked}
+    aligned, _, iou = cut(stained, [*others, clean])
+    assert [without.clean.method == "template", aligned.clean.method == "template"] == [False, True]
+    assert "template difference" in {matte.method for matte in aligned.ranked}
     assert iou > 0.9
 
 
 def test_what_lies_under_the_thing_is_what_the_clean_photo_shows(stained):
-    _, found, _ = cut(stained, [photographed(board(0), 2, shift=(1.5, 0.8))])
-    assert np.abs(found.clean[:, :, 0] - board(0)[found.frame.slices])[found.mask].mean() < 3
+    _, exemplar, _ = cut(stained, [photographed(board(0), 2, shift=(1.5, 0.8))])
+    assert np.abs(exemplar.clean[:, :, 0] - board(0)[exemplar.frame.slices])[exemplar.mask].mean() < 3
 
 
 def test_backgrounds_of_the_same_kind_are_no_clean_photos(stained):
     """Grain alike, layout not: nothing is believed, and the mattes are what they were."""
     concept, picture, _, _ = stained
     plain, _ = cut_out(concept, picture, {})
-    _, found, _ = cut(stained, [photographed(board(n), n) for n in range(3, 15)])
-    assert np.array_equal(found.mask, plain[0].mask)
-    assert np.array_equal(found.clean, plain[0].clean)
+    _, exemplar, _ = cut(stained, [photographed(board(n), n) for n in range(3, 15)])
+    assert np.array_equal(exemplar.mask, plain[0].mask)
+    assert np.array_equal(exemplar.clean, plain[0].clean)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_backgrounds_of_the_same_kind_are_no_clean_photos(stained):
     ],
 )
 def test_flat_deep_coloured_and_small_backgrounds_are_passed_by(stained, background):
-    found, _, _ = cut(stained, [background])
-    assert found.clean.method != "template"
+    exemplar, _, _ = cut(stained, [background])
+    assert exemplar.clean.method != "template"
 
 
 def test_a_flat_photo_has_no_template(study):
@@ -105,8 +105,8 @@ def test_a_flat_photo_has_no_template(study):
 
 def test_a_clean_photo_in_colour_serves_a_grey_one(stained):
     clean = photographed(board(0), 2, shift=(2.0, 1.0))
-    found, _, iou = cut(stained, [np.repeat(clean[:, :, None], 3, axis=2)])
-    assert found.clean.method == "template"
+    exemplar, _, iou = cut(stained, [np.repeat(clean[:, :, None], 3, axis=2)])
+    assert exemplar.clean.method == "template"
     assert iou > 0.9
 
 
@@ -134,6 +134,6 @@ def test_a_faint_thing_across_traces_is_found_by_difference_alone():
     picture = photographed(tones + 9.0 * mask, 1)
     clean = clean_fill(picture, box, frame, [box], photographed(tones, 2)[frame.slices][:, :, None].astype(np.float32))
     ranked = mattes(picture[frame.slices][:, :, None].astype(np.float32), clean, inside(box, frame))
-    found = {matte.method: mask_iou(matte.mask, mask[frame.slices] > 0) for matte in ranked}
+    ious = {matte.method: mask_iou(matte.mask, mask[frame.slices] > 0) for matte in ranked}
     assert clean.method == "template"
-    assert found["template difference"] > 0.6
+    assert ious["template difference"] > 0.6

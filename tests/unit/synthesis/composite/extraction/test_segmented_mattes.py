@@ -85,9 +85,13 @@ def test_model_is_asked_once_a_photo_and_only_for_boxes_without_an_outline(halve
     drawn = region(outline=(Polygon(((66, 36), (94, 36), (94, 64), (66, 64))),))
     outside, second = region(Box(500, 500, 10, 10)), region(Box(10, 10, 20, 20))
     segmenter = FakeSegmenter(mask, mask)
-    found, _ = candidates(photo_of(picture, drawn, region(), outside, second), picture, segmenter=segmenter)
+    extracted, _ = candidates(photo_of(picture, drawn, region(), outside, second), picture, segmenter=segmenter)
     assert segmenter.asked == [[BOX, Box(10, 10, 20, 20)]]
-    assert [SEGMENTED in [matte.method for matte in one.ranked] for one in found] == [False, True, False]
+    assert [SEGMENTED in [matte.method for matte in candidate.ranked] for candidate in extracted] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_outlines_suggested_to_annotators_are_those_of_the_model(halves, monkeypatch):
@@ -100,15 +104,15 @@ def test_outlines_suggested_to_annotators_are_those_of_the_model(halves, monkeyp
     monkeypatch.setattr(
         "datagen.synthesis.composite.suggestions.load_segmenter", lambda name: FakeSegmenter(mask) if name else None
     )
-    found = []
+    right_edges = []
     for parameters in ({}, {"segmenter": "a model"}):
         suggester = load_engine("composite").suggester(parameters, (), (), (), OnePicture())
         assert isinstance(suggester, CompositeSuggester)
         assert suggester.basis == parameters.get("segmenter", "")
         (suggested,) = suggester.outlines(photo_of(picture, region()))
-        found.append(max(x for polygon in suggested.outline for x, _ in polygon.points))
-    assert found[0] < 85
-    assert found[1] > 90
+        right_edges.append(max(x for polygon in suggested.outline for x, _ in polygon.points))
+    assert right_edges[0] < 85
+    assert right_edges[1] > 90
 
 
 class Discs:

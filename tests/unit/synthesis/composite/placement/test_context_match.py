@@ -106,8 +106,8 @@ def test_a_place_known_to_be_wrong_by_its_tone_is_turned_down_as_a_full_comparis
     posed = Posed(patch=clean, clean=clean, mask=mask, opacity=1.0)
     best = fitting_place(picture, posed, (90, 90), 0.5, np.ones((20, 20), bool), 0.5).mismatch
     for worst in (best - 5, best - 0.01, best + 0.01, best + 5):
-        found = fitting_place(picture, posed, (90, 90), 0.5, np.ones((20, 20), bool), 0.5, worst=worst)
-        assert (found is None) == (worst < best)
+        place = fitting_place(picture, posed, (90, 90), 0.5, np.ones((20, 20), bool), 0.5, worst=worst)
+        assert (place is None) == (worst < best)
 
 
 @pytest.mark.parametrize("side", [34, 47, 60, 81])

@@ -25,13 +25,13 @@ def picture(*discs, seed=0):
 
 @pytest.fixture(scope="module")
 def look():
-    found = []
+    extracted = []
     for number in range(4):
         photo = picture((100, 100, 12, STAIN), seed=number)
         ref = ImageRef(digest=str(number) * 64, width=320, height=240, name=f"photo {number}")
         region = ConceptRegion(label="x", box=Box(86, 86, 29, 29), outline=())
-        found += candidates(ConceptImage(image=ref, regions=(region,)), photo)[0]
-    return learn_look(choose(found, {})[0])
+        extracted += candidates(ConceptImage(image=ref, regions=(region,)), photo)[0]
+    return learn_look(choose(extracted, {})[0])
 
 
 def test_what_has_the_concepts_tones_is_found_and_other_things_are_not(look):
@@ -81,8 +81,8 @@ def test_a_concept_of_one_pixel_has_a_look(shape):
     photo = np.random.default_rng(0).normal(120, 12, shape).astype(np.uint8)
     ref = ImageRef(digest="d" * 64, width=48, height=40, name="photo")
     region = ConceptRegion(label="x", box=Box(20, 20, 1, 1), outline=())
-    found = learn_look(choose(candidates(ConceptImage(image=ref, regions=(region,)), photo)[0], {})[0])
-    assert np.isfinite(found.own_precision).all()
+    look_of_pixel = learn_look(choose(candidates(ConceptImage(image=ref, regions=(region,)), photo)[0], {})[0])
+    assert np.isfinite(look_of_pixel.own_precision).all()
 
 
 def test_lookalikes_are_found_where_they_are(look):

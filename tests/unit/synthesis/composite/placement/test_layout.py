@@ -74,10 +74,10 @@ def test_counts_are_spread_like_those_of_the_photos_and_never_beyond_them():
 @pytest.mark.parametrize(("fewest", "most", "counts"), [(3, 50, {3}), (1, 2, {1, 2}), (5, 5, {5})])
 def test_parameters_bound_the_count(fewest, most, counts):
     concepts = [row(n, count) for n, count in enumerate((1, 3, 3))]
-    found = {
+    drawn_counts = {
         len(layout.labels) for layout in draws(learn_layout(concepts, exemplars(concepts)), fewest=fewest, most=most)
     }
-    assert found == counts
+    assert drawn_counts == counts
 
 
 def test_labels_that_photos_show_together_are_drawn_together():
@@ -96,7 +96,7 @@ def test_the_label_whose_turn_it_is_is_placed_first():
 def test_boxes_drawn_twice_count_once():
     concepts = [photo(n, ("spot", 50, 50), ("spot", 50, 50), ("spot", 51, 50)) for n in range(3)]
     model = learn_layout(concepts, exemplars(concepts))
-    assert [one.counts for one in model.photos] == [{"spot": 1}] * 3
+    assert [layout.counts for layout in model.photos] == [{"spot": 1}] * 3
 
 
 def test_a_box_of_another_label_in_the_same_place_counts():
@@ -132,7 +132,7 @@ def test_concepts_whose_sizes_do_not_depend_on_the_photo_are_taken_from_all():
     concepts = [row(n, 1) for n in range(5)]
     assert learn_layout(concepts, exemplars(concepts, sizes=(4, 8, 12, 20, 30))).together["spot"] == 0
     concepts = [row(n, 3) for n in range(5)]
-    mixed = [exemplar(one, region, size) for one in concepts for region, size in enumerate((4, 12, 30))]
+    mixed = [exemplar(concept_key, region, size) for concept_key in concepts for region, size in enumerate((4, 12, 30))]
     assert learn_layout(concepts, mixed).together["spot"] == 0
 
 

@@ -62,7 +62,7 @@ def reviewed(sample, *corrected, opinion=Opinion.BAD, reasons=(Reason.MASK_OFF,)
 
 def as_they_are(sample):
     """A correction of every instance: to the outlines that it has."""
-    return [CorrectedInstance(instance=n, outline=one.outlines) for n, one in enumerate(sample.instances)]
+    return [CorrectedInstance(instance=n, outline=instance.outlines) for n, instance in enumerate(sample.instances)]
 
 
 def trace(**fields):
@@ -102,7 +102,10 @@ def test_outline_in_any_pose_is_mapped_back_to_its_photo() -> None:
             true = truth[key.partition(":")[0]]
             assert mapped.intersection(true).area / mapped.union(true).area > 0.8
             assert mapped.centroid.distance(true.centroid) < 0.7
-        poses |= {(one.mirrored, round(one.degrees / 10)) for one in sample.provenance.trace.instances}
+        poses |= {
+            (instance_trace.mirrored, round(instance_trace.degrees / 10))
+            for instance_trace in sample.provenance.trace.instances
+        }
     assert len(poses) > 4
 
 
@@ -116,16 +119,16 @@ def test_next_version_cuts_the_concept_out_along_the_corrected_outline() -> None
     half = {"corrected_outlines": {traced.concept.key: [foot]}}
     fitted, again = render(replace(spec, parameters=half), shelf, 12)
     of_concept = [
-        (one, instance.outlines)
+        (instance_trace, instance.outlines)
         for sample in again
-        for one, instance in zip(sample.provenance.trace.instances, sample.instances, strict=True)
-        if one.concept == traced.concept
+        for instance_trace, instance in zip(sample.provenance.trace.instances, sample.instances, strict=True)
+        if instance_trace.concept == traced.concept
     ]
     assert of_concept
-    for one, outlines in of_concept:
-        assert one.matte == CORRECTED
+    for instance_trace, outlines in of_concept:
+        assert instance_trace.matte == CORRECTED
         area = sum(outline.area for outline in outlines)
-        assert area / one.scale**2 == pytest.approx(16 * 6, rel=0.25)
+        assert area / instance_trace.scale**2 == pytest.approx(16 * 6, rel=0.25)
     assert not [line for line in fitted.report.warnings if "corrected" in line]
     assert any(f"{CORRECTED} (1)" in line for line in fitted.report.details)
 
@@ -205,7 +208,7 @@ def test_outline_drawn_in_concepts_takes_precedence_and_one_of_another_box_is_no
     drawn = (Polygon(corners(0)),)
     [first, second, *_] = spec.concepts
     first = replace(first, regions=(replace(first.regions[0], outline=drawn),))
-    keys = [f"{one.image.digest[:12]}:0" for one in (first, second)]
+    keys = [f"{concept.image.digest[:12]}:0" for concept in (first, second)]
     outlines = {keys[0]: [square(75, 35, 5)], keys[1]: [square(5, 5, 10)]}
     concepts, used, warnings = with_corrected_outlines((first, second), outlines)
     assert concepts == (first, second)

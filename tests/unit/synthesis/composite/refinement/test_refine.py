@@ -14,9 +14,9 @@ from datagen.synthesis.parameter_words import in_words, listed
 
 
 def judged(opinion, *reasons, concept="aaaa:0"):
-    made = InstanceTrace(concept=ConceptChoice(key=concept, name="photo.png"))
+    trace = InstanceTrace(concept=ConceptChoice(key=concept, name="photo.png"))
     return ReviewedSample(
-        trace=Trace(instances=(made,)), verdict=Verdict(opinion=Opinion(opinion), reasons=frozenset(reasons))
+        trace=Trace(instances=(trace,)), verdict=Verdict(opinion=Opinion(opinion), reasons=frozenset(reasons))
     )
 
 

@@ -75,7 +75,7 @@ def test_one_task_a_line_is_read_and_a_bad_line_is_reported(name: str, tmp_path:
     lines = [json.dumps(task("a.png")), json.dumps(task("b.png")), "", '{"data": {"image": "c.p']
     reading = read(file(tmp_path, name, "\r\n".join(lines)))
     assert boxes(reading) == [[THE_BOX], [THE_BOX]]
-    assert [one.item.rpartition("/")[2] for one in reading.problems] == [f"{name}, line 4"]
+    assert [problem.item.rpartition("/")[2] for problem in reading.problems] == [f"{name}, line 4"]
 
 
 @pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t"), (".CSV", ";")])
@@ -97,7 +97,7 @@ def test_a_table_whose_first_row_names_no_picture_is_read(tmp_path: Path) -> Non
     file(tmp_path, "export.csv", "image,id\n,1\na.png,2\nb.png,3\n")
     reading = read(tmp_path)
     assert [item.address for item in reading.items] == ["a.png", "b.png"]
-    assert [str(one) for one in reading.problems] == ["export.csv, row 1: its data names no picture"]
+    assert [str(problem) for problem in reading.problems] == ["export.csv, row 1: its data names no picture"]
 
 
 def test_table_that_names_no_picture_is_reported_and_the_pictures_are_read(tmp_path: Path) -> None:
@@ -105,14 +105,16 @@ def test_table_that_names_no_picture_is_reported_and_the_pictures_are_read(tmp_p
     file(tmp_path, "sizes.csv", "station,count\n1,2\n")
     reading = read(tmp_path)
     assert [item.name for item in reading.items] == ["a.png"]
-    assert [str(one) for one in reading.problems] == ["sizes.csv: no row of it names a picture, so it is not used"]
+    assert [str(problem) for problem in reading.problems] == [
+        "sizes.csv: no row of it names a picture, so it is not used"
+    ]
 
 
 def test_rows_lost_to_a_stray_quote_are_reported(tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.csv", 'image,id\na.png,1\n"b.png,2\nc.png,3\nd.png,4\n'))
     assert reading.items[0].address == "a.png"
-    [one] = [one for one in reading.problems if "close the quote" in one.reason]
-    assert one.item == "export.csv, row 2"
+    [problem] = [problem for problem in reading.problems if "close the quote" in problem.reason]
+    assert problem.item == "export.csv, row 2"
 
 
 def test_a_table_of_very_many_columns_is_refused_and_a_short_row_is_not_filled(tmp_path: Path) -> None:
@@ -264,7 +266,7 @@ def test_file_that_is_no_export_is_an_error_that_names_it(content: str, sentence
 def test_a_malformed_task_costs_itself_alone(entry: Any, tmp_path: Path) -> None:
     reading = read(file(tmp_path, "export.json", [task(), entry, task("b.png")]))
     assert boxes(reading) == [[THE_BOX], [THE_BOX]]
-    assert [one.item for one in reading.problems] == ["export.json, task 2"]
+    assert [problem.item for problem in reading.problems] == ["export.json, task 2"]
 
 
 def test_a_number_of_too_many_digits_costs_its_region_and_not_the_file(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ SQUARE = [20, 20, 80, 20, 80, 60, 20, 60]
 
 def coco(*annotations: dict[str, Any], **image: Any) -> dict[str, Any]:
     entry = {"id": 7, "file_name": "images/a.png", "width": 200, "height": 100, **image}
-    numbered = [{"id": n, "image_id": 7, "category_id": 3, **one} for n, one in enumerate(annotations, 1)]
+    numbered = [{"id": n, "image_id": 7, "category_id": 3, **annotation} for n, annotation in enumerate(annotations, 1)]
     return {"images": [entry], "annotations": numbered, "categories": [{"id": 3, "name": "scratch"}]}
 
 
@@ -125,7 +125,7 @@ def test_masks_of_one_picture_share_one_allowance(tmp_path: Path, monkeypatch: p
     reading = read(file(tmp_path, "instances.json", coco(*things)))
     assert reading.items[0].draw is not None
     assert len(reading.items[0].draw(200, 100)) == 2 * 2 + 1
-    assert {one.reason for one in reading.problems} == {
+    assert {problem.reason for problem in reading.problems} == {
         "with the regions before it, it has more than 40,000 pixels of masks; paint fewer"
     }
 
@@ -135,7 +135,7 @@ def test_two_coco_images_with_one_id_are_reported(tmp_path: Path) -> None:
     export["images"].append({"id": 7, "file_name": "b.png"})
     reading = read(file(tmp_path, "instances.json", export))
     assert boxes(reading) == [[THE_BOX], []]
-    assert [str(one) for one in reading.problems] == [
+    assert [str(problem) for problem in reading.problems] == [
         "instances.json, image 2: it has the id of image 1, which gets what is drawn; number the images anew"
     ]
 
@@ -176,8 +176,8 @@ def test_a_polygon_of_voc_with_very_many_elements_is_read(tmp_path: Path) -> Non
     corners = "".join(f"<x{n}>{x:.3f}</x{n}><y{n}>{y:.3f}</y{n}>" for n, (x, y) in enumerate(ring, 1))
     thing = f"<object><name>scratch</name><polygon>{'<b/>' * 300_000}{corners}</polygon></object>"
     reading = read(file(tmp_path, "a.xml", VOC.format(objects=thing)))
-    [[found]] = boxes(reading)
-    assert found == ("scratch", 60, 10, 100, 80)
+    [[box]] = boxes(reading)
+    assert box == ("scratch", 60, 10, 100, 80)
     assert reading.problems == []
 
 
@@ -187,7 +187,7 @@ def test_a_polygon_of_voc_with_too_many_corners_is_refused_and_not_cut(form: str
     thing = f"<object><name>scratch</name><polygon>{corners}</polygon></object>"
     reading = read(file(tmp_path, "a.xml", VOC.format(objects=thing + OBJECT.format(21, name="scratch"))))
     assert boxes(reading) == [[THE_BOX]]
-    assert [one.reason for one in reading.problems] == ["its polygon has more than 10,000 corners; simplify it"]
+    assert [problem.reason for problem in reading.problems] == ["its polygon has more than 10,000 corners; simplify it"]
 
 
 def test_xml_that_defines_entities_is_refused(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_bad_yolo_row_is_reported_and_the_other_is_read(row: str, tmp_path: Path
     file(tmp_path, "classes.txt", "scratch\n")
     reading = read(tmp_path)
     assert boxes(reading) == [[THE_BOX]]
-    assert [one.item for one in reading.problems] == ["labels/lost.txt", "labels/a.txt, row 2"]
+    assert [problem.item for problem in reading.problems] == ["labels/lost.txt", "labels/a.txt, row 2"]
 
 
 DOUBLED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
@@ -263,7 +263,7 @@ def test_expanding_or_damaged_yaml_is_reported_and_the_pictures_are_read(text: s
     reading = yolo(tmp_path, text)
     boxes(reading)
     assert len(reading.items) == 1
-    assert any("the names of the classes cannot be read" in one.reason for one in reading.problems)
+    assert any("the names of the classes cannot be read" in problem.reason for problem in reading.problems)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_single_picture_is_added_and_one_that_label_studio_refuses_is_reported(t
 
 
 def reported(reading: Reading) -> list[str]:
-    return [str(one) for one in reading.problems]
+    return [str(problem) for problem in reading.problems]
 
 
 @pytest.mark.parametrize("damaged", [VOC.format(objects="")[:90], VOC.format(objects="").replace("filename", "name")])
@@ -328,7 +328,7 @@ def test_bad_voc_file_beside_a_good_one_is_reported(damaged: str, tmp_path: Path
     file(tmp_path, "b.xml", damaged)
     reading = read(tmp_path)
     assert boxes(reading) == [[THE_BOX]]
-    assert [one.item for one in reading.problems] == ["b.xml"]
+    assert [problem.item for problem in reading.problems] == ["b.xml"]
 
 
 def test_yolo_picture_of_a_kind_that_label_studio_refuses_is_reported(tmp_path: Path) -> None:
@@ -338,9 +338,9 @@ def test_yolo_picture_of_a_kind_that_label_studio_refuses_is_reported(tmp_path: 
     file(tmp_path, "labels/b.txt", ROWS["detect"])
     reading = yolo(tmp_path, "names: [scratch]")
     assert boxes(reading) == [[THE_BOX]]
-    [one] = reading.problems
-    assert one.item == "images/b.tif"
-    assert "save it as PNG" in one.reason
+    [problem] = reading.problems
+    assert problem.item == "images/b.tif"
+    assert "save it as PNG" in problem.reason
 
 
 def test_a_picture_that_cannot_be_read_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,7 +371,7 @@ def test_json_of_another_form_is_reported_and_the_exports_beside_it_are_read(con
     file(tmp_path, "export.json", [7, {"data": {"image": "a.png"}}])
     reading = read(tmp_path)
     assert [item.address for item in reading.items] == ["a.png"]
-    assert sorted(one.item for one in reading.problems) == ["export.json, task 1", "notes.json"]
+    assert sorted(problem.item for problem in reading.problems) == ["export.json, task 1", "notes.json"]
 
 
 def test_json_of_another_form_with_the_role_s_name_is_refused(tmp_path: Path) -> None:
@@ -426,8 +426,8 @@ def test_links_to_elsewhere_are_named(tmp_path: Path) -> None:
     (tmp_path / "given" / "same").symlink_to(tmp_path / "given")
     reading = read(tmp_path / "given")
     assert [item.name for item in reading.items] == ["a.png"]
-    [found] = reading.all_notes()
-    assert re.fullmatch(note, found)
+    [reported_note] = reading.all_notes()
+    assert re.fullmatch(note, reported_note)
 
 
 def test_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

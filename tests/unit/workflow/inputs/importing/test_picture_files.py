@@ -62,9 +62,9 @@ def test_a_link_to_elsewhere_is_not_followed(tmp_path: Path) -> None:
     inside.mkdir()
     (inside / "a.png").symlink_to(secret)
     (inside / "folder").symlink_to(secret.parent)
-    found = PictureFiles(folders=[inside])
-    assert found.find("a.png") is None
-    assert found.find("folder/a.png") is None
+    files = PictureFiles(folders=[inside])
+    assert files.find("a.png") is None
+    assert files.find("folder/a.png") is None
     assert list(files_below(inside)) == []
 
 
@@ -78,10 +78,10 @@ def test_the_folder_of_images_is_looked_in_too(tmp_path: Path) -> None:
 def test_of_several_the_one_whose_folders_are_named_is_taken(tmp_path: Path) -> None:
     file(tmp_path, "s1/a.png", b"1")
     right = file(tmp_path, "s2/a.png", b"2")
-    found = PictureFiles(folders=[tmp_path])
-    assert found.find("s3://bucket/s2/a.png") == right
+    files = PictureFiles(folders=[tmp_path])
+    assert files.find("s3://bucket/s2/a.png") == right
     with pytest.raises(InputProblem, match=r"several files may be meant \(s1/a.png, s2/a.png\)"):
-        found.find("s3://bucket/a.png")
+        files.find("s3://bucket/a.png")
 
 
 def test_several_with_the_same_bytes_are_one(tmp_path: Path) -> None:
@@ -98,19 +98,19 @@ def test_pictures_of_one_name_in_many_folders_are_each_found_by_their_folder(
     compared = 0
     common = picture_files._common
 
-    def counted(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    def counted(parts: tuple[str, ...], other: tuple[str, ...]) -> int:
         nonlocal compared
         compared += 1
-        return common(one, other)
+        return common(parts, other)
 
     monkeypatch.setattr(picture_files, "_common", counted)
     paths = [file(tmp_path, f"{number:05}/{last}", str(number)) for number in range(200)]
-    found = PictureFiles(folders=[tmp_path])
+    files = PictureFiles(folders=[tmp_path])
     stored = last.replace(" ", "_")
-    assert [found.find(f"/data/local-files/?d=set/{n:05}/{stored}") for n in range(200)] == paths
+    assert [files.find(f"/data/local-files/?d=set/{n:05}/{stored}") for n in range(200)] == paths
     assert compared < 200 * 50
     with pytest.raises(InputProblem, match="several files may be meant"):
-        found.find(last.rpartition("/")[2])
+        files.find(last.rpartition("/")[2])
 
 
 def test_files_that_cannot_be_read_are_not_taken_for_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,5 +38,5 @@ def test_a_project_is_listed_no_further_than_pictures_are_read(monkeypatch: pyte
     client, reading = Endless(), Reading()
     read_project(cast(LabelStudio, client), 1, None, reading)
     assert (len(reading.items), client.sent) == (3, 4)
-    assert [one.item for one in reading.problems] == ["task 7", "task 4"]
+    assert [problem.item for problem in reading.problems] == ["task 7", "task 4"]
     assert "more than 3 pictures are not read at once" in reading.problems[1].reason

@@ -82,13 +82,13 @@ def test_labels_are_read_again_to_the_pixel(shelf: Any, samples: list[Sample], e
     folder = export_to(samples, *([] if name == "manifest" else [name]))
     given, has_shapes = GIVEN[name]
     reading = read(folder / given)
-    found = read_back(reading, {s.provenance.file_stem: (s.image.width, s.image.height) for s in samples})
+    by_name = read_back(reading, {s.provenance.file_stem: (s.image.width, s.image.height) for s in samples})
     assert reading.problems == []
-    assert set(found) == {sample.provenance.file_stem for sample in samples}
+    assert set(by_name) == {sample.provenance.file_stem for sample in samples}
     for sample in samples:
         exported = shelf.exported(sample)
         for number, instance in enumerate(sample.instances):
-            regions = [region for region in found[exported.name] if region.label == instance.label]
+            regions = [region for region in by_name[exported.name] if region.label == instance.label]
             if name != "label-studio-brush":  # without a box, each stroke of a brush mask is an example
                 (region,) = regions
                 sides = (region.box.x, region.box.y, region.box.width, region.box.height)
@@ -104,10 +104,10 @@ def test_labels_are_read_again_to_the_pixel(shelf: Any, samples: list[Sample], e
 
 def test_turned_boxes_are_read_as_outlines(shelf: Any, samples: list[Sample], export_to: ExportTo) -> None:
     reading = read(export_to(samples, "yolo-obb") / "data.yaml")
-    found = read_back(reading, {s.provenance.file_stem: (s.image.width, s.image.height) for s in samples})
+    by_name = read_back(reading, {s.provenance.file_stem: (s.image.width, s.image.height) for s in samples})
     for sample in samples:
         exported = shelf.exported(sample)
-        for number, region in enumerate(sorted(found[exported.name], key=lambda region: LABELS.index(region.label))):
+        for number, region in enumerate(sorted(by_name[exported.name], key=lambda region: LABELS.index(region.label))):
             outside = exported.inside(number) & ~covered(region, *exported.mask.shape)
             assert outside.sum() <= 2  # a pixel's centre on the edge
 
