@@ -81,6 +81,7 @@ for command in (
     needs_data(deciding.refine),
     needs_data(deciding.audit_samples),
     needs_data(deciding.approve),
+    needs_data(deciding.pause),
     needs_data(deciding.resume),
     needs_data(deciding.cancel),
     needs_data(deciding.stop),

@@ -63,8 +63,13 @@ def approve(
     _decide(name, decision)
 
 
+def pause(name: Study, note: Note = "") -> None:
+    """Pause a run: shards that are being rendered are finished, and no new one begins before "resume"."""
+    _decide(name, Decision(action=StudyEvent.PAUSE, note=plain(note)))
+
+
 def resume(name: Study, note: Note = "") -> None:
-    """Resume a run that its spot checks paused."""
+    """Resume a paused run."""
     _decide(name, Decision(action=StudyEvent.RESUME, note=plain(note)))
 
 

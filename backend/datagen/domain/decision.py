@@ -20,6 +20,7 @@ ACTIONS = (
     StudyEvent.REFINE,
     StudyEvent.AUDIT,
     StudyEvent.APPROVE,
+    StudyEvent.PAUSE,
     StudyEvent.RESUME,
     StudyEvent.CANCEL,
     StudyEvent.STOP,

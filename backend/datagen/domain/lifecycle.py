@@ -16,7 +16,7 @@ class StudyState(StrEnum):
     REVIEWING = "reviewing"  #: a preview round is in Label Studio, waiting for verdicts and a decision
     AUDITING = "auditing"  #: an audit of the version under review is being synthesized
     GENERATING = "generating"  #: a generation run of an accepted version is under way
-    PAUSED = "paused"  #: spot checks paused a generation run, which waits for a decision
+    PAUSED = "paused"  #: a generation run is paused, by its spot checks or a person, and waits for a decision
     ACCEPTED = "accepted"  #: a version is accepted and no run is under way
     STOPPED = "stopped"  #: stopped by a user; building a preview reopens it
 
@@ -40,7 +40,8 @@ class StudyEvent(StrEnum):
     REFINE = "refine"  #: turn the verdicts into a child version and synthesize its round
     AUDIT = "audit"  #: synthesize further samples of the version, whose verdicts promise a share and train nothing
     APPROVE = "approve"  #: accept the version and start a generation run
-    RESUME = "go on"  #: resume the run that spot checks paused
+    PAUSE = "pause"  #: begin no further shard of the run until it is resumed
+    RESUME = "go on"  #: resume the paused run
     STOP = "stop"  #: stop the study; running work is cancelled
     CANCEL = "cancel"  #: cancel the work under way, keep the study
     ROUND_READY = "round ready"  #: the round is rendered and its review tasks are queued for Label Studio
@@ -93,7 +94,10 @@ TABLE: dict[tuple[StudyState, StudyEvent], Transition] = {
     (_S.GENERATING, _E.RUN_FAILED): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.CANCEL): Transition(_S.ACCEPTED),
     (_S.GENERATING, _E.STOP): Transition(_S.STOPPED),
+    (_S.GENERATING, _E.PAUSE): Transition(_S.PAUSED),
     (_S.GENERATING, _E.ALARM): Transition(_S.PAUSED),
+    # a run that a person paused waits because of the alarm from then on
+    (_S.PAUSED, _E.ALARM): Transition(_S.PAUSED),
     (_S.PAUSED, _E.RESUME): Transition(_S.GENERATING),
     (_S.PAUSED, _E.CANCEL): Transition(_S.ACCEPTED),
     (_S.PAUSED, _E.STOP): Transition(_S.STOPPED),
@@ -127,8 +131,8 @@ _WHY_NOT = {
     _S.PREVIEWING: "a preview round is being made. Wait for it, or cancel it.",
     _S.REVIEWING: ("a preview round waits for review. Choose “refine”, “audit”, “approve”, “build preview” or “stop”."),
     _S.AUDITING: "an audit is being made. Wait for it, or cancel it.",
-    _S.GENERATING: "a generation run is under way. Wait for it, or cancel it.",
-    _S.PAUSED: "spot checks paused the generation run. Choose “go on”, “cancel” or “stop”.",
+    _S.GENERATING: "a generation run is under way. Wait for it, or pause or cancel it.",
+    _S.PAUSED: "the generation run is paused. Choose “go on”, “cancel” or “stop”.",
     _S.ACCEPTED: "nothing is under way. Choose “approve” for another run, “refine” or “build preview”.",
     _S.STOPPED: "the study is stopped. Choose “build preview” to open it again.",
 }

@@ -18,7 +18,7 @@ class NotificationEvent(StrEnum):
     AUDIT_FAILED = "audit.failed"  #: an audit could not be made
     RUN_DONE = "run.done"  #: every image of a run is in Label Studio
     RUN_FAILED = "run.failed"  #: a run could not be finished
-    RUN_PAUSED = "run.paused"  #: spot checks contradict a run's approval, and the run waits for a decision
+    RUN_PAUSED = "run.paused"  #: a run is paused, by its spot checks or by a person, and waits for a decision
     RUN_ALARM = "run.alarm"  #: spot checks contradict the approval of a run that is rendered already
     TEST = "test"  #: a person asked for a test
 
@@ -50,6 +50,8 @@ class Facts:
     images: int = 0
     #: why it failed, or the alarm; for a test: who asked for it
     reason: str = ""
+    #: of a paused run: the person who paused it; empty if its spot checks paused it
+    by: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as a JSON object."""

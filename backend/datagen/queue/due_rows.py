@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from datagen.store.tables.base import LeasedRow, OutboxKind, WorkState
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.messages import OutboxRow
-from datagen.workflow.decisions.spec_versions import shard_job_kind
+from datagen.workflow.decisions.spec_versions import begins_with_first_images, shard_job_kind
 from datagen.workflow.services import JobKind, outbox_job_kind
 
 #: A query: a function that returns the ids of the rows that are due at the given time, in ascending order.
@@ -42,16 +42,18 @@ def shards(job_kind: JobKind) -> DueRows:
 
 
 def _shards(job_kind: JobKind, session: Session, moment: datetime) -> Iterable[int]:
-    engine, kind = SpecRow.body["engine"].as_string(), BatchRow.kind
+    engine, kind, is_first = SpecRow.body["engine"].as_string(), BatchRow.kind, begins_with_first_images()
     due = (
         select(ShardRow.id)
         .join(BatchRow, BatchRow.id == ShardRow.batch_id)
         .join(SpecRow, SpecRow.id == BatchRow.spec_id)
         .where(is_due(ShardRow, moment))
     )
-    engines_and_kinds = session.execute(due.with_only_columns(engine, kind).distinct()).all()
+    kinds_of_shards = session.execute(due.with_only_columns(engine, kind, is_first).distinct()).all()
     matching = [
-        and_(engine == name, kind == of) for name, of in engines_and_kinds if shard_job_kind(name, of) is job_kind
+        and_(engine == name, kind == of, is_first if first else ~is_first)
+        for name, of, first in kinds_of_shards
+        if shard_job_kind(name, of, is_first=first) is job_kind
     ]
     return session.scalars(due.where(or_(false(), *matching)).order_by(ShardRow.id).limit(MAX_ROWS))
 

@@ -21,9 +21,10 @@ from datagen.workflow.services import JobKind
 #: Names of the queues, the most urgent first. A worker takes an event before a shard.
 #:
 #: People wait for the jobs of the first three: an event, the publication of a decision or of samples, and the shard of
-#: a preview round or an audit. Notifications, which may wait for a slow receiver, come after them, and so do the
-#: reading of inputs and changes of existing tasks, which take many requests to Label Studio. Runs and proposals may
-#: take hours in all, in shards of seconds. One download or push may take hours without a break.
+#: a preview round, an audit or a run's first images. Notifications, which may wait for a slow receiver, come after
+#: them, and so do the reading of inputs and changes of existing tasks, which take many requests to Label Studio: an
+#: approval closes every review task. The further shards of runs and proposals may take hours in all, in shards of
+#: seconds, so upkeep comes before them. One download or push may take hours without a break.
 EVENTS, PUBLISHING, PREVIEWS = "datagen-events", "datagen-publishing", "datagen-previews"
 NOTIFICATIONS, UPKEEP, SYNTHESIS = "datagen-notifications", "datagen-upkeep", "datagen-synthesis"
 HANDOVERS = "datagen-handovers"

@@ -49,8 +49,8 @@ class JobKind(StrEnum):
     EVENT = "event"  #: an inbox row is pending
     INPUTS = "inputs"  #: a study's inputs changed
     PROPOSALS = "proposals"  #: a study's inputs were read, so proposals may be due
-    PREVIEW_SHARD = "preview_shard"  #: a shard of a round or an audit is pending, for which people wait
-    SHARD = "shard"  #: a shard of a run is pending
+    PREVIEW_SHARD = "preview_shard"  #: a shard of a round, an audit or a run's first images is pending: people wait
+    SHARD = "shard"  #: a further shard of a run is pending
     GPU_SHARD = "gpu_shard"  #: a shard is pending whose engine needs a GPU
     OUTBOX = "outbox"  #: an outbox row is pending for which people wait
     UPKEEP = "upkeep"  #: an outbox row is pending that changes existing tasks, for which no person waits

@@ -375,3 +375,27 @@ def test_studies_before_descriptions_are_shown_and_have_none(database: Database)
         assert connection.execute(select(schema.tables["study"].c.name)).scalars().all() == ["ab"]
         assert not {"description", "archived_at"} & {*schema.tables["study"].c.keys()}
     database.upgrade()
+
+
+def test_paused_runs_before_pauses_by_people_were_paused_by_nobody_and_going_back_keeps_them_paused(
+    database: Database,
+) -> None:
+    database.upgrade("0023")
+    schema = put_two_samples(database)
+    with database.engine.begin() as connection:
+        connection.execute(update(schema.tables["batch"]).values(kind="run", state="paused", problem="an alarm"))
+    database.upgrade()
+    with database.write() as session:
+        run = session.scalars(select(BatchRow)).one()
+        assert (run.state, run.paused_by, run.paused_at) == (WorkState.PAUSED, None, None)
+        run.paused_by, run.paused_at = "Ann", datetime(2026, 1, 1, tzinfo=UTC)
+
+    _downgrade(database, "0023")
+
+    schema = MetaData()
+    with database.engine.begin() as connection:
+        schema.reflect(connection)
+        batch = schema.tables["batch"]
+        assert connection.execute(select(batch.c.state, batch.c.problem)).all() == [("paused", "an alarm")]
+        assert not {"paused_by", "paused_at"} & {*batch.c.keys()}
+    database.upgrade()

@@ -49,6 +49,7 @@ def test_the_form_offers_what_a_person_decides_and_nothing_that_work_reports() -
         "refine",
         "audit",
         "approve",
+        "pause",
         "go on",
         "cancel",
         "stop",

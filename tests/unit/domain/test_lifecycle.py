@@ -82,7 +82,8 @@ def test_each_event_is_possible_where_it_has_a_meaning_and_refused_elsewhere() -
     assert states_that_permit(E.STOP) == set(StudyState) - {S.STOPPED}
     assert states_that_permit(E.ROUND_READY) == states_that_permit(E.ROUND_FAILED) == {S.PREVIEWING}
     assert states_that_permit(E.AUDIT_READY) == states_that_permit(E.AUDIT_FAILED) == {S.AUDITING}
-    assert states_that_permit(E.ALARM) == {S.GENERATING}
+    assert states_that_permit(E.ALARM) == {S.GENERATING, S.PAUSED}, "a run that a person paused may raise one too"
+    assert states_that_permit(E.PAUSE) == {S.GENERATING}
     assert states_that_permit(E.RESUME) == {S.PAUSED}
     assert states_that_permit(E.RETRY_AUDIT) == {S.REVIEWING}
     assert states_that_permit(E.RUN_FINISHED) == states_that_permit(E.RUN_FAILED) == {S.GENERATING}

@@ -8,12 +8,12 @@ from datagen.web.stream_pace import StreamPace
 def pace_of(*, read_a_second: int, seconds: int, waiting: bool = True) -> list[int]:
     """The seconds at which a client that reads so much is found to be too slow."""
     pace = StreamPace(seconds=10, least_bytes=1_000, now=0)
-    found = []
+    slow_at = []
     for second in range(1, seconds + 1):
         pace.add(read_a_second)
         if pace.is_too_slow(second, is_waiting=waiting):
-            found.append(second)
-    return found
+            slow_at.append(second)
+    return slow_at
 
 
 def test_a_client_that_reads_a_little_all_the_time_is_too_slow_at_the_end_of_each_period() -> None:

@@ -49,6 +49,7 @@ TEXTS = frozenset(
         "52f7c91172810dfb",
         "5f92e0957223738c",
         "cd17886114f5cb57",
+        "ef5127cd814c40c2",
         # Decisions: description
         "d59be7b96e31b2b0",
         # Dataset: instruction

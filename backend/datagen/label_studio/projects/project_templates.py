@@ -271,7 +271,9 @@ TEMPLATES: dict[ProjectKind, ProjectTemplate] = {
             "what share is acceptable. Judge all of them in the project that ends in “Previews”; not needed for "
             "approving</li>"
             "<li><b>approve</b>: accept this version, and generate as many images as the number says</li>"
-            "<li><b>go on</b>: resume a run that its spot checks paused</li>"
+            "<li><b>pause</b>: begin no further images of the run that is under way; those that are being rendered are "
+            "finished</li>"
+            "<li><b>go on</b>: resume a paused run</li>"
             "<li><b>cancel</b>: end the round, audit or run that is under way, and keep the study</li>"
             "<li><b>stop</b>: end the study here; <b>build preview</b> opens it again</li></ul>"
         ),

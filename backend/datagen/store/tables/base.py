@@ -39,7 +39,7 @@ class WorkState(StrEnum):
     RUNNING = "running"  #: a process works on it until the lease expires
     DONE = "done"  #: finished
     FAILED = "failed"  #: not retried any more; the row contains the reason
-    PAUSED = "paused"  #: a run that waits for a decision, because its spot checks raised an alarm
+    PAUSED = "paused"  #: a run that waits for a decision, because of an alarm of its spot checks or because of a person
     CANCELLED = "cancelled"  #: no longer needed
 
 

@@ -78,6 +78,10 @@ class BatchRow(Row):
     warnings: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
     #: why it failed, was cancelled or paused; of spot checks: the alarm that they raised, which they raise once
     problem: Mapped[str] = mapped_column(String(1000), default="")
+    #: of a paused run: the person who paused it; None: its spot checks did
+    paused_by: Mapped[str | None] = mapped_column(String(200), default=None)
+    #: of a paused run: since when
+    paused_at: Mapped[datetime | None] = mapped_column(default=None)
     #: of a run: what the audits of its version promised when it was approved; None: there was no audit
     promise: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     #: of a run or an audit whose version rejects samples: the counts of ``workflow.rejection.Rejections``

@@ -46,6 +46,8 @@ class BatchSummary(Resource):
     verdicts: Verdicts
     promise: str = Field(description="Of a run: what its approval stated; empty if it stated nothing.")
     problem: str = Field(description="Why it failed, was cancelled or paused; otherwise empty.")
+    paused_by: str | None = Field(description="Of a paused run: who paused it; null if its spot checks did.")
+    paused_at: datetime | None = Field(description="Of a paused run: since when.")
     note: str
     requested_by: str
     requested_at: datetime
@@ -134,6 +136,8 @@ def _summary(row: BatchRow, version: int, counts: VerdictCounts) -> BatchSummary
         ),
         promise=promise_of(row),
         problem=row.problem,
+        paused_by=row.paused_by,
+        paused_at=row.paused_at,
         note=row.note,
         requested_by=row.requested_by,
         requested_at=row.requested_at,

@@ -32,7 +32,7 @@ from datagen.workflow.decisions.submit import LONGEST_NOTE, DecisionCommand, dec
 from datagen.workflow.services import Services, UnitOfWork
 
 #: The decisions, as people see them; the same as ``domain.decision.ACTIONS``.
-Action = Literal["build preview", "refine", "audit", "approve", "go on", "cancel", "stop"]
+Action = Literal["build preview", "refine", "audit", "approve", "pause", "go on", "cancel", "stop"]
 #: The decisions that start a batch.
 _STARTING = (StudyEvent.BUILD_PREVIEW, StudyEvent.REFINE, StudyEvent.AUDIT, StudyEvent.APPROVE)
 

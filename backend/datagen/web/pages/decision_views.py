@@ -41,7 +41,12 @@ class FormLimits:
 def add_decisions(actions: Actions, to: Addresses) -> None:
     """Add the action to the pages."""
 
-    @actions.add("/studies/<int:study_id>/decide", to.study)
+    def page_of_form(study_id: int) -> str:
+        """Return the address of the page that the form was sent from: that of a run, or that of the study."""
+        run = whole_number(request.form.get("run", ""), MOST_IN_FORM)
+        return to.run(study_id, run) if run is not None else to.study(study_id)
+
+    @actions.add("/studies/<int:study_id>/decide", page_of_form)
     def decide_study(actor: Actor, study_id: int) -> Outcome | Question:
         decision = _decision_of_form()
         form = ShownForm(study_id=study_id, token=request.form.get("state_token", "")[:_LONGEST_TOKEN])
@@ -54,7 +59,7 @@ def add_decisions(actions: Actions, to: Addresses) -> None:
             if outage_of(fault) is None:
                 raise
             return _question(actor, command, problem=sentence_of(fault), status=HTTPStatus.SERVICE_UNAVAILABLE)
-        return Outcome(to.study(study_id), f"“{decision.action}” was decided by {actor.email}.")
+        return Outcome(page_of_form(study_id), f"“{decision.action}” was decided by {actor.email}.")
 
 
 def _question(

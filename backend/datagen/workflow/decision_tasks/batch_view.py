@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -66,6 +66,8 @@ class Progress:
     previews_id: int | None
     warnings: tuple[str, ...]
     problem: str
+    #: since when a person has paused the run, which ``problem`` names; None if no person has
+    paused_at: datetime | None
     #: why Label Studio refused a change of this study; empty if it refused none
     refused_because: str
 
@@ -98,6 +100,8 @@ class Run:
     previews_id: int | None
     warnings: tuple[str, ...]
     problem: str
+    #: since when a person has paused it, which ``problem`` names; None if no person has
+    paused_at: datetime | None
 
 
 def name_of(batch: BatchRow) -> BatchName:
@@ -131,6 +135,7 @@ def progress_of(session: Session, batch: BatchRow) -> Progress:
         previews_id=decision_points.project_in(batch.study, ProjectKind.PREVIEWS),
         warnings=tuple(batch.warnings),
         problem=batch.problem,
+        paused_at=batch.paused_at if batch.paused_by is not None else None,
         refused_because=refused_because or "",
     )
 
@@ -153,6 +158,7 @@ def run_of(session: Session, batch: BatchRow) -> Run:
         annotated=batch.count <= (options_of(batch.study).annotate_up_to or 0),
         warnings=tuple(batch.warnings),
         problem=batch.problem,
+        paused_at=batch.paused_at if batch.paused_by is not None else None,
     )
 
 

@@ -90,7 +90,7 @@ def prepare(
 
 
 def apply(case: DecisionContext) -> BatchRow | None:
-    """Carry out the decision, and return the round, audit or run that it started.
+    """Carry out the decision, and return the round, audit or run that it started, or the run that it paused or resumed.
 
     Raises:
         Refused: the state of the study does not allow the decision.
@@ -212,6 +212,15 @@ def _approve(case: DecisionContext) -> BatchRow:
     return run
 
 
+def _pause(case: DecisionContext) -> BatchRow:
+    advance(case.unit, case.study, StudyEvent.PAUSE, case.who)
+    run = spec_versions.running_batch(case.unit.session, case.study.id)
+    if run is None:
+        raise Refused("“pause” needs a run that is under way.")
+    batch_end.pause_by_person(case.unit, run, case.who, case.wish.note)
+    return run
+
+
 def _resume(case: DecisionContext) -> BatchRow:
     advance(case.unit, case.study, StudyEvent.RESUME, case.who)
     run = spec_versions.running_batch(case.unit.session, case.study.id)
@@ -257,6 +266,7 @@ _ACTIONS: dict[StudyEvent, Callable[[DecisionContext], BatchRow | None]] = {
     StudyEvent.REFINE: _refine,
     StudyEvent.AUDIT: _audit,
     StudyEvent.APPROVE: _approve,
+    StudyEvent.PAUSE: _pause,
     StudyEvent.RESUME: _resume,
     StudyEvent.CANCEL: _end,
     StudyEvent.STOP: _end,

@@ -2,7 +2,7 @@
 
 A batch is running until one of three functions ends it. ``finish`` ends it once all of its samples are tasks in Label
 Studio. ``fail`` ends it with the first shard that is given up. ``cancel`` ends it by a decision. No other code ends a
-batch. ``pause``, by an alarm of the spot checks, and ``resume`` end none.
+batch. ``pause``, ``pause_by_person`` and ``resume`` end none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from datagen.domain.lifecycle import StudyEvent, next_transition
 from datagen.domain.notification import NotificationEvent
+from datagen.errors import Refused
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
 from datagen.store.tables.studies import StudyRow
@@ -46,6 +47,11 @@ _NOTIFICATIONS = {
     (BatchKind.RUN, WorkState.DONE): NotificationEvent.RUN_DONE,
     (BatchKind.RUN, WorkState.FAILED): NotificationEvent.RUN_FAILED,
 }
+
+#: Why a run cannot be paused whose last shards are being rendered.
+NOTHING_TO_PAUSE = (
+    "Nothing was paused: every image of the run is rendered, or is being rendered now. Wait for its end, or cancel it."
+)
 
 
 def is_rendered(session: Session, batch: BatchRow) -> bool:
@@ -95,6 +101,7 @@ def cancel(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
     """End a batch as cancelled; finished shards are kept. The decision that cancels it changes the study's state."""
     unit.session.refresh(batch, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
     batch.state, batch.problem = WorkState.CANCELLED, reason[:1000]
+    batch.paused_by = batch.paused_at = None
     _cancel_shards(unit, batch, UNFINISHED)
     if batch.kind != BatchKind.RUN:
         return
@@ -105,27 +112,55 @@ def cancel(unit: UnitOfWork, batch: BatchRow, reason: str) -> None:
 
 
 def pause(unit: UnitOfWork, run: BatchRow, reason: str, alarm: str = "") -> None:
-    """Pause a running run whose study is locked, and create the decision point at which it is resumed or ended.
+    """Pause a run because of its spot checks, and create the decision point at which it is resumed or ended.
 
-    A shard that a worker renders at this moment is finished, and kept. ``alarm`` is the finding that it is paused for,
-    as a sentence; notifications of the pause contain it.
+    The study is locked. A run that a person paused waits because of the spot checks from then on. ``alarm`` is the
+    finding that it is paused for, as a sentence; notifications of the pause contain it.
     """
     unit.session.refresh(run, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
-    if run.state != WorkState.RUNNING:
-        return
-    study = unit.session.get_one(StudyRow, run.study_id)
-    study.state = next_transition(study.state, StudyEvent.ALARM).study
-    run.state, run.problem, run.status_text = WorkState.PAUSED, reason[:1000], ""
+    if run.state == WorkState.RUNNING or (run.state == WorkState.PAUSED and run.paused_by is not None):
+        study = unit.session.get_one(StudyRow, run.study_id)
+        study.state = next_transition(study.state, StudyEvent.ALARM).study
+        _hold(unit, study, run, reason)
+        notify(unit, study, NotificationEvent.RUN_PAUSED, run, alarm)
+
+
+def pause_by_person(unit: UnitOfWork, run: BatchRow, who: str, note: str = "") -> None:
+    """Pause a run for a person whose decision changed the state of the study, and create the next decision point.
+
+    Raises:
+        Refused: no shard is left that is not being rendered already.
+    """
+    unit.session.refresh(run, with_for_update=LOCK)  # keeps other workers from adding shards meanwhile
+    if not has_shards_to_begin(unit.session, run):
+        raise Refused(NOTHING_TO_PAUSE)
+    reason = " ".join(note.split())
+    _hold(unit, run.study, run, f"paused by {who}: {reason}" if reason else f"paused by {who}", who)
+    notify(unit, run.study, NotificationEvent.RUN_PAUSED, run, by=who)
+
+
+def has_shards_to_begin(session: Session, run: BatchRow) -> bool:
+    """Return whether a run has samples that no worker has begun; a shard whose worker died counts as not begun."""
+    waits = (ShardRow.state == WorkState.PENDING) | ((ShardRow.state == WorkState.RUNNING) & (ShardRow.due_at <= now()))
+    return not _is_sharded(session, run) or bool(
+        session.scalar(select(exists().where(ShardRow.batch_id == run.id, waits)))
+    )
+
+
+def _hold(unit: UnitOfWork, study: StudyRow, run: BatchRow, reason: str, who: str | None = None) -> None:
+    """Begin no further shard of a run. A shard that a worker renders at this moment is finished, and kept."""
+    run.state, run.problem, run.status_text, run.retry_at = WorkState.PAUSED, reason[:1000], "", None
+    run.paused_by, run.paused_at = who[:200] if who is not None else None, now()
     _cancel_shards(unit, run, [WorkState.PENDING])
     decision_points.republish_decisions(unit, run)
     decision_points.create_decision_point(unit, study, run)
-    notify(unit, study, NotificationEvent.RUN_PAUSED, run, alarm)
 
 
 def resume(unit: UnitOfWork, run: BatchRow, shard_size: int) -> None:
     """Resume a paused run, whose study's state the decision changes; it ends here if all of it is published already."""
     unit.session.refresh(run, with_for_update=LOCK)
     run.state, run.problem = WorkState.RUNNING, ""
+    run.paused_by = run.paused_at = None
     resume_shards(unit, run)
     engine = str(unit.session.get_one(SpecRow, run.spec_id).body["engine"])
     add_shards(unit, run, shard_size, shard_job_kind(engine, run.kind))

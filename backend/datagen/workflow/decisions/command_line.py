@@ -12,6 +12,7 @@ _COMMANDS = {
     StudyEvent.REFINE: "refine",
     StudyEvent.AUDIT: "audit-samples",
     StudyEvent.APPROVE: "approve",
+    StudyEvent.PAUSE: "pause",
     StudyEvent.RESUME: "resume",
     StudyEvent.CANCEL: "cancel",
     StudyEvent.STOP: "stop",

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from datagen.domain.decision import Decision
+from datagen.domain.lifecycle import StudyState
 from datagen.errors import Refused
+from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.reviews import DecisionRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
+from datagen.workflow.decisions import spec_versions
 from datagen.workflow.services import UnitOfWork
 
 
@@ -22,10 +25,12 @@ def state_token(session: Session, study: StudyRow) -> str:
     """Return a text that differs whenever other decisions are possible, such as “3-reviewing”.
 
     It has the number of the newest decision point, 0 before the first, and the study's state. Whatever changes the
-    state answers a decision point or creates one, or does not come back to this state under the same number.
+    state answers a decision point or creates one, or does not come back to this state under the same number. A run
+    that a person paused may be paused by an alarm of its spot checks later, which a person who resumes it has to know.
     """
     newest = decision_points.newest_decision(session, study.id)
-    return f"{newest.number if newest is not None else 0}-{study.state}"
+    by_person = "-by-person" if _paused_by_person(session, study) is not None else ""
+    return f"{newest.number if newest is not None else 0}-{study.state}{by_person}"
 
 
 def check_state(session: Session, study: StudyRow, token: str) -> None:
@@ -69,9 +74,18 @@ class ShownForm:
 
 
 def _last_answer(session: Session, study: StudyRow) -> str:
-    """Return the newest answer as a clause; empty if no decision was made yet."""
+    """Return the newest answer, or who paused the run, as a clause; empty if no decision was made yet."""
+    paused = _paused_by_person(session, study)
+    if paused is not None:
+        return f": the run was paused by {paused.paused_by} at {paused.paused_at:%Y-%m-%d %H:%M} UTC"
     newest = decision_points.newest_answer(session, study.id)
     if newest is None:
         return ""
     at = f" at {newest.answered_at:%Y-%m-%d %H:%M} UTC" if newest.answered_at else ""
     return f": “{newest.action}” was decided by {newest.answered_by}{at}"
+
+
+def _paused_by_person(session: Session, study: StudyRow) -> BatchRow | None:
+    """Return the run of a study that a person paused; None if there is none."""
+    paused = spec_versions.running_batch(session, study.id) if study.state is StudyState.PAUSED else None
+    return paused if paused is not None and paused.paused_by is not None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from datagen.domain.inputs import Inputs
@@ -26,6 +26,9 @@ from datagen.workflow.services import LOCK, JobKind, UnitOfWork
 AHEAD = 200
 #: Largest number of a batch's shards that are enqueued at once. The recovery scan enqueues the others.
 MAX_QUEUED = 1000
+#: Number of a run's first images that are rendered before upkeep, because people wait for them: two shards of the
+#: default size. They are few, because the previews of other studies wait for them.
+FIRST_IMAGES = 100
 #: States of a shard that is still to be rendered.
 UNFINISHED = (WorkState.PENDING, WorkState.RUNNING)
 
@@ -168,14 +171,14 @@ def add_shards(unit: UnitOfWork, batch: BatchRow, shard_size: int, job_kind: Job
     session.add_all(shards)
     session.flush()
     for shard in shards:
-        unit.enqueue_after_commit(job_kind, shard.id)
+        unit.enqueue_after_commit(_sooner_if_first(job_kind, batch, shard.start), shard.id)
 
 
 def resume_shards(unit: UnitOfWork, batch: BatchRow) -> None:
     """Make the failed and cancelled shards of a batch pending again; finished ones are kept."""
     session = unit.session
     unfinished = (ShardRow.batch_id == batch.id, ShardRow.state.in_([WorkState.FAILED, WorkState.CANCELLED]))
-    shard_ids = session.scalars(select(ShardRow.id).where(*unfinished).order_by(ShardRow.id)).all()
+    shards = session.execute(select(ShardRow.id, ShardRow.start).where(*unfinished).order_by(ShardRow.id)).all()
     pending_values = {"state": WorkState.PENDING, "token": None, "due_at": now(), "error": "", "rendered_count": 0}
     session.execute(
         update(ShardRow)
@@ -184,8 +187,8 @@ def resume_shards(unit: UnitOfWork, batch: BatchRow) -> None:
         .execution_options(synchronize_session=False)
     )
     job_kind = shard_job_kind(str(session.get_one(SpecRow, batch.spec_id).body["engine"]), batch.kind)
-    for shard_id in shard_ids[:MAX_QUEUED]:
-        unit.enqueue_after_commit(job_kind, shard_id)
+    for shard_id, start in shards[:MAX_QUEUED]:
+        unit.enqueue_after_commit(_sooner_if_first(job_kind, batch, start), shard_id)
 
 
 def sharded_until(session: Session, batch: BatchRow) -> int:
@@ -194,11 +197,25 @@ def sharded_until(session: Session, batch: BatchRow) -> int:
     return session.scalar(last) or batch.first
 
 
-def shard_job_kind(engine: str, batch_kind: BatchKind) -> JobKind:
-    """Return the kind of the jobs that render shards of such a batch with that engine."""
+def shard_job_kind(engine: str, batch_kind: BatchKind, *, is_first: bool = False) -> JobKind:
+    """Return the kind of the jobs that render shards of such a batch with that engine.
+
+    ``is_first`` is whether the shards are those of a run's first images; see ``begins_with_first_images``.
+    """
     if needs_gpu(engine):
         return JobKind.GPU_SHARD
-    return JobKind.PREVIEW_SHARD if batch_kind.is_reviewed else JobKind.SHARD
+    return JobKind.PREVIEW_SHARD if batch_kind.is_reviewed or is_first else JobKind.SHARD
+
+
+def begins_with_first_images() -> ColumnElement[bool]:
+    """Return the condition for shards that begin with one of the first ``FIRST_IMAGES`` images of their batch."""
+    return ShardRow.start < BatchRow.first + FIRST_IMAGES
+
+
+def _sooner_if_first(job_kind: JobKind, batch: BatchRow, start: int) -> JobKind:
+    """Return the kind of the job for the shard at ``start``, if further shards of the batch have ``job_kind``."""
+    is_first = start < batch.first + FIRST_IMAGES
+    return JobKind.PREVIEW_SHARD if job_kind is JobKind.SHARD and is_first else job_kind
 
 
 def lock_batch(unit: UnitOfWork, batch_id: int) -> BatchRow:

@@ -43,8 +43,8 @@ _TOO_MANY = (
     f"More than {MAX_ANSWERS} answers were given on this decision task; no more are acted on. "
     "Use the newest decision task, or the command line: datagen cancel, datagen stop."
 )
-#: Actions that are allowed even on an answered decision. They end the work that the decision started.
-_ENDING_ACTIONS = (StudyEvent.CANCEL, StudyEvent.STOP)
+#: Actions that are allowed even on an answered decision. They end or pause the work that the decision started.
+_ACTIONS_ON_WORK = (StudyEvent.PAUSE, StudyEvent.CANCEL, StudyEvent.STOP)
 #: The remedy for a version that cannot be rendered. Its engine and parameters are frozen, so no setting changes them.
 _FROZEN = (
     "Version {version} was made with the engine “{engine}” and what it names, and keeps them whatever is set now: put "
@@ -111,12 +111,12 @@ class _Form:
         return str(self.annotation_id) in (point.answer or {})
 
     def check(self, session: Session, point: DecisionRow | None, wish: Decision) -> None:  # noqa: ARG002
-        """Check that the decision is not answered yet, or that the new answer ends the work that the decision started.
+        """Check that the decision is not answered yet, or that the new answer ends or pauses the work that it started.
 
         Raises:
             Refused: the decision is answered, and the new answer is another action.
         """
-        if point is None or point.action is None or wish.action in _ENDING_ACTIONS:
+        if point is None or point.action is None or wish.action in _ACTIONS_ON_WORK:
             return
         when = f"{point.answered_at:%Y-%m-%d %H:%M} UTC" if point.answered_at else "earlier"
         outcome = f"“{point.action}” was decided here by {point.answered_by} at {when}"

@@ -149,7 +149,7 @@ def _watch(unit: UnitOfWork, run: BatchRow, checks: BatchRow) -> None:
     )
     checks.problem = alarm[:1000]
     run_warnings.add_first(run, alarm)
-    if run.state == WorkState.RUNNING and not batch_end.is_rendered(unit.session, run):
+    if run.state in (WorkState.RUNNING, WorkState.PAUSED) and not batch_end.is_rendered(unit.session, run):
         batch_end.pause(unit, run, _PAUSED, alarm)
         return
     decision_points.republish_decisions(unit, run)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 
-from datagen.domain.notification import Facts, NotificationEvent
+from datagen.domain.notification import Channel, Facts, NotificationEvent
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SpecRow
 from datagen.store.tables.notifications import DeliveryRow, RecipientRow
@@ -16,8 +16,12 @@ from datagen.workflow.notifications.recipients import recipients_of
 from datagen.workflow.services import JobKind, UnitOfWork
 
 
-def notify(unit: UnitOfWork, study: StudyRow, event: NotificationEvent, batch: BatchRow, reason: str = "") -> None:
+def notify(
+    unit: UnitOfWork, study: StudyRow, event: NotificationEvent, batch: BatchRow, reason: str = "", by: str = ""
+) -> None:
     """Add a delivery of an event to every recipient of the study that is to be notified of it.
+
+    A person is not notified of an own action; a webhook is, because a program receives it.
 
     Args:
         unit: the transaction in which the event happens.
@@ -25,8 +29,13 @@ def notify(unit: UnitOfWork, study: StudyRow, event: NotificationEvent, batch: B
         event: the event.
         batch: the round, audit or run that the event is about.
         reason: why it failed, or the alarm, as a sentence.
+        by: the person whose action it is; empty if it is nobody's.
     """
-    recipients = [row for row in recipients_of(unit.session, study.id) if event in row.events]
+    recipients = [
+        row
+        for row in recipients_of(unit.session, study.id)
+        if event in row.events and (row.channel is Channel.WEBHOOK or not by or row.person != by)
+    ]
     if not recipients:
         return
     facts = Facts(
@@ -38,6 +47,7 @@ def notify(unit: UnitOfWork, study: StudyRow, event: NotificationEvent, batch: B
         version=unit.session.get_one(SpecRow, batch.spec_id).version,
         images=batch.count,
         reason=reason,
+        by=by,
     )
     for recipient in recipients:
         add_delivery(unit, recipient, event, facts)

@@ -67,6 +67,9 @@ def _words(event: NotificationEvent, facts: Facts) -> tuple[str, list[str]]:
         asked = f"This is a test of the notifications of {study}, asked for by {_isolated(facts.reason)}."
         return f"{study}: a test of its notifications", [asked, "Nothing has happened."]
     happened, remedy = _WORDS[event]
+    if event is NotificationEvent.RUN_PAUSED and facts.by:
+        happened = f"is paused by {_isolated(facts.by)}"
+        remedy = "Shards that are being rendered are finished. Choose “go on” or “cancel” on its page, or in Decisions."
     unnamed = f"{_NOUNS.get(facts.kind, facts.kind)} {facts.number}"
     named = f" “{_isolated(facts.name)}”" if facts.name not in ("", unnamed) else ""
     batch = f"{unnamed}{named}"
@@ -80,7 +83,7 @@ def _data(facts: Facts, page: str) -> dict[str, Any]:
     if facts.kind:
         data["batch"] = {"kind": facts.kind, "number": facts.number, "name": facts.name, "images": facts.images}
         data["version"] = facts.version
-    return {**data, "reason": facts.reason, "page": page}
+    return {**data, "reason": facts.reason, "by": facts.by, "page": page}
 
 
 def _path(facts: Facts) -> str:

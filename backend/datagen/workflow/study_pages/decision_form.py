@@ -16,8 +16,9 @@ from datagen.store.tables.reviews import DecisionRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow import decision_points
 from datagen.workflow.decision_tasks.decision_view import DecisionView, OpenDecision, view_of
+from datagen.workflow.decisions.batch_end import has_shards_to_begin
 from datagen.workflow.decisions.shown_state import state_token
-from datagen.workflow.decisions.spec_versions import current_spec, next_version
+from datagen.workflow.decisions.spec_versions import current_spec, next_version, running_batch
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 
 #: The decisions that end work; they are shown apart from those that start some.
@@ -73,7 +74,7 @@ def decision_form_of(session: Session, study: StudyRow) -> DecisionForm:
     return DecisionForm(
         state_token=state_token(session, study),
         offers=tuple(
-            ActionOffer(action=action, effect=effects[action], why_not=_why_not(study.state, action, is_open))
+            ActionOffer(action=action, effect=effects[action], why_not=_why_not(session, study, action, is_open))
             for action in ACTIONS
         ),
         view=view,
@@ -88,14 +89,18 @@ def _target(session: Session, decision: DecisionRow) -> LabelStudioTarget | None
     return LabelStudioTarget(project_id=project_id, task_id=decision.task_id)
 
 
-def _why_not(state: StudyState, action: StudyEvent, is_open: OpenDecision | None) -> str:
+def _why_not(session: Session, study: StudyRow, action: StudyEvent, is_open: OpenDecision | None) -> str:
     try:
-        next_transition(state, action)
+        next_transition(study.state, action)
     except Refused as refusal:
         return str(refusal)
     missing: Sequence[str] = is_open.missing if is_open is not None else ()
     if action is StudyEvent.BUILD_PREVIEW and missing:
         return f"“{action}” is not possible now. Missing: {'; '.join(missing)}."
+    if action is StudyEvent.PAUSE:
+        run = running_batch(session, study.id)
+        if run is None or not has_shards_to_begin(session, run):
+            return f"“{action}” is not possible now: no image of the run is left to begin."
     return ""
 
 
@@ -128,6 +133,7 @@ def _effects(session: Session, study: StudyRow, is_open: OpenDecision | None) ->
         if is_further
         else f"Accepts {version}, which ends its review, and generates the dataset.",
     )
+    yield StudyEvent.PAUSE, "Finishes the images of the run that are being rendered, and begins no further one."
     yield StudyEvent.RESUME, "Resumes the run where it was paused."
     yield StudyEvent.CANCEL, _cancelled(study.state)
     yield (

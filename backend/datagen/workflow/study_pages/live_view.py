@@ -15,6 +15,7 @@ from datagen.store.tables.base import HandoverKind, WorkState, now
 from datagen.store.tables.batches import BatchRow, ShardRow
 from datagen.store.tables.handovers import HandoverRow
 from datagen.workflow.decision_tasks.batch_view import Progress, progress_of
+from datagen.workflow.decisions.batch_end import has_shards_to_begin
 from datagen.workflow.decisions.shown_state import state_token
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 
@@ -69,12 +70,15 @@ class RunLive:
     state_token: str
     progress: Progress
     shards: ShardCounts
+    #: whether the run can be paused: it is under way, and some of its samples are not begun
+    can_pause: bool
     handovers: tuple[HandoverLine, ...]
 
     @property
     def is_live(self) -> bool:
-        """Whether something is expected to change."""
-        return self.progress.state == WorkState.RUNNING or any(each.is_under_way for each in self.handovers)
+        """Whether something is expected to change: also at a paused run, which somebody may resume or end."""
+        is_under_way = self.progress.state in (WorkState.RUNNING, WorkState.PAUSED)
+        return is_under_way or any(each.is_under_way for each in self.handovers)
 
 
 def live_of(session: Session, batch: BatchRow) -> RunLive:
@@ -91,6 +95,7 @@ def live_of(session: Session, batch: BatchRow) -> RunLive:
         state_token=state_token(session, batch.study),
         progress=progress_of(session, batch),
         shards=ShardCounts(total=total, stored=stored, at_work=running),
+        can_pause=batch.state == WorkState.RUNNING and has_shards_to_begin(session, batch),
         handovers=_handovers(session, batch),
     )
 

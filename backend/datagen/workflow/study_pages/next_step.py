@@ -61,6 +61,8 @@ class StudySituation:
     projects: Mapping[ProjectKind, int]
     #: role → number of images that are missing for a preview; roles with enough images are left out
     missing: Mapping[Role, int] = field(default_factory=dict)
+    #: the person who paused the run; empty if its spot checks did, or it is not paused
+    paused_by: str = ""
     #: number of previews without a verdict, the review task of the first of them, and the first batch with any
     unjudged: int = 0
     first_unjudged_task: int | None = None
@@ -113,6 +115,9 @@ def next_step(situation: StudySituation) -> NextStep:
         case StudyState.REVIEWING:
             why = "Every preview is judged: refine, audit or approve."
             return _decision(people, "Decide what follows", why)
+        case StudyState.PAUSED if situation.paused_by:
+            why = f"{situation.paused_by} paused the run. “go on” resumes it."
+            return _decision(people, "Resume the run", why)
         case StudyState.PAUSED:
             why = "Spot checks contradict what the approval stated, so the run waits."
             return _decision(people, "Decide whether the run goes on", why)

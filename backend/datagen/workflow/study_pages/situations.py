@@ -58,13 +58,14 @@ class _Judging:
 
 
 def statuses_of(session: Session, studies: Sequence[StudyRow]) -> dict[int, StudyStatus]:
-    """Return the status of each study by its id; at most seven statements."""
+    """Return the status of each study by its id; at most eight statements."""
     ids = [study.id for study in studies]
     projects = _projects(session, ids)
     versions = _current_versions(session, ids)
     reviewed = {versions[study.id][0]: study.id for study in studies if _is_under_review(study, versions)}
     judging = _judging(session, reviewed)
     under_way = _under_way(session, [study.id for study in studies if study.state in _UNDER_WAY])
+    paused_by = _paused_by(session, [study.id for study in studies if study.state is StudyState.PAUSED])
     collecting = [study for study in studies if study.state is StudyState.COLLECTING]
     counts = _input_counts(session, collecting)
     statuses = {}
@@ -83,6 +84,7 @@ def statuses_of(session: Session, studies: Sequence[StudyRow]) -> dict[int, Stud
                 state=study.state,
                 projects=projects[study.id],
                 missing=missing,
+                paused_by=paused_by.get(study.id, ""),
                 unjudged=waiting.unjudged,
                 first_unjudged_task=waiting.first_task,
                 unjudged_batch=waiting.first_batch,
@@ -175,6 +177,18 @@ def _under_way(session: Session, study_ids: Sequence[int]) -> dict[int, StudyPro
     return {
         study_id: StudyProgress(done=min(done, count), total=count, unit="images") for study_id, count, done in rows
     }
+
+
+def _paused_by(session: Session, study_ids: Sequence[int]) -> dict[int, str]:
+    """Return study → the person who paused its run; those whose run its spot checks paused are left out."""
+    if not study_ids:
+        return {}
+    rows = session.execute(
+        select(BatchRow.study_id, BatchRow.paused_by).where(
+            BatchRow.study_id.in_(study_ids), BatchRow.state == WorkState.PAUSED, BatchRow.paused_by.is_not(None)
+        )
+    )
+    return {study_id: str(person) for study_id, person in rows}
 
 
 def _input_counts(session: Session, studies: Sequence[StudyRow]) -> dict[int, dict[Role, int]]:

@@ -66,6 +66,8 @@ class BatchCard:
     promise: str
     status_text: str
     problem: str
+    #: since when a person has paused the run, which ``problem`` names; None if no person has
+    paused_at: datetime | None
     requested_by: str
     requested_at: datetime
     #: the first of them; empty for an old version
@@ -280,6 +282,7 @@ def _card(
         promise=promise_of(batch),
         status_text=batch.status_text if batch.state is WorkState.RUNNING else "",
         problem=batch.problem,
+        paused_at=batch.paused_at if batch.paused_by is not None else None,
         requested_by=batch.requested_by,
         requested_at=batch.requested_at,
         pictures=pictures.get(batch.id, ()),

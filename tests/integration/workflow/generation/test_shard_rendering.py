@@ -118,6 +118,20 @@ def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, s
     assert study.row().state == "accepted"
 
 
+def test_a_shard_that_is_rendered_at_a_pause_is_kept_and_the_queued_others_are_not_begun_before_the_run_goes_on(
+    studio: Studio, study: Study
+) -> None:
+    run, shards = start_run(study, 3 * SHARD)
+    render_shard(studio.services, Interrupted(studio, lambda: study.act(StudyEvent.PAUSE)), shards[0])
+    studio.work()  # the jobs of the others are still in the queue
+    assert [str(shard_of(studio, shard_id).state) for shard_id in shards] == ["done", "cancelled", "cancelled"]
+    assert len(study.samples_of(run)) == SHARD
+    study.act(StudyEvent.RESUME)
+    studio.settle()
+    assert study.row().state == "accepted"
+    assert [row.index for row in study.samples_of(run)] == list(range(run.first, run.first + run.count))
+
+
 def remove_engine(studio: Studio, study: Study) -> None:
     """Its package is gone between decision and rendering."""
     with studio.services.database.write() as session:

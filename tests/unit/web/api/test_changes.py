@@ -73,6 +73,26 @@ def test_a_decision_with_consequences_has_to_be_confirmed(program: Any) -> None:
     assert runs(program) == []
 
 
+def test_a_run_is_paused_once_and_resumed(program: Any) -> None:
+    approve(program)
+    assert program.decide(action="pause", note="night", key="pause-1").json["state"] == "paused"
+    assert program.decide(action="pause", note="night", key="pause-1").json["state"] == "paused", "the same request"
+    run = program.read("./batches/run/1")
+    assert (run["state"], run["paused_by"], run["problem"]) == (
+        "paused",
+        "ann@example.com",
+        "paused by ann@example.com: night",
+    )
+    assert run["paused_at"] is not None
+    answer = program.decide(action="pause", key="pause-2")
+    assert (answer.status_code, answer.json["type"]) == (409, "urn:datagen:problem:refused")
+    assert "the generation run is paused" in answer.json["detail"]
+    assert program.decide(action="go on").json["state"] == "generating"
+    program.studio.settle()
+    run = program.read("./batches/run/1")
+    assert (run["state"], run["paused_by"], run["paused_at"]) == ("done", None, None)
+
+
 def test_a_decision_that_the_state_does_not_allow_is_refused_with_the_reason(program: Any) -> None:
     answer = program.decide(action="go on")
     assert (answer.status_code, answer.json["type"]) == (409, "urn:datagen:problem:refused")

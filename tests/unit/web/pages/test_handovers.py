@@ -271,6 +271,7 @@ def test_a_run_under_way_says_how_far_its_shards_are(browser_in: Callable[[Study
     ("state", "action", "end"),
     [
         (StudyState.GENERATING, "cancel", StudyState.ACCEPTED),
+        (StudyState.GENERATING, "pause", StudyState.PAUSED),
         (StudyState.PAUSED, "go on", StudyState.GENERATING),
     ],
 )

@@ -39,6 +39,7 @@ ALLOWED = {
     ("reviewing", "stop"): ("stopped", ["stopped"], ["round 1 done"]),
     ("generating", "cancel"): ("accepted", ["accepted"], ["round 1 done", "run 1 cancelled"]),
     ("generating", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 cancelled"]),
+    ("generating", "pause"): ("paused", ["accepted"], ["round 1 done", "run 1 paused"]),
     ("paused", "go on"): ("generating", ["accepted"], ["round 1 done", "run 1 running"]),
     ("paused", "cancel"): ("accepted", ["accepted"], ["round 1 done", "run 1 cancelled"]),
     ("paused", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 cancelled"]),
@@ -56,15 +57,15 @@ ALLOWED = {
     ("accepted", "stop"): ("stopped", ["accepted"], ["round 1 done", "run 1 done"]),
     ("stopped", "build preview"): ("previewing", ["stopped", "rendering"], ["round 1 done", "round 2 running"]),
 }
-DECISIONS = ("build preview", "refine", "audit", "approve", "go on", "cancel", "stop")
+DECISIONS = ("build preview", "refine", "audit", "approve", "pause", "go on", "cancel", "stop")
 #: Why every other decision is refused.
 WHY_NOT = {
     "collecting": "no preview round has been made yet. Choose “build preview” first.",
     "previewing": "a preview round is being made. Wait for it, or cancel it.",
     "reviewing": "a preview round waits for review. Choose “refine”, “audit”, “approve”, “build preview” or “stop”.",
     "auditing": "an audit is being made. Wait for it, or cancel it.",
-    "generating": "a generation run is under way. Wait for it, or cancel it.",
-    "paused": "spot checks paused the generation run. Choose “go on”, “cancel” or “stop”.",
+    "generating": "a generation run is under way. Wait for it, or pause or cancel it.",
+    "paused": "the generation run is paused. Choose “go on”, “cancel” or “stop”.",
     "accepted": "nothing is under way. Choose “approve” for another run, “refine” or “build preview”.",
     "stopped": "the study is stopped. Choose “build preview” to open it again.",
 }

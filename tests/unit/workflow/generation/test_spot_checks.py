@@ -56,12 +56,12 @@ def approve(study: Study, count: int, promise: dict[str, Any] | None = PROMISE) 
 def render(study: Study, shards: int) -> None:
     """Render so many shards, publish them, and leave the others."""
     studio = study.studio
-    requests = [request for request in studio.queue.waiting if request.job_kind is JobKind.SHARD]
+    requests = [request for request in studio.queue.waiting if request.job_kind is JobKind.PREVIEW_SHARD]
     held = requests[shards:]
     for request in held:
         del studio.queue.waiting[request]
     while (request := studio.queue.take(ALL_QUEUES)) is not None:
-        if request.job_kind is JobKind.SHARD and request not in requests[:shards]:
+        if request.job_kind is JobKind.PREVIEW_SHARD and request not in requests[:shards]:
             held.append(request)
             continue
         studio._run(request)
@@ -367,9 +367,9 @@ def test_publication_of_a_shards_checks_reads_no_other_checks(
     real = type(checked.client).tasks
 
     def noted(*args: Any, **which: Any) -> list[Task]:
-        found = list(real(*args, **which))
-        seen.update(task.id for task in found)
-        return found
+        matching = list(real(*args, **which))
+        seen.update(task.id for task in matching)
+        return matching
 
     with monkeypatch.context() as patch:
         patch.setattr(type(checked.client), "tasks", noted)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from datagen.domain.decision import Decision
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.domain.notification import NotificationEvent
@@ -21,6 +22,7 @@ from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.notifications import DeliveryAttemptRow, DeliveryRow, EndpointRow, RecipientRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decisions import batch_end
+from datagen.workflow.decisions.submit import DecisionCommand, decide
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, RenderJob
 from datagen.workflow.notifications import deliveries
 from datagen.workflow.notifications.deliveries import KEPT_DAYS, MAX_ATTEMPTS, deliver, log_of, redeliver, send_test
@@ -87,6 +89,7 @@ def test_round_and_run_are_notified_once_when_they_end(
         "batch": {"kind": "run", "number": 1, "name": "bulk", "images": 3},
         "version": 2,
         "reason": "",
+        "by": "",
         "page": f"http://datagen.test/studio/studies/{study.id}/run/1",
     }
     assert run_done.data["page"] in run_done.text
@@ -133,6 +136,26 @@ def test_pause_is_notified_with_its_alarm(studio: FakeStudio, study: Study, chan
     studio.settle()
     assert events_of(channels) == ["run.paused"]
     assert "3 of 3 spot checks are bad. Choose “go on” or “cancel”" in channels.sent[0].message.text
+
+
+def test_pause_by_a_person_is_notified_to_others_and_to_programs(
+    studio: FakeStudio, study: Study, channels: RecordedChannels
+) -> None:
+    for person in ("ann@example.org", "bo@example.org"):
+        add_recipient(studio.services, study.id, person, person=person, who="ann")
+    subscribe(study, HOOK)
+    study.act(StudyEvent.APPROVE, count=3)
+    decision = Decision(action=StudyEvent.PAUSE, note="the GPU is needed")
+    decide(studio.services, DecisionCommand(study_id=study.id, decision=decision, who="ann@example.org"))
+    studio.settle()
+    assert [(sent.address, str(sent.message.event)) for sent in channels.sent] == [
+        ("bo@example.org", "run.paused"),
+        (HOOK, "run.paused"),
+    ]
+    told = channels.sent[0].message
+    assert told.title == f"\u2068{study.name}\u2069: run 1 is paused by \u2068ann@example.org\u2069"
+    assert "spot checks" not in told.text
+    assert channels.sent[1].message.data["by"] == "ann@example.org"
 
 
 def test_event_that_is_rolled_back_is_not_notified(
