@@ -1,16 +1,18 @@
 """A study of 50 versions and 100,000 samples, as rows and stored pictures, for measurements of the studio's pages.
 
 The rows are written directly, so that no engine has to render them. The pictures of its inputs, of its round gallery
-and of its runs are rendered plates, which are stored as a worker would store them.
+and of its large run are rendered plates, or photos, which are stored as a worker would store them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
@@ -34,8 +36,8 @@ from stage.metal import photograph, plate_of
 VERSIONS, SAMPLES, ROUND, GALLERY = 50, 100_000, 20, 200
 #: Number of other studies, of small runs, and of entries of the audit log.
 STUDIES, RUNS, ENTRIES = 40, 60, 2_000
-#: Number of plates that are rendered; the pictures are these, shifted and with noise of their own.
-_PLATES = 20
+#: Number of photos or plates of which pictures are made, by shifts and by noise of their own.
+_DIFFERENT = 20
 _LABEL = "scratch"
 _TASK = 10_000_000
 
@@ -51,15 +53,18 @@ class LargeStudy:
     sample_id: int
 
 
-def store_pictures(images: BlobStore, count: int = GALLERY) -> list[dict[str, Any]]:
-    """Store ``count`` different pictures of plates with scratches, as PNG; return their references."""
+def store_pictures(images: BlobStore, count: int = GALLERY, photos: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Store ``count`` different pictures as PNG: of ``photos``, or else of rendered plates; return their references."""
     rng = np.random.default_rng(5)
-    plates = [photograph(plate_of(rng), [], rng)[0] for _ in range(min(count, _PLATES))]
+    if photos:
+        shown = [np.asarray(Image.open(photo).convert("RGB").resize((WIDTH, HEIGHT))) for photo in photos[:_DIFFERENT]]
+    else:
+        shown = [photograph(plate_of(rng), [], rng)[0] for _ in range(min(count, _DIFFERENT))]
     references = []
     for number in range(count):
-        plate = np.roll(plates[number % len(plates)], 17 * (number // len(plates)), axis=1).astype(np.int16)
-        noise = rng.integers(-2, 3, plate.shape, np.int16)
-        picture = np.clip(plate + noise, 0, 255).astype(np.uint8)
+        turned = np.roll(shown[number % len(shown)], 17 * (number // len(shown)), axis=1).astype(np.int16)
+        noise = rng.integers(-2, 3, turned.shape, np.int16)
+        picture = np.clip(turned + noise, 0, 255).astype(np.uint8)
         digest = images.put(encode_png(picture))
         references.append(asdict(ImageRef(digest=digest, width=WIDTH, height=HEIGHT, name=f"photo {number}.png")))
     return references

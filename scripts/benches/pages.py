@@ -66,7 +66,8 @@ RATE, SECONDS = 25.0, 20.0
 _BROWSED = ("home", "study", "inputs", "round gallery", "run list", "dataset view", "table, largest first", "sample")
 #: Number of visits of the whole gallery.
 _VISITS = 4
-_ROUND_WITHIN_S = 180.0
+#: Number of photos of each role in the study whose round is judged, and maximum seconds for its round.
+_PHOTOS, _ROUND_WITHIN_S = 8, 300.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--times", type=int, default=20, help="requests for each page (20)")
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"samples of the large run ({SAMPLES:,})")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"duration of webhooks, twice ({SECONDS:g})")
+    parser.add_argument("--photos", type=Path, help="show the photos of this folder in place of rendered plates")
     parser.add_argument("--json", type=Path, help="write the figures here")
     chosen = parser.parse_args(arguments)
     figures: dict[str, Any] = {"samples": chosen.samples}
@@ -135,7 +137,7 @@ def _measure(folder: Path, chosen: argparse.Namespace, figures: dict[str, Any]) 
                 figures["keyboard"].update(_keyboard(installation, folder))
         installation.without_workers()
         if {"sqlite", "gallery", "webhooks"} & {*parts}:
-            site = _site(installation, installation.environment, chosen.samples, lambda: [installation.up_pid])
+            site = _site(installation, installation.environment, chosen, lambda: [installation.up_pid])
             if "sqlite" in parts:
                 with _part(figures, "sqlite"):
                     figures["sqlite"]["pages"] = _pages(site, bare, chosen.times)
@@ -147,7 +149,7 @@ def _measure(folder: Path, chosen: argparse.Namespace, figures: dict[str, Any]) 
                     figures["webhooks"].update(_webhooks(installation, site, bare, chosen.seconds))
         if "postgresql" in parts:
             with ExitStack() as stack:
-                site = _on_postgresql(installation, folder, chosen.samples, stack)
+                site = _on_postgresql(installation, folder, chosen, stack)
                 with _part(figures, "postgresql"):
                     figures["postgresql"]["pages"] = _pages(site, bare, chosen.times)
     finally:
@@ -178,17 +180,22 @@ def _services(environment: Mapping[str, str]) -> Iterator[tuple[Services, Settin
 
 
 def _site(
-    installation: Installation, environment: Mapping[str, str], samples: int, roots: Callable[[], list[int]]
+    installation: Installation,
+    environment: Mapping[str, str],
+    chosen: argparse.Namespace,
+    roots: Callable[[], list[int]],
 ) -> _Site:
     """Write the large study and log in; ``roots`` are the processes whose processor time counts."""
-    print_line(f"writing a study of {samples:,} samples")
+    print_line(f"writing a study of {chosen.samples:,} samples")
+    photos = sorted(path for path in chosen.photos.iterdir() if path.is_file()) if chosen.photos else []
     with _services(environment) as (services, settings):
         access = bootstrap.server_access_of(settings)
         name = f"large {urlsplit(environment['DATAGEN_PUBLIC_URL']).port}"
         open_study(services, name, ["scratch"], access, engine=settings.engine, preview_size=20)
         with services.database.read() as session:
             study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == name)).one()
-        study = add_large_study(services.database, study_id, store_pictures(services.images), samples)
+        pictures = store_pictures(services.images, photos=photos)
+        study = add_large_study(services.database, study_id, pictures, chosen.samples)
         _analyze(services.database)
     url = environment["DATAGEN_PUBLIC_URL"]
     person = installation.label_studio
@@ -259,7 +266,7 @@ def _figures_of(webhooks: Webhooks, bare: Webhooks) -> dict[str, Any]:
 def _keyboard(installation: Installation, folder: Path) -> dict[str, float]:
     """Take a study to its first round, and judge it on the review sheet."""
     pack_folder = folder / "pack"
-    plates.write_pack(pack_folder, lists=plates.GIVEN)
+    plates.write_pack(pack_folder, lists=plates.GIVEN, counts=dict.fromkeys(plates.GIVEN, _PHOTOS))
     pack = read_pack(pack_folder)
     person = installation.label_studio
     url = installation.environment["DATAGEN_PUBLIC_URL"]
@@ -278,7 +285,7 @@ def _keyboard(installation: Installation, folder: Path) -> dict[str, float]:
         return page_browser.judge_by_keyboard(browser, url, log_in(url, person), path)
 
 
-def _on_postgresql(installation: Installation, folder: Path, samples: int, stack: ExitStack) -> _Site:
+def _on_postgresql(installation: Installation, folder: Path, chosen: argparse.Namespace, stack: ExitStack) -> _Site:
     """Start a web process on PostgreSQL beside the other one, until ``stack`` is closed, with the large study."""
     server = stack.enter_context(postgres_server.running())
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
@@ -306,7 +313,7 @@ def _on_postgresql(installation: Installation, folder: Path, samples: int, stack
         "web-postgresql", command, env=environment, cwd=folder, ready=partial(is_open, port), within=90
     )
     stack.callback(processes.stop, web)
-    return _site(installation, environment, samples, lambda: [web.pid, postmaster])
+    return _site(installation, environment, chosen, lambda: [web.pid, postmaster])
 
 
 def _analyze(database: Database) -> None:

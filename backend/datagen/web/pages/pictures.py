@@ -1,9 +1,9 @@
 """The pictures on the pages, for people with a session: small ones of samples and inputs, and a sample in full size.
 
-Variants of a sample's picture: ``small``, ``large``, ``close-N`` (around instance N), each also with ``-outline`` (the
-outlines of its instances), with ``background-`` in front (its background) or both; and ``full`` (the stored file).
-Variants of an input's picture: ``small`` and ``large``, each also with ``-outline`` (what is drawn on it), and
-``close-N-outline`` (around box N).
+Variants of a sample's picture: ``tiny``, ``small``, ``large``, ``close-N`` (around instance N), each also with
+``-outline`` (the outlines of its instances), with ``background-`` in front (its background) or both; and ``full`` (the
+stored file). Variants of an input's picture: ``tiny``, ``small`` and ``large``, each also with ``-outline`` (what is
+drawn on it), and ``close-N-outline`` (around box N).
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from datagen.workflow.study_pages.access import Visible
 from datagen.workflow.study_pages.inputs_page_view import input_row_of
 from datagen.workflow.study_pages.sample_view import sample_body_of
 
-#: Size name → form. Small ones fill a gallery and stay below 20 kB; a large one fills a page.
+#: Size name → form. Tiny ones fill a gallery: a browser loads 40 of them with its page, which has 250 kB in all. Small
+#: ones are for screens with several pixels to a point, and for verdicts; a large one fills a page.
 FORMATS = {
+    "tiny": ThumbnailFormat(side=256, max_bytes=5_500),
     "small": ThumbnailFormat(side=320, max_bytes=20_000),
     "large": ThumbnailFormat(side=1280, max_bytes=250_000),
     "close": ThumbnailFormat(side=360, max_bytes=40_000),
@@ -41,7 +43,7 @@ OUTLINE_DISTANCE = 4
 #: Number of unreadable pictures that are remembered, and for how long, seconds. To decode one may take seconds.
 _REMEMBERED, _REMEMBERED_SECONDS = 10_000, 600.0
 _VARIANT = re.compile(
-    r"(?P<background>background-)?(?P<size>small|large|close-(?P<number>\d{1,3}))(?P<outline>-outline)?"
+    r"(?P<background>background-)?(?P<size>tiny|small|large|close-(?P<number>\d{1,3}))(?P<outline>-outline)?"
 )
 
 #: A closed polygon, in pixels.
@@ -108,7 +110,7 @@ class Pictures:
             if int(parts["number"]) >= len(source.boxes):
                 raise Refused(NO_PICTURE)
             box = source.boxes[int(parts["number"])]
-        elif parts["size"] == "small":
+        elif parts["size"] in ("tiny", "small"):
             form = replace(form, distance=source.distance)
 
         def make() -> bytes:
