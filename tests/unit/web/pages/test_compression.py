@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
+from html import unescape
 from typing import Any
 
 import pytest
 
+from benches.page_rows import add_batch
+from datagen.store.tables.base import BatchKind
+from datagen.store.tables.batches import SpecRow
 from datagen.web.pages.compression import padded
+from datagen.web.pages.pictures import FORMATS
+from datagen.workflow.study_pages.gallery_view import PICTURES_A_PAGE
 
 GZIP = {"Accept-Encoding": "gzip, deflate, br"}
+#: Number of pictures that Chromium loads with a gallery in a laptop's window.
+LOADED_PICTURES = 40
 TEXT = b"a text that occurs again and again. " * 50
 
 
@@ -38,6 +47,17 @@ def test_a_file_is_compressed_for_a_browser_that_accepts_it(browser: Any, name: 
     assert (plain.headers.get("Content-Encoding"), small.headers["Content-Encoding"]) == (None, "gzip")
     assert gzip.decompress(small.data) == plain.data
     assert "immutable" in small.headers["Cache-Control"]
+
+
+def test_a_gallery_with_its_files_and_first_pictures_has_250_kilobytes_at_most(browser: Any) -> None:
+    spec = browser.study.specs()[-1]
+    with browser.studio.services.database.write() as session:
+        add_batch(session, session.get_one(SpecRow, spec.id), BatchKind.AUDIT, 1, PICTURES_A_PAGE)
+    path = f"/studio/studies/{browser.study.id}/audit/1"
+    files = {unescape(address) for address in re.findall(r'(?:href|src)="(/studio/static/[^"]+)"', browser.page(path))}
+    assert {address.split("?")[0].rsplit(".", 1)[1] for address in files} == {"css", "js", "svg"}
+    sent = sum(len(browser.client.get(address, headers=GZIP).data) for address in (path, *files))
+    assert sent + LOADED_PICTURES * FORMATS["tiny"].max_bytes <= 250_000
 
 
 def test_a_picture_is_sent_as_it_is(browser: Any) -> None:
