@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 import httpx
 from sqlalchemy import func, select
 
+from benches import bare_server
 from benches.attack_assaults import READINESS_CALLERS, Assaults, print_counts
 from benches.attack_measures import LockProbe, MemoryWatch, Webhooks, send_together
 from benches.bench_studies import study_with_inputs
@@ -46,7 +47,6 @@ from datagen.store.tables.messages import InboxRow
 from stage import plates
 from stage.annotator import Annotator
 from stage.pack import read_pack
-from stage.ports import free_port, is_open
 from stage.processes import StageError, wait_until
 from stage.progress import print_line
 
@@ -107,7 +107,7 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
         rate=chosen.rate,
         seconds=chosen.seconds,
     )
-    bare = replace(webhooks, address=_bare_server(installation))
+    bare = replace(webhooks, address=bare_server.start(installation.processes))
     database = Path(installation.environment["DATAGEN_DATA_DIR"]) / "datagen.sqlite3"
     lock, memory = LockProbe(database), MemoryWatch(installation.up_pid)
     with lock.measuring(), memory.measuring():
@@ -155,23 +155,6 @@ def _run(installation: Installation, chosen: argparse.Namespace, folder: Path) -
         "faults": assaults.faults,
         "load_average": [round(load, 1) for load in os.getloadavg()],
     }
-
-
-def _bare_server(installation: Installation) -> str:
-    """Start a server that stores nothing and answers “created”; return its address."""
-    port = free_port()
-    program = (
-        "import waitress\n"
-        "def created(environ, start):\n"
-        "    environ['wsgi.input'].read()\n"
-        "    start('201 Created', [('Content-Length', '0')])\n"
-        "    return [b'']\n"
-        f"waitress.serve(created, host='127.0.0.1', port={port})\n"
-    )
-    installation.processes.start(
-        "bare", [sys.executable, "-c", program], ready=lambda: is_open(port), within=ROUND_WITHIN_S
-    )
-    return f"127.0.0.1:{port}"
 
 
 def _begin(assaults: Assaults, attacker: dict[ProjectKind, int], poisoned: dict[ProjectKind, int]) -> None:

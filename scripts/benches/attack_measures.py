@@ -136,10 +136,10 @@ class MemoryWatch:
         return run_periodically(self._measure, MEMORY_EVERY_S, "memory")
 
     def _measure(self) -> None:
-        self.peak_mb = max(self.peak_mb, sum(map(_resident_mb, _descendants(self._pid))))
+        self.peak_mb = max(self.peak_mb, sum(map(_resident_mb, descendants(self._pid))))
 
 
-def _descendants(pid: int) -> Collection[int]:
+def descendants(pid: int) -> Collection[int]:
     """Return the ids of a process and all its descendants."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):

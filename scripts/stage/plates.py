@@ -10,7 +10,7 @@ The same seed gives the same bytes. This module decides what a pack contains; ``
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,16 @@ def write_pack(
     *,
     seed: int = 7,
     lists: Iterable[str] = tuple(COUNTS),
+    counts: Mapping[str, int] | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Render the lists of a pack into ``folder`` and return the folder; overwrite existing files of the same names.
 
-    ``report(done, of)`` is called after each image.
+    ``counts`` are the numbers of images in each list, ``COUNTS`` by default. ``report(done, of)`` is called after each
+    image.
     """
-    wanted = tuple(lists)
-    of, done = sum(COUNTS[name] for name in wanted), 0
+    wanted, counts = tuple(lists), counts or COUNTS
+    of, done = sum(counts[name] for name in wanted), 0
     for name in wanted:
         images = folder / name
         images.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,7 @@ def write_pack(
         if name not in ("canvas", "background"):
             masks.mkdir(exist_ok=True)
         tasks = []
-        for number in range(COUNTS[name]):
+        for number in range(counts[name]):
             # every image has its own stream: lists can be rendered in any order, or alone
             rng = np.random.default_rng([seed, EDITION, tuple(COUNTS).index(name), number])
             plate = plate_of(rng)

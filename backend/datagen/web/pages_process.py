@@ -64,6 +64,7 @@ _FORWARDED = (
     "Content-Type",
     "User-Agent",
     "Accept",
+    "Accept-Encoding",
     "Authorization",
     "Idempotency-Key",
     "If-None-Match",

@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from benches.page_rows import add_batch, add_version
 from datagen.domain.lifecycle import StudyState
 from datagen.store.tables.base import BatchKind, HandoverKind, WorkState, now
 from datagen.store.tables.handovers import HandoverRow
@@ -22,7 +23,6 @@ from datagen.web.view_pools import POOLS
 from datagen.workflow.handovers.expiry import KEPT
 from datagen.workflow.handovers.requests import request_download
 from datagen.workflow.handovers.wishes import DownloadWish
-from page_rows import add_batch, add_version
 from stage.processes import Processes, wait_until
 from studio import Studio
 

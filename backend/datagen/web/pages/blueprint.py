@@ -20,6 +20,7 @@ from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import PICTURES, Addresses
 from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.background_search import add_background_search
+from datagen.web.pages.compression import compress
 from datagen.web.pages.decision_views import FormLimits, add_decisions
 from datagen.web.pages.forms import MOST, ROOT, number_of, safe_target
 from datagen.web.pages.handover_views import add_handovers
@@ -120,7 +121,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     @blueprint.after_request
     def protect(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = POLICY
-        return studio.visitors.keep_cookies(response)
+        return compress(studio.visitors.keep_cookies(response))
 
     # -- pages
 

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from datagen.store.database import Database
 from datagen.web.pages.addresses import PICTURES, VERSION_DIGITS, Addresses
+from datagen.web.pages.compression import accepts_gzip
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.pictures import Picture, Pictures
 from datagen.web.pages.visitors import visible_projects
@@ -36,7 +37,10 @@ def add_pictures(
         file = to.files.get(name)
         if file is None:
             return writer.error(HTTPStatus.NOT_FOUND, "There is no file at this address.")
-        return Response(file.data, content_type=file.media_type, headers=_kept(request.args.get("v") == file.version))
+        headers = _kept(request.args.get("v") == file.version) | {"Vary": "Accept-Encoding"}
+        if accepts_gzip():
+            return Response(file.packed, content_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"})
+        return Response(file.data, content_type=file.media_type, headers=headers)
 
 
 def _sent(picture: Picture) -> Response:

@@ -1,24 +1,23 @@
 """The pictures on the pages, for people with a session: small ones of samples and inputs, and a sample in full size.
 
-Variants of a sample's picture: ``small``, ``large``, ``close-N`` (around instance N), each also with ``-outline`` (the
-outlines of its instances), with ``background-`` in front (its background) or both; and ``full`` (the stored file).
-Variants of an input's picture: ``small`` and ``large``, each also with ``-outline`` (what is drawn on it), and
-``close-N-outline`` (around box N).
+Variants of a sample's picture: ``tiny``, ``small``, ``large``, ``close-N`` (around instance N), each also with
+``-outline`` (the outlines of its instances), with ``background-`` in front (its background) or both; and ``full`` (the
+stored file). Variants of an input's picture: ``tiny``, ``small`` and ``large``, each also with ``-outline`` (what is
+drawn on it), and ``close-N-outline`` (around box N).
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cachetools import TTLCache
 from sqlalchemy.orm import Session
 
 from datagen.domain.geometry import Box, Point
-from datagen.domain.sample import Sample
 from datagen.errors import BadPicture, Refused, StoreMissing
 from datagen.imaging.codec import Pixels
 from datagen.imaging.decoder_sandbox import DecoderSandbox
@@ -27,13 +26,14 @@ from datagen.store.blob_store import BlobStore
 from datagen.store.tables.inputs import InputRow
 from datagen.web.pages.thumbnail_cache import ThumbnailCache
 from datagen.workflow.inputs import parsed_results
-from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.study_pages.access import Visible
 from datagen.workflow.study_pages.inputs_page_view import input_row_of
-from datagen.workflow.study_pages.sample_view import sample_row_of
+from datagen.workflow.study_pages.sample_view import sample_body_of
 
-#: Size name → form. Small ones fill a gallery and stay below 20 kB; a large one fills a page.
+#: Size name → form. Tiny ones fill a gallery: a browser loads 40 of them with its page, which has 250 kB in all. Small
+#: ones are for screens with several pixels to a point, and for verdicts; a large one fills a page.
 FORMATS = {
+    "tiny": ThumbnailFormat(side=256, max_bytes=5_500),
     "small": ThumbnailFormat(side=320, max_bytes=20_000),
     "large": ThumbnailFormat(side=1280, max_bytes=250_000),
     "close": ThumbnailFormat(side=360, max_bytes=40_000),
@@ -43,7 +43,7 @@ OUTLINE_DISTANCE = 4
 #: Number of unreadable pictures that are remembered, and for how long, seconds. To decode one may take seconds.
 _REMEMBERED, _REMEMBERED_SECONDS = 10_000, 600.0
 _VARIANT = re.compile(
-    r"(?P<background>background-)?(?P<size>small|large|close-(?P<number>\d{1,3}))(?P<outline>-outline)?"
+    r"(?P<background>background-)?(?P<size>tiny|small|large|close-(?P<number>\d{1,3}))(?P<outline>-outline)?"
 )
 
 #: A closed polygon, in pixels.
@@ -85,12 +85,13 @@ class Pictures:
             Refused: there is no such sample, picture or variant, or the person may not see it.
             StoreError: the image store cannot be read.
         """
-        sample = sample_of(sample_row_of(session, study_id, sample_id, project_ids))
+        body = sample_body_of(session, study_id, sample_id, project_ids)
         session.close()  # a connection is not held while a picture is made
         if variant == "full":
-            return Picture(self._stored(sample.image.digest), "image/png", sample.image.digest)
+            digest = body["image"]["digest"]
+            return Picture(self._stored(digest), "image/png", digest)
         parts = _parts(variant)
-        source = _source_of_sample(sample, of_background=bool(parts["background"]))
+        source = _source_of_sample(body, of_background=bool(parts["background"]))
         return self._small(source, parts)
 
     def of_input(self, session: Session, study_id: int, task_id: int, variant: str, project_ids: Visible) -> Picture:
@@ -109,7 +110,7 @@ class Pictures:
             if int(parts["number"]) >= len(source.boxes):
                 raise Refused(NO_PICTURE)
             box = source.boxes[int(parts["number"])]
-        elif parts["size"] == "small":
+        elif parts["size"] in ("tiny", "small"):
             form = replace(form, distance=source.distance)
 
         def make() -> bytes:
@@ -149,12 +150,14 @@ def _parts(variant: str) -> re.Match[str]:
     return parts
 
 
-def _source_of_sample(sample: Sample, *, of_background: bool) -> _Source:
-    image = sample.provenance.background if of_background else sample.image
+def _source_of_sample(body: Mapping[str, Any], *, of_background: bool) -> _Source:
+    """Return the source of a sample's pictures; only what they need of the sample's row is read."""
+    image = body["provenance"]["background"] if of_background else body["image"]
+    outlines = [outline for instance in body["instances"] for outline in instance["outlines"]]
     return _Source(
-        digest=image.digest,
-        boxes=[instance.box for instance in sample.instances],
-        outlines=[outline.points for instance in sample.instances for outline in instance.outlines],
+        digest=image["digest"],
+        boxes=[Box(**instance["box"]) for instance in body["instances"]],
+        outlines=[tuple((x, y) for x, y in outline["points"]) for outline in outlines],
         distance=OUTLINE_DISTANCE,
     )
 

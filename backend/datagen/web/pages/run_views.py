@@ -28,7 +28,14 @@ from datagen.web.pages.forms import number_of
 from datagen.web.pages.page_writer import PageWriter
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.generation.sample_facts import words_of
-from datagen.workflow.generation.sample_table import ORDERS, TableFilter, conditions, page_of, stored_count, verdicts_of
+from datagen.workflow.generation.sample_table import (
+    ORDERS,
+    TableFilter,
+    conditions,
+    page_of,
+    stored_shards,
+    verdicts_of,
+)
 from datagen.workflow.study_pages.gallery_view import batch_of
 from datagen.workflow.study_pages.live_view import format_offers, live_of
 from datagen.workflow.study_pages.run_view import ALL, RunFigures, figures_of, run_of
@@ -53,7 +60,7 @@ class KeptFigures:
     def of(self, session: Session, run: BatchRow, label: str) -> RunFigures | None:
         """Return the figures of a run, or of its instances of a label; None before its first image."""
         # SQLite gives the id of a deleted run to the next one
-        key = (run.id, run.requested_at, stored_count(session, run), label)
+        key = (run.id, run.requested_at, stored_shards(session, run), label)
         with self._guard:
             if key in self._kept:
                 return self._kept[key]

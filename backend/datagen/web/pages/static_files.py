@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from datagen.web.pages.compression import packed
+
 _FOLDER = Path(__file__).parent / "static"
 #: Folder of the third-party files, and the list of their packages.
 _THIRD_PARTY, _PACKAGES = "third_party", "packages.json"
@@ -21,9 +23,10 @@ VIEWER = ("photoswipe.js", "photoswipe.css")
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """A file, its media type, and the beginning of its digest."""
+    """A file, as it is and compressed by gzip, its media type, and the beginning of its digest."""
 
     data: bytes
+    packed: bytes
     media_type: str
     version: str
 
@@ -44,7 +47,7 @@ class StaticFiles:
 
     def __init__(self, folder: Path = _FOLDER) -> None:
         self._files = {
-            path.name: StaticFile(data, _TYPES[path.suffix], hashlib.sha256(data).hexdigest()[:12])
+            path.name: StaticFile(data, packed(data), _TYPES[path.suffix], hashlib.sha256(data).hexdigest()[:12])
             for path in sorted([*folder.glob("*.*"), *folder.glob(f"{_THIRD_PARTY}/*.*")])
             if path.suffix in _TYPES and (data := path.read_bytes())
         }

@@ -6,7 +6,7 @@ A page begins after the sample that the one before ended with, so that the last 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from datagen.domain.verdict import Opinion
 from datagen.errors import InputProblem
 from datagen.export.selection import Judged, Place
 from datagen.store.tables.base import BatchKind
-from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow
+from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow, ShardRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.generation.companion_batches import companion_of
 from datagen.workflow.generation.sample_facts import bit_of
@@ -67,6 +67,11 @@ class TableFilter:
         """Whether nothing is filtered."""
         return self == TableFilter()
 
+    @property
+    def is_of_sizes(self) -> bool:
+        """Whether nothing but sizes is filtered."""
+        return replace(self, min_size="", max_size="").is_empty
+
     def given(self) -> dict[str, str]:
         """Return the values that filter something, by name."""
         return {name: value for name, value in asdict(self).items() if value}
@@ -81,7 +86,7 @@ def page_of(
         InputProblem: a value of the filter is none that can be compared.
     """
     order = order if order in ORDERS else ORDERS[0]
-    column, is_falling = _ORDERS[order.removeprefix("-")], order.startswith("-")
+    column, is_falling = _column_of(order.removeprefix("-"), chosen), order.startswith("-")
     query = select(SampleFactsRow).where(*conditions(session, run, chosen))
     if after is not None:
         last = session.get(SampleFactsRow, (run.id, after))
@@ -89,6 +94,17 @@ def page_of(
             query = query.where(_behind(column, getattr(last, order.removeprefix("-")), after, is_falling=is_falling))
     first = column.desc() if is_falling else column.asc()
     return session.scalars(query.order_by(first, SampleFactsRow.index).limit(most)).all()
+
+
+def _column_of(order: str, chosen: TableFilter) -> Any:
+    """Return the column of an order, in a form that its index is used for if only sizes are filtered, or nothing.
+
+    In the order of an index, rows are read one by one from all over the table. For a filter that few samples match,
+    that takes several times as long as reading all rows of the run and sorting those that match.
+    """
+    column = _ORDERS[order]
+    is_sorted = order in ("size", "instances") and not (chosen.is_empty or (order == "size" and chosen.is_of_sizes))
+    return column + 0 if is_sorted else column
 
 
 def _behind(column: Any, value: Any, after: int, *, is_falling: bool) -> ColumnElement[bool]:
@@ -107,8 +123,14 @@ def count_of(session: Session, run: BatchRow, chosen: TableFilter) -> int:
     return session.scalar(select(func.count()).where(*conditions(session, run, chosen))) or 0
 
 
+def stored_shards(session: Session, run: BatchRow) -> int:
+    """Return the number of a run's shards whose samples are stored. It grows whenever samples are added."""
+    stored = ShardRow.batch_id == run.id, ShardRow.rendered_at.is_not(None)
+    return session.scalar(select(func.count()).where(*stored)) or 0
+
+
 def stored_count(session: Session, run: BatchRow) -> int:
-    """Return the number of a run's stored samples; figures that were computed for a smaller number are outdated."""
+    """Return the number of a run's stored samples."""
     return session.scalar(select(func.count()).select_from(SampleRow).where(SampleRow.batch_id == run.id)) or 0
 
 
@@ -135,10 +157,11 @@ def conditions(session: Session, run: BatchRow, chosen: TableFilter) -> list[Col
         clauses.append(_has_word(facts.concepts, chosen.concept))
     if chosen.background:
         clauses.append(facts.background == chosen.background)
+    size: Any = facts.size if chosen.is_of_sizes else facts.size + 0  # see _column_of
     if chosen.min_size:
-        clauses.append(facts.size >= _pixels(chosen.min_size))
+        clauses.append(size >= _pixels(chosen.min_size))
     if chosen.max_size:
-        clauses.append(facts.size <= _pixels(chosen.max_size))
+        clauses.append(size <= _pixels(chosen.max_size))
     if chosen.place:
         clauses.append(facts.places.bitwise_and(bit_of(offered(Place, chosen.place))) != 0)
     if chosen.verdict:

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,11 +20,12 @@ from datagen.errors import Refused
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.store.tables.inputs import InputRow
 from datagen.store.tables.reviews import VerdictRow
+from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decision_points import project_of
 from datagen.workflow.decision_tasks.batch_view import BatchName, name_of
 from datagen.workflow.reviews import verdict_sync
 from datagen.workflow.sample_mapping import sample_of, shown_number
-from datagen.workflow.study_pages.access import Visible, visible_study
+from datagen.workflow.study_pages.access import Visible, is_visible, visible_study
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 
 #: Number of instances, of verdicts and of parameters of an instance that are shown.
@@ -118,6 +120,21 @@ def sample_row_of(session: Session, study_id: int, sample_id: int, project_ids: 
     if row is None:
         raise Refused(NO_SAMPLE)
     return row
+
+
+def sample_body_of(session: Session, study_id: int, sample_id: int, project_ids: Visible) -> Mapping[str, Any]:
+    """Return the body of a sample's row, by one statement: a gallery asks for many pictures at once.
+
+    Raises:
+        Refused: see ``sample_row_of``.
+    """
+    body = session.scalar(
+        select(SampleRow.body)
+        .join(BatchRow, BatchRow.id == SampleRow.batch_id)
+        .join(StudyRow, StudyRow.id == BatchRow.study_id)
+        .where(SampleRow.id == sample_id, StudyRow.id == study_id, is_visible(project_ids))
+    )
+    return body if body is not None else sample_row_of(session, study_id, sample_id, project_ids).body
 
 
 def sample_view_of(session: Session, row: SampleRow) -> SampleView:

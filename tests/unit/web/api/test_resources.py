@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from benches.page_rows import add_batch, judge
 from datagen.domain.lifecycle import StudyState
 from datagen.imaging.codec import decode
 from datagen.store.tables.base import BatchKind
@@ -15,7 +16,6 @@ from datagen.store.tables.batches import SpecRow
 from datagen.workflow import services as workflow_services
 from datagen.workflow.studies import open as opening
 from datagen.workflow.study_pages import sample_list
-from page_rows import add_batch, judge
 from studio import verdict_result
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from benches.page_rows import add_batch, add_version, judge
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import SpecRow
-from page_rows import add_batch, add_version, judge
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from benches.page_rows import add_batch
 from datagen.domain.lifecycle import StudyState
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SpecRow
-from page_rows import add_batch
 
 
 def links(page: str) -> set[str]:

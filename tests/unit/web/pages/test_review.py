@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 
+from benches.page_rows import add_batch
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent, StudyState
 from datagen.domain.verdict import Opinion, VerdictRule
@@ -19,7 +20,6 @@ from datagen.store.tables.studies import StudyRow
 from datagen.web.pages import review_views
 from datagen.workflow.reviews.page_verdicts import LATE
 from datagen.workflow.study_pages import review_view
-from page_rows import add_batch
 from studio import ROUND, verdict_result
 
 BO = "bo@example.com"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benches.page_rows import CONCEPTS, add_batch, digest_of
 from datagen.domain.lifecycle import StudyState
 from datagen.domain.verdict import Opinion
 from datagen.store.tables.base import BatchKind, WorkState
@@ -18,7 +19,6 @@ from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.generation.sample_table import ORDERS
 from datagen.workflow.study_pages.run_view import IMAGES_A_PAGE, orientation_of
 from datagen.workflow.study_pages.runs_view import RUNS_A_PAGE
-from page_rows import CONCEPTS, add_batch, digest_of
 
 #: Number of images of the large run.
 COUNT = 150
@@ -222,3 +222,13 @@ def test_a_run_that_was_rendered_has_the_facts_of_each_image(browser: Any) -> No
         assert row.instances == len(body["instances"])
         assert row.background == body["provenance"]["background"]["name"]
         assert all(f"\n{instance['label']}\n" in row.labels for instance in body["instances"])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_filter_and_an_order_together_hold_what_matches_in_that_order(browser: Any, order: str) -> None:
+    name = order.removeprefix("-")
+    matching = [row for row in rows(browser) if row.size >= 25 and row.labels == "\nscratch\n"]
+    expected = sorted(matching, key=lambda row: row.index)
+    expected.sort(key=lambda row: getattr(row, name), reverse=order.startswith("-"))
+    assert len(expected) > IMAGES_A_PAGE
+    assert all_indices(browser, sort=order, min_size=25, label="scratch") == [row.index for row in expected]

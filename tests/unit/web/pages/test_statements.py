@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from benches.page_rows import add_batch, add_version, judge
 from datagen.domain.lifecycle import StudyState
 from datagen.store.tables.base import BatchKind
-from page_rows import add_batch, add_version, judge
 
 
 @contextmanager

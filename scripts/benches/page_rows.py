@@ -1,9 +1,10 @@
-"""Rows of large studies for tests and measurements of the studio's pages; no picture is stored."""
+"""Rows of large studies for tests and measurements of the studio's pages. They are written without any work on them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -12,17 +13,25 @@ from sqlalchemy.orm import Session
 from datagen.domain.lifecycle import SpecState
 from datagen.domain.verdict import Opinion
 from datagen.store.tables.base import BatchKind, WorkState, now
-from datagen.store.tables.batches import BatchRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.workflow.generation.sample_facts import facts_of
 
 #: Size of the images in pixels, and number of backgrounds and of concept photos.
-WIDTH, HEIGHT, BACKGROUNDS, CONCEPTS = 640, 480, 50, 12
+WIDTH, HEIGHT, BACKGROUNDS, CONCEPTS = 512, 384, 50, 12
 #: Number of rows in one statement.
 _AT_A_TIME = 5_000
+#: Outline of an instance: an ellipse of about 50 by 40 pixels.
+_SHAPE = [
+    (round(25 + 25 * math.cos(step * math.pi / 20), 1), round(20 + 20 * math.sin(step * math.pi / 20), 1))
+    for step in range(40)
+]
+#: A stored picture of ``WIDTH`` by ``HEIGHT`` pixels: the output of ``dataclasses.asdict`` for an ``ImageRef``.
+Picture = Mapping[str, Any]
 
 
 def digest_of(text: str) -> str:
+    """Return the SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -45,8 +54,13 @@ def add_version(session: Session, study_id: int, version: int, body: dict[str, A
     return spec
 
 
-def add_batch(session: Session, spec: SpecRow, kind: BatchKind, number: int, count: int) -> BatchRow:
-    """Add a finished batch with its samples, in shards of 500."""
+def add_batch(
+    session: Session, spec: SpecRow, kind: BatchKind, number: int, count: int, pictures: Sequence[Picture] = ()
+) -> BatchRow:
+    """Add a finished batch with its samples, in shards of 500.
+
+    Its samples show ``pictures`` in turn, also as their backgrounds. Without any, no picture of theirs is stored.
+    """
     batch = BatchRow(
         study_id=spec.study_id,
         spec_id=spec.id,
@@ -69,11 +83,13 @@ def add_batch(session: Session, spec: SpecRow, kind: BatchKind, number: int, cou
         )
         session.add(shard)
         session.flush()
-        samples = list(_samples(batch, shard.id, start, stop))
+        samples = list(_samples(batch, shard.id, start, stop, pictures))
         for first in range(0, len(samples), _AT_A_TIME):
             session.execute(insert(SampleRow), samples[first : first + _AT_A_TIME])
         if kind is BatchKind.RUN:
-            session.add_all(facts_of(SampleRow(**sample)) for sample in samples)
+            names = SampleFactsRow.__table__.columns.keys()
+            facts = [facts_of(SampleRow(**sample)) for sample in samples]
+            session.execute(insert(SampleFactsRow), [{name: getattr(row, name) for name in names} for row in facts])
     return batch
 
 
@@ -97,11 +113,14 @@ def judge(session: Session, batch: BatchRow) -> None:
         session.execute(insert(VerdictRow), verdicts)
 
 
-def _samples(batch: BatchRow, shard_id: int, start: int, stop: int) -> Iterator[dict[str, Any]]:
+def _samples(
+    batch: BatchRow, shard_id: int, start: int, stop: int, pictures: Sequence[Picture]
+) -> Iterator[dict[str, Any]]:
     for index in range(start, stop):
+        stored = pictures[index % len(pictures)] if pictures else None
         left, top = index * 37 % (WIDTH - 60), index * 53 % (HEIGHT - 50)
-        outline = [[left + x, top + y] for x, y in ((0, 0), (50, 4), (48, 36), (20, 40), (2, 20))]
-        background = {"digest": digest_of(f"b{index % BACKGROUNDS}"), "width": WIDTH, "height": HEIGHT}
+        outline = [[left + x, top + y] for x, y in _SHAPE]
+        background = stored or {"digest": digest_of(f"b{index % BACKGROUNDS}"), "width": WIDTH, "height": HEIGHT}
         yield {
             "key": f"s{batch.study_id}-b{batch.id}-{index}",
             "batch_id": batch.id,
@@ -110,7 +129,7 @@ def _samples(batch: BatchRow, shard_id: int, start: int, stop: int) -> Iterator[
             "task_id": 20_000_000 + batch.id * 1_000_000 + index,
             "verdict_change": 0,
             "body": {
-                "image": _reference(f"i{batch.id}-{index}"),
+                "image": {**stored, "name": f"{index}.png"} if stored else _reference(f"i{batch.id}-{index}"),
                 "mask": _reference(f"m{batch.id}-{index}"),
                 "instances": [
                     {
@@ -128,7 +147,13 @@ def _samples(batch: BatchRow, shard_id: int, start: int, stop: int) -> Iterator[
                     "background": {**background, "name": f"background {index % BACKGROUNDS}.jpg"},
                     "steps": {
                         "instances": [
-                            {"concept": f"{digest_of('c')[:12]}:0", "concept_name": f"concept {index % CONCEPTS}.jpg"}
+                            {
+                                "concept": f"{digest_of('c')[:12]}:0",
+                                "concept_name": f"concept {index % CONCEPTS}.jpg",
+                                "scale": 0.8 + index % 9 / 20,
+                                "contrast": 1 + index % 40 / 10,
+                                "draws": {f"draw {number}": index % (number + 7) / 10 for number in range(12)},
+                            }
                         ]
                     },
                 },
