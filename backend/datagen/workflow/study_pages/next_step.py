@@ -70,8 +70,8 @@ class StudySituation:
 #: Role → what a person does with its images.
 _TO_DO = {
     Role.CONCEPT: "Add concept photos and draw boxes",
-    Role.CANVAS: "Outline where it may appear",
-    Role.BACKGROUND: "Add photos without it",
+    Role.CANVAS: "Outline where the concept may appear",
+    Role.BACKGROUND: "Add background photos",
 }
 _PROJECT_OF = {kind.role: kind for kind in ProjectKind if kind.role is not None}
 
