@@ -106,7 +106,7 @@ def next_step(situation: StudySituation) -> NextStep:
             return NextStep(
                 turn=people,
                 text=text,
-                why="A verdict takes a second: good or bad, by key.",
+                why="A verdict takes a second: good or bad.",
                 target=previews,
                 sheet=situation.unjudged_batch,
             )
