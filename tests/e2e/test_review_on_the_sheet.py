@@ -14,10 +14,10 @@ from sqlalchemy import select
 
 import e2e_study
 from datagen.domain.inputs import ProjectKind
-from datagen.label_studio.api.models import Annotation
 from datagen.label_studio.mapping.form_answers import verdict
 from datagen.store.tables.studies import StudyRow
 from e2e_study import Study
+from page_steps import annotations_of, expect_saved, opinion_of, page_of
 from second_person import sign_up
 from stage.label_studio_server import LabelStudio
 from stage.person import Person
@@ -27,9 +27,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
 #: Number of images of the round, and seconds after which it counts as broken on busy cores.
 IMAGES, SLOW_S = 20, 300.0
-#: Milliseconds after which a page that does not show what it should counts as broken, and after which verdicts do that
-#: are not saved: Label Studio stores one in a second or less, and on busy cores in ten.
-PATIENCE_MS, SAVED_MS = 60_000, 400_000
+#: Milliseconds after which a page that does not show what it should counts as broken.
+PATIENCE_MS = 60_000
+#: The sheet, below the page of the study.
+SHEET = "/round/1/review"
 #: The addresses that verdicts are sent to.
 VERDICTS = "**/studio/verdicts/**"
 #: Every so many images are bad on Ann's round, with the second reason and the fourth.
@@ -75,23 +76,12 @@ def open_sheet(chromium: Browser, study: Study, log_ins: LogIns) -> Iterator[Ope
         expect.set_options(timeout=PATIENCE_MS)
         page.on("dialog", lambda dialog: dialog.accept())
         page.on("pageerror", lambda error: pytest.fail(str(error)))
-        log_ins.open(page, account, sheet_of(study))
+        log_ins.open(page, account, page_of(study, SHEET))
         return page
 
     yield open_sheet
     for context in contexts:
         context.close()
-
-
-def sheet_of(study: Study) -> str:
-    with study.database.read() as session:
-        study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == study.name)).one()
-    return f"http://127.0.0.1:{study.servers.environment['PORT']}/studio/studies/{study_id}/round/1/review"
-
-
-def expect_saved(page: Page, count: int) -> None:
-    """Wait until ``count`` images on the page say that they are saved."""
-    expect(page.locator("#sheet .state", has_text=re.compile("^saved$"))).to_have_count(count, timeout=SAVED_MS)
 
 
 def judge_all_by_keyboard(page: Page, look: Callable[[], None] = lambda: None) -> None:
@@ -104,23 +94,6 @@ def judge_all_by_keyboard(page: Page, look: Callable[[], None] = lambda: None) -
             page.keyboard.press("2")
             page.keyboard.press("4")
         page.keyboard.press("b" if place % EVERY_BAD == EVERY_BAD - 1 else "g")
-
-
-def annotations_of(study: Study, account: LabelStudio) -> dict[int, Annotation]:
-    """Number of an image → the annotation of a person in Label Studio; there is one at most."""
-    by_index: dict[int, Annotation] = {}
-    for task in study.tasks(ProjectKind.PREVIEWS):
-        own = [annotation for annotation in task.annotations if annotation.completed_by.endswith(account.email)]
-        assert len(own) <= 1, own
-        if own:
-            by_index[int(task.data["index"])] = own[0]
-    return by_index
-
-
-def opinion_of(study: Study, account: LabelStudio, number: int) -> str:
-    given = annotations_of(study, account).get(number)
-    read = verdict(given.result) if given is not None else None
-    return str(read.opinion) if read is not None else ""
 
 
 def test_a_round_is_judged_by_keyboard_and_each_verdict_is_the_persons_annotation(
@@ -200,7 +173,7 @@ def test_verdicts_wait_for_the_log_in_of_their_person(
     page.wait_for_url("**/review")
     expect(page.locator("#sheet > li").nth(5)).to_have_class(re.compile("good"))
     page.get_by_role("button", name="Log out").click()
-    page.goto(sheet_of(study))
+    page.goto(page_of(study, SHEET))
     fill_in(page, label_studio)
     page.wait_for_url("**/review")
     expect_saved(page, 1)

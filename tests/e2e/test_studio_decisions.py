@@ -17,6 +17,7 @@ from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow
 from datagen.store.tables.studies import StudyRow
 from e2e_study import ROUND, Study
+from page_steps import decide_on_page, page_of
 from stage.label_studio_server import LabelStudio
 from studio import verdict_result
 from studio_log_ins import LogIns
@@ -48,23 +49,9 @@ def page(chromium: Browser, study: Study, label_studio: LabelStudio, log_ins: Lo
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE_MS)
     expect.set_options(timeout=PATIENCE_MS)
-    with study.database.read() as session:
-        study_id = session.scalars(select(StudyRow.id).where(StudyRow.name == study.name)).one()
-    url = f"http://127.0.0.1:{study.servers.environment['PORT']}/studio/studies/{study_id}"
-    log_ins.open(opened, label_studio, url)
+    log_ins.open(opened, label_studio, page_of(study))
     yield opened
     context.close()
-
-
-def decide(page: Page, button: str, **fields: str) -> None:
-    """Fill in the form of a decision on the study's page, as it is now, and send it."""
-    page.reload()
-    form = page.locator("form.offer", has=page.get_by_role("heading", name=button, exact=True))
-    while not form.is_visible():  # inputs may still be read; each look takes a page view, and the test has a time limit
-        page.reload()
-    for name, value in fields.items():
-        form.locator(f"input[name={name}]").fill(value)
-    form.get_by_role("button", name=button, exact=True).click()
 
 
 def judge(study: Study, number: int, opinion: list[dict[str, Any]], *, of: int) -> None:
@@ -82,26 +69,26 @@ def judge(study: Study, number: int, opinion: list[dict[str, Any]], *, of: int) 
 
 
 def test_the_whole_loop_is_decided_on_the_pages(study: Study, page: Page, label_studio: LabelStudio) -> None:
-    decide(page, "Build preview")
+    decide_on_page(page, "Build preview")
     expect(page.get_by_role("status")).to_have_text(f"“build preview” was decided by {label_studio.email}.")
     study.wait(lambda: study.status()["state"] == "reviewing", "the first round")
 
-    decide(page, "Refine", note="before any verdict")
+    decide_on_page(page, "Refine", note="before any verdict")
     expect(page.get_by_role("heading", level=1)).to_have_text("Refine: are you sure?")
     expect(page.locator("main")).to_contain_text("No image of preview round 1 is judged yet")
     page.get_by_role("link", name="Back").click()
     judge(study, ROUND, BAD, of=ROUND)
-    decide(page, "Refine", note="less strong")
+    decide_on_page(page, "Refine", note="less strong")
     study.wait(lambda: study.status()["version"] == 2 and study.status()["state"] == "reviewing", "the second round")
 
     judge(study, ROUND, GOOD, of=2 * ROUND)
-    decide(page, "Audit", audit_count="3")
+    decide_on_page(page, "Audit", audit_count="3")
     study.wait(lambda: study.status()["state"] == "reviewing", "the audit")
     judge(study, 3, GOOD, of=2 * ROUND + 3)
     page.reload()
     expect(page.locator(".before")).to_contain_text("“approve” states it.")
 
-    decide(page, "Approve", count="4", name="first batch", note="good enough")
+    decide_on_page(page, "Approve", count="4", name="first batch", note="good enough")
     study.wait(lambda: study.status()["state"] == "accepted", "the run")
     with study.database.read() as session:
         run = session.scalars(

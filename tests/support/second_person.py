@@ -1,11 +1,12 @@
-"""A second user of Label Studio, besides the test suite's own."""
+"""Other users of Label Studio, besides the test suite's own, and their memberships of organizations."""
 
 from __future__ import annotations
 
+import re
 import secrets
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import httpx
@@ -34,3 +35,42 @@ def second_person(server: Server) -> Iterator[LabelStudio]:
     client = LabelStudio(server.url, sign_up(server).token)
     yield client
     client.close()
+
+
+def remove_member(server: Server, person: Server) -> None:
+    """Remove a person from the suite's organization, as its owner does."""
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Token {server.token}"}, timeout=60) as owner:
+        organization = owner.get("/api/current-user/whoami").raise_for_status().json()["active_organization"]
+        owner.delete(f"/api/organizations/{organization}/memberships/{_id_of(person)}/").raise_for_status()
+
+
+def work_elsewhere(server: Server, person: Server) -> None:
+    """Make a person a member of a new organization first, and of the suite's own second.
+
+    Label Studio shows this person the projects of the new organization from the next log-in on. Only Django's
+    administration makes organizations.
+    """
+    person_id = _id_of(person)
+    with closing(server.session()) as administrator:
+        own = administrator.get("/api/current-user/whoami").raise_for_status().json()["active_organization"]
+        _fill_in(administrator, "organization/add/", title=f"Elsewhere {person_id}", created_by=person_id)
+        found = administrator.get("/admin/organizations/organization/").raise_for_status().text
+        elsewhere = max(int(number) for number in re.findall(r"/organization/(\d+)/change/", found))
+        found = administrator.get("/admin/organizations/organizationmember/", params={"q": person.email})
+        (membership,) = {*re.findall(r"/organizationmember/(\d+)/change/", found.raise_for_status().text)}
+        _fill_in(administrator, f"organizationmember/{membership}/change/", user=person_id, organization=elsewhere)
+        _fill_in(administrator, "organizationmember/add/", user=person_id, organization=own)
+
+
+def _id_of(person: Server) -> int:
+    with closing(person.session()) as browser:
+        return int(browser.get("/api/current-user/whoami").raise_for_status().json()["id"])
+
+
+def _fill_in(administrator: httpx.Client, form: str, **fields: object) -> None:
+    """Send a form of Django's administration of organizations; it answers with a redirect if it takes the values."""
+    token = administrator.cookies["csrftoken"]
+    answer = administrator.post(
+        f"/admin/organizations/{form}", data={"csrfmiddlewaretoken": token, **fields}, follow_redirects=False
+    )
+    assert answer.is_redirect, answer.text[-2000:]

@@ -20,12 +20,14 @@ from datagen.label_studio.api import failures
 from datagen.label_studio.api.http import Connection
 from datagen.label_studio.api.transport import AddressPolicy, Wire, deadline
 
-#: Time limit of one check, which takes up to five requests, seconds.
+#: Time limit of one check, which takes up to six requests, seconds.
 CHECK_SECONDS = 10.0
 #: Maximum number of projects whose visibility is checked, and of those in one request.
 MAX_PROJECTS, _PROJECTS_A_REQUEST = 2_000, 100
 #: Label Studio's name for the edition in which every member of an organization sees all of its projects.
 _COMMUNITY = "Community"
+#: The e-mail address that Label Studio gives for a removed member of the organization of whoever asks.
+_REMOVED = "Deleted"
 
 _TIMEOUT = httpx.Timeout(CHECK_SECONDS, connect=5.0)
 _WHOAMI = "/api/current-user/whoami"
@@ -38,6 +40,10 @@ REFUSED_CREDENTIAL = (
 LOG_IN_REFUSED = "Label Studio does not accept this e-mail address with this password. Correct them, or use a token."
 NO_PASSWORDS = (
     "Label Studio does not take passwords from here. Log in with a token from Account & Settings of your Label Studio."
+)
+NO_MEMBER = (
+    "Your account is not a member of the Label Studio organization whose projects are shown here. Ask an administrator "
+    "of your Label Studio to add it."
 )
 
 
@@ -58,7 +64,7 @@ class AccountDirectory(Protocol):
         """Return the account of a token, with those of ``project_ids`` that it may see.
 
         Raises:
-            Refused: Label Studio does not accept the token.
+            Refused: Label Studio does not accept the token, or the account is not a member.
         """
         ...
 
@@ -66,7 +72,7 @@ class AccountDirectory(Protocol):
         """Return the account of an e-mail address and its password, with those of ``project_ids`` that it may see.
 
         Raises:
-            Refused: Label Studio does not accept them.
+            Refused: Label Studio does not accept them, or the account is not a member.
         """
         ...
 
@@ -138,13 +144,9 @@ class Accounts:
             return self._account(get(_WHOAMI, "your account"), get, project_ids)
 
     def is_member(self, account: Account) -> bool:
-        """See ``AccountDirectory``. A removed member is named “Deleted” by Label Studio, or not found."""
+        """See ``AccountDirectory``."""
         with deadline(CHECK_SECONDS):
-            try:
-                body = self._own_connection().get(f"/api/users/{account.id}/", "the account")
-            except LabelStudioMissing:
-                return False
-        return str(body.get("email", "")).casefold() == account.email.casefold()
+            return self._is_member(account.id, account.email)
 
     def close(self) -> None:
         """Close the sockets."""
@@ -153,13 +155,29 @@ class Accounts:
                 self._own.close()
 
     def _account(self, who: dict[str, Any], get: Callable[..., Any], project_ids: Sequence[int]) -> Account:
+        """Return the account that Label Studio describes as ``who``.
+
+        In the community edition, the organization alone decides what is visible. Label Studio accepts the password of a
+        removed member, makes the organization the active one again, and lists its projects. So membership is checked.
+        """
         visible: frozenset[int] | None = None
+        account_id, email = int(who["id"]), str(who["email"])
         own = self._own_connection().get(_WHOAMI, "the installation's own account")
         same_organization = who.get("active_organization") == own.get("active_organization") is not None
-        edition = get("/api/version", "the version").get("edition")
-        if not (edition == _COMMUNITY and same_organization):
+        is_community = get("/api/version", "the version").get("edition") == _COMMUNITY
+        if is_community and not self._is_member(account_id, email):
+            raise Refused(NO_MEMBER)
+        if not (is_community and same_organization):
             visible = frozenset(_visible(get, project_ids[:MAX_PROJECTS]))
-        return Account(id=int(who["id"]), email=str(who["email"]), project_ids=visible)
+        return Account(id=account_id, email=email, project_ids=visible)
+
+    def _is_member(self, account_id: int, email: str) -> bool:
+        """Return whether the installation's own account sees this account as a member; a removed one has no address."""
+        try:
+            body = self._own_connection().get(f"/api/users/{account_id}/", "the account")
+        except LabelStudioMissing:
+            return False
+        return email != _REMOVED and str(body.get("email", "")).casefold() == email.casefold()
 
     def _connected(self, token: str) -> Connection:
         """Return a connection with a person's token."""

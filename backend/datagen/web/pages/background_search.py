@@ -6,7 +6,7 @@ from flask import request
 
 from datagen.domain.foreign_text import plain, whole_number
 from datagen.domain.inputs import Role
-from datagen.domain.wording import counted
+from datagen.domain.wording import by_number, counted
 from datagen.errors import LabelStudioMissing, Refused
 from datagen.store.tables.studies import StudyRow
 from datagen.web.pages.actions import Actions, Actor, Outcome, Question
@@ -53,7 +53,8 @@ def add_background_search(actions: Actions, to: Addresses) -> None:
         reasons = added.grouped[:_FEW_REASONS]
         left = "".join(f" Not used: {'; '.join(items[:_FEW_ITEMS])}: {reason}." for reason, items in reasons)
         known = f"; {added.known} were there already" if added.known else ""
-        return Outcome(back(study_id), f"{counted(added.new, 'background')} added{known}.{left}")
+        pending = f" {by_number(added.new, 'It appears', 'They appear')} here once read." if added.new else ""
+        return Outcome(back(study_id), f"{counted(added.new, 'background')} added{known}.{pending}{left}")
 
 
 def _name_of(actor: Actor, study_id: int) -> str:

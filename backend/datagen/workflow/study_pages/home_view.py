@@ -55,6 +55,8 @@ class HomeView:
     search: str
     #: whether the archived studies are shown, in place of the others
     archived: bool
+    #: whether Label Studio shows the person some of its projects only
+    is_restricted: bool
     #: number of archived studies that the person may see
     archived_total: int
     cards: tuple[StudyCard, ...]
@@ -98,6 +100,7 @@ def home_of(
     return HomeView(
         search=search,
         archived=archived,
+        is_restricted=project_ids is not None,
         archived_total=archived_total,
         cards=_cards(session, shown) if shown else (),
         total=total,

@@ -72,8 +72,8 @@ class StudySituation:
 #: Role → what a person does with its images.
 _TO_DO = {
     Role.CONCEPT: "Add concept photos and draw boxes",
-    Role.CANVAS: "Outline where it may appear",
-    Role.BACKGROUND: "Add photos without it",
+    Role.CANVAS: "Outline where the concept may appear",
+    Role.BACKGROUND: "Add background photos",
 }
 _PROJECT_OF = {kind.role: kind for kind in ProjectKind if kind.role is not None}
 
@@ -108,7 +108,7 @@ def next_step(situation: StudySituation) -> NextStep:
             return NextStep(
                 turn=people,
                 text=text,
-                why="A verdict takes a second: good or bad, by key.",
+                why="A verdict takes a second: good or bad.",
                 target=previews,
                 sheet=situation.unjudged_batch,
             )

@@ -323,16 +323,16 @@ def _rendered(session: Session, batch_ids: Sequence[int]) -> dict[int, int]:
 def _decisions(
     session: Session, batch_ids: Sequence[int], projects: Mapping[ProjectKind, int]
 ) -> dict[int, list[DecisionLine]]:
-    """Return batch → the decisions about it, the oldest first."""
-    rows = session.scalars(
-        select(DecisionRow)
-        .where(DecisionRow.batch_id.in_(batch_ids), DecisionRow.action.is_not(None))
+    """Return batch → the decisions about it, the oldest first; the first decision is about what it started."""
+    about = func.coalesce(DecisionRow.batch_id, DecisionRow.started_id)
+    rows = session.execute(
+        select(DecisionRow, about)
+        .where(about.in_(batch_ids), DecisionRow.action.is_not(None))
         .order_by(DecisionRow.number)
     )
     project_id = projects.get(ProjectKind.DECISIONS)
     decisions: dict[int, list[DecisionLine]] = defaultdict(list)
-    for row in rows:
-        assert row.batch_id is not None
+    for row, batch_id in rows:
         target = LabelStudioTarget(project_id=project_id, task_id=row.task_id) if project_id and row.task_id else None
         line = DecisionLine(
             number=row.number,
@@ -342,5 +342,5 @@ def _decisions(
             note=row.note,
             target=target,
         )
-        decisions[row.batch_id].append(line)
+        decisions[batch_id].append(line)
     return decisions

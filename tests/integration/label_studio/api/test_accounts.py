@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
-import httpx
 import pytest
 
 from datagen.errors import LabelStudioUnavailable, Refused
-from datagen.label_studio.api.accounts import LOG_IN_REFUSED, REFUSED_CREDENTIAL, Accounts
-from second_person import sign_up
+from datagen.label_studio.api.accounts import LOG_IN_REFUSED, NO_MEMBER, REFUSED_CREDENTIAL, Accounts
+from datagen.label_studio.api.client import LabelStudio
+from second_person import remove_member, sign_up, work_elsewhere
 from stage.label_studio_server import LabelStudio as Server
 from stage.ports import free_port
 
@@ -42,11 +43,31 @@ def test_another_member_of_the_organization_is_another_account(accounts: Account
 def test_a_removed_member_is_no_member(accounts: Accounts, label_studio: Server) -> None:
     other = sign_up(label_studio)
     account = accounts.by_token(other.token, [])
-    with httpx.Client(base_url=label_studio.url, headers={"Authorization": f"Token {label_studio.token}"}) as http:
-        organization = http.get("/api/current-user/whoami").json()["active_organization"]
-        path = f"/api/organizations/{organization}/memberships/{account.id}/"
-        http.delete(path).raise_for_status()
+    remove_member(label_studio, other)
     assert not accounts.is_member(account)
+
+
+def test_a_removed_member_is_not_let_in_again(accounts: Accounts, label_studio: Server) -> None:
+    """Label Studio accepts such a password, and lists the projects of the organization for its account from then on."""
+    other = sign_up(label_studio)
+    remove_member(label_studio, other)
+    for _ in range(2):
+        with pytest.raises(Refused) as by_token:
+            accounts.by_token(other.token, [1])
+        with pytest.raises(Refused) as by_password:
+            accounts.by_password(other.email, other.password, [1])
+        assert str(by_token.value) == str(by_password.value) == NO_MEMBER
+
+
+def test_a_member_who_works_in_another_organization_sees_none_of_the_projects(
+    accounts: Accounts, label_studio: Server
+) -> None:
+    other = sign_up(label_studio)
+    work_elsewhere(label_studio, other)
+    with closing(LabelStudio(label_studio.url, label_studio.token)) as client:
+        project = client.create_project("Not for everybody", {})
+        assert accounts.by_password(other.email, other.password, [project.id]).project_ids == frozenset()
+        client.delete_project(project.id)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,19 @@ def test_the_page_offers_what_is_possible_now_and_says_why_the_rest_is_not(
         assert (f"<li>“{action}” is not possible now: " in page) == ((state, action) not in TABLE)
 
 
+def test_the_first_decision_is_shown_with_the_version_that_it_made(
+    browser_in: Callable[[StudyState], Any],
+) -> None:
+    browser = browser_in(StudyState.COLLECTING)
+    browser.log_in()
+    decide(browser, "build preview", note="six photos of hall A")
+    page = browser.page(study_page(browser))
+    [line] = re.findall(r'<p class="decision">(.*?)</p>', page)
+    assert "<b>Build preview</b>" in line
+    assert "ann@example.com" in line
+    assert '<q dir="auto">six photos of hall A</q>' in line
+
+
 def test_what_is_missing_for_a_preview_is_said_and_the_preview_is_not_offered(browser: Any) -> None:
     new = browser.studio.open_study(inputs=False)
     page = browser.page(f"/studio/studies/{new.id}")

@@ -44,7 +44,8 @@ def test_a_person_who_lacks_a_project_sees_nothing_of_the_study(stranger: Any, p
     stranger.log_in(BO)
     home = stranger.page("/studio/")
     assert stranger.study.name not in home
-    assert "There is no study yet" in home
+    assert "No study is shown to you" in home
+    assert "datagen provision" not in home
     for path in of_study(stranger):
         answer = stranger.get(path)
         assert answer.status_code == 404, path

@@ -8,6 +8,7 @@
   const UNJUDGED = { opinion: "none", reasons: [], comment: "" };
   const longest = Number(sheet.dataset.longest), longestBytes = Number(sheet.dataset.longestBytes);
   const judged = document.getElementById("judged"), progress = document.getElementById("progress");
+  const allJudged = document.getElementById("all-judged");
   const wasOpen = new Set(cards.filter((card) => "open" in card.dataset));
   const undone = [];
   let current = null;
@@ -73,6 +74,7 @@
   function showProgress() {
     judged.textContent = String(judgedElsewhere + count());
     progress.value = judgedElsewhere + count();
+    allJudged.hidden = progress.value < progress.max;
     if (left) left.textContent = String(leftElsewhere + cards.filter((card) => "open" in card.dataset).length);
   }
 
