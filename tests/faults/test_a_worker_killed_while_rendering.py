@@ -32,24 +32,6 @@ def test_its_shard_runs_again_and_no_sample_comes_twice(plant: Plant, reviewed: 
     assert_nothing_twice_nothing_missing(reviewed)
 
 
-def test_the_shard_of_a_paused_run_runs_again_only_when_a_person_resumes_it(plant: Plant, reviewed: Study) -> None:
-    plant.kill("worker-2")
-    reviewed.act(StudyEvent.APPROVE, count=2 * SHARD)
-    plant.until(lambda: str(shards(reviewed, approved(reviewed))[0].state) == "running", "The first shard's rendering")
-    plant.kill("worker-1", "scheduler")
-    reviewed.act(StudyEvent.PAUSE)
-    run = approved(reviewed)
-    plant.start("worker-1", "scheduler")
-    plant.until(lambda: str(shards(reviewed, run)[0].state) == "cancelled", "The end of the killed worker's lease")
-    assert reviewed.samples_of(run) == []
-    assert str(approved(reviewed).state) == "paused"
-
-    reviewed.act(StudyEvent.RESUME)
-    plant.until(lambda: str(approved(reviewed).state) == "done", "The end of the run")
-    plant.until_settled()
-    assert_nothing_twice_nothing_missing(reviewed)
-
-
 def test_with_the_settings_as_they_come_it_runs_again_within_90_seconds() -> None:
     settings = Settings(_env_file=None)
     assert settings.lease_seconds + settings.sweep_seconds <= 60
