@@ -17,7 +17,7 @@ from datagen.synthesis.composite.extraction.backdrop import Backdrop
 from datagen.synthesis.composite.placement.area_model import AreaModel
 from datagen.synthesis.composite.placement.edge_search import Carrier, find_carrier
 from datagen.synthesis.composite.placement.hard_negatives import Look, near_lookalikes, places
-from datagen.synthesis.engine import Picture, Pictures
+from datagen.synthesis.engine import LearnedArea, Picture, Pictures
 from datagen.synthesis.intensity import Bools
 
 #: Number of areas kept in the cache; each has up to 65 kB and is expensive to compute.
@@ -73,6 +73,20 @@ class Backgrounds:
         if area is None:
             area = self._areas[number, label] = self._predict(number, label)
         return area
+
+    def learned_areas(self, photo: ImageRef) -> tuple[LearnedArea, ...]:
+        """Return the areas that the models predict on a photo; labels with the same model share one."""
+        picture = self._pictures.load(photo)
+        labels: dict[int, list[str]] = {}
+        for label in self._looks:
+            labels.setdefault(id(self._models[label]), []).append(label)
+        areas = []
+        for sharing in labels.values():
+            model = self._models[sharing[0]]
+            likelihood = model.likelihood(picture)
+            inside = model.allowed(likelihood, self._strictness)
+            areas.append(LearnedArea(labels=tuple(sharing), likelihood=likelihood, inside=inside))
+        return tuple(areas)
 
     def _predict(self, number: int, label: str) -> Area:
         model, look, picture = self._models[label], self._looks.get(label), self.picture(number)

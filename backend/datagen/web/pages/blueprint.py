@@ -35,6 +35,7 @@ from datagen.web.pages.review_views import add_review
 from datagen.web.pages.run_views import add_runs
 from datagen.web.pages.study_settings import add_study_settings
 from datagen.web.pages.visitors import Visitors, visible_projects
+from datagen.workflow.generation.fit_pictures import MOST_BACKGROUNDS
 from datagen.workflow.inputs.task_search import Operator
 from datagen.workflow.services import Services
 from datagen.workflow.study_pages.compare_view import compare
@@ -148,7 +149,16 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     def inputs(study_id: int, role: str) -> ResponseReturnValue:
         with studio.database.read() as session:
             view = inputs_page_of(session, study_id, visible_projects(), Role(role), number_of("after"))
-        return writer.page("inputs", f"Inputs · {view.study}", view=view, operators=[*Operator])
+        learned = request.args.get("learned") == "yes"
+        return writer.page(
+            "inputs",
+            f"Inputs · {view.study}",
+            view=view,
+            is_learned_shown=learned,
+            after=number_of("after"),
+            most_backgrounds=MOST_BACKGROUNDS,
+            operators=[*Operator],
+        )
 
     @blueprint.get("/studies/<int:study_id>/notifications")
     def notifications(study_id: int) -> ResponseReturnValue:

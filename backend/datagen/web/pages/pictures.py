@@ -30,6 +30,7 @@ from datagen.workflow.inputs import parsed_results
 from datagen.workflow.sample_mapping import sample_of
 from datagen.workflow.study_pages.access import Visible
 from datagen.workflow.study_pages.inputs_page_view import input_row_of
+from datagen.workflow.study_pages.learned_pictures import overlay_of
 from datagen.workflow.study_pages.sample_view import sample_row_of
 
 #: Size name → form. Small ones fill a gallery and stay below 20 kB; a large one fills a page.
@@ -100,6 +101,12 @@ class Pictures:
         source = _source_of_input(row, labels)
         session.close()
         return self._small(source, parts)
+
+    def of_fit(self, session: Session, study_id: int, picture_id: int, project_ids: Visible) -> Picture:
+        """Return a picture of what a fit learned, as it is stored; raise as ``of_sample`` does."""
+        digest = overlay_of(session, study_id, picture_id, project_ids)
+        session.close()
+        return Picture(self._stored(digest), "image/png", digest)
 
     def _small(self, source: _Source, parts: re.Match[str]) -> Picture:
         outlines = source.outlines if parts["outline"] else ()
