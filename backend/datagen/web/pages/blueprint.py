@@ -20,6 +20,7 @@ from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import PICTURES, Addresses
 from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.background_search import add_background_search
+from datagen.web.pages.clone_views import CloneStudy, add_clone
 from datagen.web.pages.decision_views import FormLimits, add_decisions
 from datagen.web.pages.forms import MOST, ROOT, number_of, safe_target
 from datagen.web.pages.handover_views import add_handovers
@@ -78,6 +79,8 @@ class Studio:
     downloads: DownloadSender
     #: returns the services that carry out actions; it is called at the first action
     services: Callable[[], Services]
+    #: clones a study in the name of a person
+    clone_study: CloneStudy
     #: the numbers on the forms of decisions
     limits: FormLimits
     #: runs what takes longer than a request
@@ -99,6 +102,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     add_live(blueprint, studio.database, writer)
     add_runs(blueprint, studio.database, writer)
     add_background_search(actions, to)
+    add_clone(actions, to, studio.background, studio.clone_study)
     add_study_settings(actions, studio.database, writer, to, studio.background)
     add_review(blueprint, studio.database, writer, actions, to)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
