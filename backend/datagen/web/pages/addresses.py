@@ -105,6 +105,10 @@ class Addresses:
         """Return the address of a run's page, or of what is ``below`` it, such as “/push”."""
         return f"{ROOT}/studies/{study_id}/run/{number}{below}"
 
+    def turn(self, study_id: int, number: int, **query: str | int | None) -> str:
+        """Return the address of a page of a run's table to which ticks are sent; ``query`` has its filters."""
+        return _with_query(self.run(study_id, number, "/turn"), query)
+
     def handovers(self, study_id: int, number: int) -> str:
         """Return the address of the handovers on a run's page."""
         return self.run(study_id, number, "#handovers")

@@ -54,14 +54,17 @@ def test_each_operator_finds_its_tasks(
     condition = TaskCondition(column=column, operator=Operator(operator), value=value)
     found = find_tasks(browser.studio.client, shelf, condition)
     assert [int(task.data["line"]) for task in found.tasks] == lines
-    assert (found.read, found.is_cut) == (3, False)
+    assert (found.read, found.next_after) == (3, None)
 
 
 def test_a_search_ends_at_its_limits(browser: Any, shelf: int, monkeypatch: pytest.MonkeyPatch) -> None:
     condition = TaskCondition(column="line", operator=Operator.MORE, value="0")
     monkeypatch.setattr(task_search, "MOST_READ", 2)
     found = find_tasks(browser.studio.client, shelf, condition)
-    assert (len(found.tasks), found.is_cut) == (2, True)
+    assert [int(task.data["line"]) for task in found.tasks] == [1, 2]
+    rest = find_tasks(browser.studio.client, shelf, condition, found.next_after or 0)
+    assert [int(task.data["line"]) for task in rest.tasks] == [3]
+    assert rest.next_after is None
 
 
 @pytest.mark.parametrize(("column", "operator"), [("colour", Operator.IS), ("line", Operator.LESS)])
