@@ -116,10 +116,10 @@ def shelf(study: Study, whole_pack: Path) -> Iterator[int]:
 def study(open_study: Callable[[str], Study], whole_pack: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     """A study whose concept photos and canvases are drawn, without backgrounds."""
     monkeypatch.setattr(e2e_study, "PATIENCE_S", SLOW_S)
-    made = open_study(f"Two people {uuid.uuid4().hex[:6]}")
+    opened = open_study(f"Two people {uuid.uuid4().hex[:6]}")
     for role in ("concept", "canvas"):
-        made.servers.datagen("add", made.name, role, str(whole_pack / f"{role}.json"))
-    return made
+        opened.servers.datagen("add", opened.name, role, str(whole_pack / f"{role}.json"))
+    return opened
 
 
 def test_two_people_lead_a_study_from_the_pages_and_one_goes_on_in_label_studio(
@@ -437,17 +437,17 @@ def open_sheet(study: Study, window: Window, step: str) -> None:
 def opinions(annotations: dict[int, object]) -> dict[int, str]:
     """Number of an image → good or bad."""
     read = {number: verdict(annotation.result) for number, annotation in annotations.items()}
-    return {number: str(found.opinion) for number, found in read.items() if found is not None}
+    return {number: str(given.opinion) for number, given in read.items() if given is not None}
 
 
 def audit_lines(study: Study) -> list[tuple[str, str]]:
     """Who did what with the study, the oldest first."""
     with study.database.read() as session:
         lines = select(AuditRow.who, AuditRow.what).where(AuditRow.study == study.name).order_by(AuditRow.id)
-        return [(who, what) for who, what in session.execute(lines)]
+        return [(who, line) for who, line in session.execute(lines)]
 
 
 def decided(study: Study) -> list[tuple[str, str]]:
     """Who decided what, the oldest first."""
     actions = ("build preview", "refine", "audit", "approve")
-    return [(who, what.split(" (")[0]) for who, what in audit_lines(study) if what.startswith(actions)]
+    return [(who, line.split(" (")[0]) for who, line in audit_lines(study) if line.startswith(actions)]

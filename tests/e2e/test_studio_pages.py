@@ -131,6 +131,7 @@ def addresses(study: Study) -> dict[str, str]:
         "home": "/studio/",
         "study": f"/studio/studies/{study_id}",
         "inputs": f"/studio/studies/{study_id}/inputs/concept",
+        "mattes": f"/studio/studies/{study_id}/inputs/concept?learned=yes",
         "canvases": f"/studio/studies/{study_id}/inputs/canvas",
         "round": f"/studio/studies/{study_id}/round/1",
         "review": f"/studio/studies/{study_id}/round/2/review",
@@ -144,6 +145,7 @@ def addresses(study: Study) -> dict[str, str]:
         "history": f"/studio/studies/{study_id}/history",
         "settings": f"/studio/studies/{study_id}/settings",
         "backgrounds": f"/studio/studies/{study_id}/inputs/background",
+        "learned areas": f"/studio/studies/{study_id}/inputs/background?learned=yes",
         "notifications": f"/studio/studies/{study_id}/notifications",
         "licences": "/studio/licences",
         "nothing found": "/studio/?search=no+study+of+this+name",
@@ -167,7 +169,7 @@ def test_every_page_is_complete_in_every_window(
     enter(page, addresses(study)["round"])
     for name, path in addresses(study).items():
         page.goto(own_url(study) + path)
-        for picture in page.locator("img").all():
+        for picture in page.locator("img:visible").all():  # others are loaded when a switch shows them
             picture.scroll_into_view_if_needed()
             # Not ``page.wait_for_function``: it evaluates a string again and again, which the page's policy forbids.
             expect(picture).to_have_js_property("complete", True)
@@ -206,6 +208,73 @@ def test_every_control_is_reached_by_tab_and_shows_that_it_has_the_focus(
         page.goto(own_url(study) + path)
         wrong[name] = controls_out_of_reach(page)
     assert {name: controls for name, controls in wrong.items() if controls} == {}
+
+
+def test_mattes_are_switched_on_and_off_at_once_and_loaded_when_they_are_shown(
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None]
+) -> None:
+    page, errors = open_page("laptop")
+    enter(page, addresses(study)["inputs"])
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url) if request.is_navigation_request() else None)
+    switch = page.get_by_role("button", name="Mattes")
+    expect(page.locator(".overlay:visible")).to_have_count(0)
+    switch.click()
+    expect(page.locator(".overlay:visible")).to_have_count(6)
+    expect(page.locator(".overlay").first).to_have_js_property("complete", True)
+    assert page.locator(".overlay").first.evaluate("image => image.naturalWidth") > 0
+    assert page.url.endswith("?learned=yes")
+    switch.click()
+    expect(page.locator(".overlay:visible")).to_have_count(0)
+    assert "learned" not in page.url
+    assert loaded == [], "no page was loaded"
+    assert errors == []
+
+
+def test_ticks_of_a_table_are_kept_in_the_tab_and_counted(
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None]
+) -> None:
+    page, errors = open_page("laptop")
+    enter(page, addresses(study)["run"])
+    tally, boxes = page.locator("[data-tally]"), page.get_by_label(re.compile("^choose image "))
+    expect(tally).to_be_hidden()
+    for place in (1, 6):
+        boxes.nth(place).check()
+    expect(tally).to_have_text("2 images ticked, on this and other pages.")
+    assert violations(page) == []
+    page.reload()
+    expect(boxes.nth(6)).to_be_checked()
+    page.get_by_label("At least, pixels").fill("9999")
+    page.get_by_role("button", name="Apply").click()
+    page.get_by_role("link", name="Show all").first.click()
+    expect(tally).to_have_text("2 images ticked, on this and other pages.")
+    page.get_by_role("link", name="Download them").click()
+    expect(page.get_by_label("those that are ticked in the table")).to_be_checked()
+    page.get_by_role("button", name="Clear").click()
+    expect(tally).to_be_hidden()
+    expect(boxes.nth(6)).not_to_be_checked()
+    assert errors == []
+
+
+@pytest.mark.parametrize("window", ["laptop", "phone-dark"])
+def test_the_pages_that_follow_a_form_break_no_rule(
+    study: Study, open_page: OpenPage, enter: Callable[[Page, str], None], window: str
+) -> None:
+    page, errors = open_page(window)
+    enter(page, addresses(study)["study"])
+    page.get_by_role("button", name="Clone this study").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Clone as"))
+    assert violations(page) == []
+    page.goto(own_url(study) + addresses(study)["backgrounds"])
+    page.get_by_text("Choose backgrounds from a project").click()
+    page.get_by_label("Project number").fill(str(study.projects[ProjectKind.CONCEPTS]))
+    page.get_by_role("button", name="Show the matches").click()
+    tally = page.locator("[data-tally]")
+    expect(tally).to_have_text("6 tasks ticked, on this and other pages.")
+    page.get_by_label(re.compile("^task ")).first.uncheck()
+    expect(tally).to_have_text("5 tasks ticked, on this and other pages.")
+    assert violations(page) == []
+    assert errors == []
 
 
 def test_a_picture_opens_in_a_viewer_that_zooms_to_single_pixels_by_keyboard(

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from datagen.domain.geometry import Box, Polygon
+from datagen.domain.inputs import ConceptImage, ImageRef
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.trace import InstanceTrace, Trace
@@ -18,9 +19,11 @@ from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.parameters import CompositeParameters
 from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.engine import (
+    ConceptMatte,
     Engine,
     FitReport,
     FittedEngine,
+    LearnedArea,
     Pictures,
     Progress,
     Refinement,
@@ -41,6 +44,8 @@ class InstantEngine(Engine):
     parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
     learnable = LEARNABLE
     uses_corrections: ClassVar[bool] = True
+    shows_mattes: ClassVar[bool] = True
+    shows_areas: ClassVar[bool] = True
 
     def fit(self, spec: Spec, pictures: Pictures, progress: Progress) -> FittedEngine:
         return _Fitted(spec, pictures)
@@ -60,6 +65,22 @@ class _Fitted(FittedEngine):
     @property
     def report(self) -> FitReport:
         return FitReport(findings=("a square is painted in the middle",))
+
+    def mattes(self, concept: ConceptImage) -> tuple[ConceptMatte, ...]:
+        return tuple(
+            ConceptMatte(
+                label=region.label,
+                mask=np.ones((SIDE, SIDE), bool),
+                left=int(region.box.x),
+                top=int(region.box.y),
+            )
+            for region in concept.regions
+        )
+
+    def areas(self, photo: ImageRef) -> tuple[LearnedArea, ...]:
+        likelihood = np.zeros((6, 8), np.uint8)
+        likelihood[2:4, 3:5] = 255
+        return (LearnedArea(labels=self._spec.labels, likelihood=likelihood, inside=likelihood > 0),)
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         for index in indices:

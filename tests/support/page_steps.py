@@ -58,13 +58,13 @@ def annotations_of(
             .order_by(SampleRow.index)
         )
         number_of = {task_id: place for place, task_id in enumerate(task_ids, 1)}
-    found: dict[int, Annotation] = {}
+    by_number: dict[int, Annotation] = {}
     for task in study.tasks(ProjectKind.PREVIEWS):
-        own = [one for one in task.annotations if one.completed_by.endswith(account.email)]
+        own = [annotation for annotation in task.annotations if annotation.completed_by.endswith(account.email)]
         assert len(own) <= 1, own
         if own and task.id in number_of:
-            found[number_of[task.id]] = own[0]
-    return found
+            by_number[number_of[task.id]] = own[0]
+    return by_number
 
 
 def opinion_of(

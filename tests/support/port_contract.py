@@ -308,6 +308,11 @@ class PortContract:
         assert ids_of(port, project, batch="round-1") == ids[:3]
         assert ids_of(port, project, batch="1") == []
 
+    def test_tasks_behind_an_id_are_listed(self, port: LabelStudioPort, project: Project) -> None:
+        first, second, third = sorted(port.import_tasks(project.id, drafts(3)))
+        assert ids_of(port, project, after=first) == [second, third]
+        assert ids_of(port, project, after=third) == []
+
     def test_updated_since_includes_the_time_itself(self, port: LabelStudioPort, project: Project) -> None:
         first, second = (port.import_tasks(project.id, drafts(1))[0] for _ in range(2))
         since = port.task(second, project.id).updated_at

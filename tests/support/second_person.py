@@ -54,10 +54,10 @@ def work_elsewhere(server: Server, person: Server) -> None:
     with closing(server.session()) as administrator:
         own = administrator.get("/api/current-user/whoami").raise_for_status().json()["active_organization"]
         _fill_in(administrator, "organization/add/", title=f"Elsewhere {person_id}", created_by=person_id)
-        found = administrator.get("/admin/organizations/organization/").raise_for_status().text
-        elsewhere = max(int(number) for number in re.findall(r"/organization/(\d+)/change/", found))
-        found = administrator.get("/admin/organizations/organizationmember/", params={"q": person.email})
-        (membership,) = {*re.findall(r"/organizationmember/(\d+)/change/", found.raise_for_status().text)}
+        page = administrator.get("/admin/organizations/organization/").raise_for_status().text
+        elsewhere = max(int(number) for number in re.findall(r"/organization/(\d+)/change/", page))
+        members = administrator.get("/admin/organizations/organizationmember/", params={"q": person.email})
+        (membership,) = {*re.findall(r"/organizationmember/(\d+)/change/", members.raise_for_status().text)}
         _fill_in(administrator, f"organizationmember/{membership}/change/", user=person_id, organization=elsewhere)
         _fill_in(administrator, "organizationmember/add/", user=person_id, organization=own)
 

@@ -274,6 +274,10 @@ def edit(
 def clone(
     name: Study,
     new_name: Annotated[str, typer.Argument(help="The new study's name.")],
+    version: Annotated[
+        int | None,
+        typer.Option(min=1, help="The clone's first version begins with the parameters of this version of the study."),
+    ] = None,
 ) -> None:
     """Create a study with the inputs, engine and options of another one, in Label Studio projects of its own."""
     from datagen.workflow.studies.clone import clone_study
@@ -281,7 +285,7 @@ def clone(
     with report_errors():
         chosen = settings()
         join_as(ProcessRole.PROVISION)
-        cloned = clone_study(services(), name, new_name, getpass.getuser(), server_access_of(chosen))
+        cloned = clone_study(services(), name, new_name, getpass.getuser(), server_access_of(chosen), version=version)
         _show_opened(new_name, cloned.opened, chosen.label_studio_url)
         for role, added in cloned.added.items():
             show(f"{role}:")

@@ -19,6 +19,8 @@ _LEVEL = 1
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Colour types of PNG, by the number of channels.
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
+#: Colour type of pictures whose pixels are numbers of colours.
+_INDEXED = 3
 #: Filter types of PNG. The bytes of a row are stored unchanged (none), or as differences from the row above (up).
 _NONE, _UP = 0, 2
 #: What precedes an XMP packet in its chunk: the keyword, not compressed, no language, no translated keyword.
@@ -62,14 +64,36 @@ def encode_mask(mask: npt.NDArray[np.uint8]) -> bytes:
     return _png(mask, _NONE)
 
 
-def _png(pixels: npt.NDArray[Any], filter_type: int, xmp: bytes = b"") -> bytes:
+def encode_indexed(indices: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8]) -> bytes:
+    """Return a lossless PNG of an image with few colours, some of which may be translucent.
+
+    Args:
+        indices: [h, w], the number of each pixel's colour.
+        colours: [n, 4], at most 256: RGB and 0 (transparent) to 255.
+
+    Raises:
+        ValueError: an array has another shape or type, or a colour is missing. This is an error of the caller.
+    """
+    if indices.dtype != np.uint8 or indices.ndim != 2 or colours.dtype != np.uint8 or colours.shape[1:] != (4,):
+        raise ValueError("no PNG: give indices [h, w] and colours [n, 4] of uint8")
+    if not int(indices.max(initial=0)) < len(colours) <= 256:
+        raise ValueError(f"no PNG: index {indices.max(initial=0)} with {len(colours)} colours")
+    palette = (_chunk(b"PLTE", colours[:, :3].tobytes()), _chunk(b"tRNS", colours[:, 3].tobytes()))
+    return _png(indices, _NONE, further=b"".join(b"".join(chunk) for chunk in palette), colour_type=_INDEXED)
+
+
+def _png(
+    pixels: npt.NDArray[Any], filter_type: int, xmp: bytes = b"", further: bytes = b"", colour_type: int | None = None
+) -> bytes:
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     depth = 8 * pixels.dtype.itemsize
-    header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[channels], 0, 0, 0)
+    kind = _COLOUR_TYPES[channels] if colour_type is None else colour_type
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
     body = isal_zlib.compress(_filtered(pixels, filter_type), _LEVEL)
     text = _chunk(b"iTXt", _XMP_HEAD + xmp) if xmp else ()
-    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *text, *_chunk(b"IDAT", body), *_chunk(b"IEND", b"")))
+    chunks = (*_chunk(b"IHDR", header), *text, further, *_chunk(b"IDAT", body), *_chunk(b"IEND", b""))
+    return b"".join((_SIGNATURE, *chunks))
 
 
 def _filtered(pixels: npt.NDArray[Any], filter_type: int) -> npt.NDArray[np.uint8]:

@@ -161,6 +161,30 @@ class Suggester:
         return ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptMatte:
+    """The pixels of a concept photo that a fitted engine takes for the concept in one box."""
+
+    label: str
+    #: [h, w], true on the concept
+    mask: npt.NDArray[np.bool_]
+    #: the pixel of the photo at the mask's upper left corner
+    left: int
+    top: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedArea:
+    """Where a fitted engine expects and places the concept on a photo."""
+
+    #: the labels that it applies to
+    labels: tuple[str, ...]
+    #: [h, w], how much each place of the whole photo is like those of the canvases, 0 to 255; of any resolution
+    likelihood: npt.NDArray[np.uint8]
+    #: [h, w] of the same resolution, true where instances are placed
+    inside: npt.NDArray[np.bool_]
+
+
 class FittedEngine(ABC):
     """An engine after ``fit``; renders samples of one spec."""
 
@@ -187,6 +211,23 @@ class FittedEngine(ABC):
             EngineError: a parameter of the spec is invalid.
         """
         return None
+
+    def mattes(self, concept: ConceptImage) -> tuple[ConceptMatte, ...]:  # noqa: ARG002 - for overrides
+        """Return the mattes of a concept photo of the spec, for people to look at; none by default.
+
+        Called after a version's first fit if the engine's ``shows_mattes`` is true.
+        """
+        return ()
+
+    def areas(self, photo: ImageRef) -> tuple[LearnedArea, ...]:  # noqa: ARG002 - for overrides
+        """Return the areas of all labels on a canvas or background of the spec, for people to look at; none by default.
+
+        Labels of the same area share one. Called after a version's first fit if the engine's ``shows_areas`` is true.
+
+        Raises:
+            BadPicture: the photo does not decode.
+        """
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +265,9 @@ class Engine(ABC):
     learnable: ClassVar[tuple[LearnableDraw, ...]] = ()
     #: whether ``refine`` uses the outlines that reviewers corrected; if so, its notes tell about each of them
     uses_corrections: ClassVar[bool] = False
+    #: whether its ``FittedEngine.mattes`` and ``FittedEngine.areas`` return something for people to look at
+    shows_mattes: ClassVar[bool] = False
+    shows_areas: ClassVar[bool] = False
 
     def __init__(self, settings: EngineSettings = EngineSettings()) -> None:
         self.settings = settings
@@ -312,6 +356,22 @@ def uses_corrections(name: str) -> bool:
     """Return whether the engine uses outlines that reviewers corrected; False for an engine that is not installed."""
     try:
         return engine_class(name).uses_corrections
+    except EngineError:
+        return False
+
+
+def shows_mattes(name: str) -> bool:
+    """Return whether the engine shows the mattes of its fits; False for an engine that is not installed."""
+    try:
+        return engine_class(name).shows_mattes
+    except EngineError:
+        return False
+
+
+def shows_areas(name: str) -> bool:
+    """Return whether the engine shows the areas that its fits learned; False for an engine that is not installed."""
+    try:
+        return engine_class(name).shows_areas
     except EngineError:
         return False
 

@@ -380,7 +380,7 @@ def test_studies_before_descriptions_are_shown_and_have_none(database: Database)
 def test_paused_runs_before_pauses_by_people_were_paused_by_nobody_and_going_back_keeps_them_paused(
     database: Database,
 ) -> None:
-    database.upgrade("0023")
+    database.upgrade("0025")
     schema = put_two_samples(database)
     with database.engine.begin() as connection:
         connection.execute(update(schema.tables["batch"]).values(kind="run", state="paused", problem="an alarm"))
@@ -390,7 +390,7 @@ def test_paused_runs_before_pauses_by_people_were_paused_by_nobody_and_going_bac
         assert (run.state, run.paused_by, run.paused_at) == (WorkState.PAUSED, None, None)
         run.paused_by, run.paused_at = "Ann", datetime(2026, 1, 1, tzinfo=UTC)
 
-    _downgrade(database, "0023")
+    _downgrade(database, "0025")
 
     schema = MetaData()
     with database.engine.begin() as connection:

@@ -111,9 +111,9 @@ def test_interpreter_may_be_named_from_here_or_by_the_path(
     check_installed(viewer, Path(given))
     capfd.readouterr()
     open_export(viewer, Path("set"), Path(given))
-    said = capfd.readouterr().out.strip()
-    assert said.endswith(f"opens {tmp_path / 'set'}")
-    assert not said.startswith(f"runs in {tmp_path},")
+    printed = capfd.readouterr().out.strip()
+    assert printed.endswith(f"opens {tmp_path / 'set'}")
+    assert not printed.startswith(f"runs in {tmp_path},")
 
 
 def test_program_that_fails_is_a_sentence(tmp_path: Path) -> None:

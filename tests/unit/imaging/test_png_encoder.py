@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from datagen.imaging.codec import decode
-from datagen.imaging.png_encoder import encode_mask, encode_png, encode_translucent
+from datagen.imaging.png_encoder import encode_indexed, encode_mask, encode_png, encode_translucent
 
 RAMP = (np.arange(20 * 40 * 3) % 251).astype(np.uint8).reshape(20, 40, 3)
 
@@ -36,6 +36,19 @@ def test_opacity_is_kept_for_each_pixel() -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_translucent(pixels)))), pixels)
     with pytest.raises(ValueError, match="no translucent PNG of"):
         encode_translucent(pixels[..., :3])
+
+
+def test_each_pixel_has_the_colour_of_its_number() -> None:
+    colours = np.random.default_rng(5).integers(0, 255, (7, 4), np.uint8, endpoint=True)
+    numbers = np.random.default_rng(6).integers(0, 7, (31, 17)).astype(np.uint8)
+    shown = np.asarray(Image.open(io.BytesIO(encode_indexed(numbers, colours))).convert("RGBA"))
+    np.testing.assert_array_equal(shown, colours[numbers])
+
+
+@pytest.mark.parametrize("colours", [np.zeros((3, 3), np.uint8), np.zeros((2, 4), np.uint8)], ids=["RGB", "too few"])
+def test_a_number_without_a_colour_is_refused(colours: npt.NDArray[np.uint8]) -> None:
+    with pytest.raises(ValueError, match="no PNG"):
+        encode_indexed(np.full((2, 2), 2, np.uint8), colours)
 
 
 def test_the_same_pixels_give_the_same_bytes() -> None:

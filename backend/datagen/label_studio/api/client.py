@@ -139,6 +139,7 @@ class LabelStudio:
         ids: Sequence[int] | None = None,
         batch: str | None = None,
         updated_since: str | None = None,
+        after: int = 0,
         annotations: bool = True,
         page_size: int = PAGE,
         unreadable: list[int] | None = None,
@@ -146,9 +147,9 @@ class LabelStudio:
         """The tasks of a project, or of one of its tabs, page by page.
 
         ``batch`` selects tasks by ``data.batch``. ``updated_since`` (ISO 8601) selects tasks that were created or
-        updated at that time or later; creating, changing or deleting an annotation updates its task. Tasks are sorted
-        by id. With ``view_id``, the tab's own filters and order apply, and no further filters are possible. Without
-        ``annotations``, a listing is about twice as fast.
+        updated at that time or later; creating, changing or deleting an annotation updates its task. ``after`` selects
+        tasks with a larger id. Tasks are sorted by id. With ``view_id``, the tab's own filters and order apply, and no
+        further filters are possible. Without ``annotations``, a listing is about twice as fast.
 
         Label Studio may hold tasks that it cannot send (see ``task_listing``). Their ids are added to ``unreadable``,
         and the other tasks are read. If ``unreadable`` is None, the first such task raises LabelStudioFault, which
@@ -163,7 +164,7 @@ class LabelStudio:
                 page_size=page_size,
                 unreadable=unreadable,
             )
-        wanted = TaskQuery(ids=ids, batch=batch, updated_since=updated_since)
+        wanted = TaskQuery(ids=ids, batch=batch, updated_since=updated_since, after=after)
         return list_tasks(
             self._at, project_id, wanted, annotations=annotations, page_size=page_size, unreadable=unreadable
         )

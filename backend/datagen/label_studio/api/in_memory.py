@@ -149,13 +149,14 @@ class InMemoryLabelStudio(InMemoryServer):
         ids: Sequence[int] | None = None,
         batch: str | None = None,
         updated_since: str | None = None,
+        after: int = 0,
         annotations: bool = True,
         unreadable: list[int] | None = None,
     ) -> Iterator[Task]:
         """See ``LabelStudioPort``."""
         selected = None if ids is None else frozenset(ids)
         since = stamp(updated_since)
-        last, page_number = 0, 0
+        last, page_number = after, 0
         while True:
             if view_id is not None:
                 page = self._tab_page(project_id, view_id, page_number)

@@ -86,15 +86,16 @@ class LabelStudioPort(Protocol):
         ids: Sequence[int] | None = None,
         batch: str | None = None,
         updated_since: str | None = None,
+        after: int = 0,
         annotations: bool = True,
         unreadable: list[int] | None = None,
     ) -> Iterator[Task]:
         """The tasks of a project, or of one of its tabs, page by page.
 
         ``batch`` selects tasks by ``data.batch``. ``updated_since`` (ISO 8601) selects tasks that were created or
-        updated at that time or later; creating, changing or deleting an annotation updates its task. Tasks are sorted
-        by id. With ``view_id``, the tab's own filters and order apply, and no further filters are possible. Without
-        ``annotations``, a listing is about twice as fast.
+        updated at that time or later; creating, changing or deleting an annotation updates its task. ``after`` selects
+        tasks with a larger id. Tasks are sorted by id. With ``view_id``, the tab's own filters and order apply, and no
+        further filters are possible. Without ``annotations``, a listing is about twice as fast.
 
         Label Studio may hold tasks that it cannot send (see ``task_listing``). Their ids are added to ``unreadable``,
         and the other tasks are read. If ``unreadable`` is None, the first such task raises LabelStudioFault, which

@@ -59,6 +59,8 @@ class TaskQuery:
     key: str | None = None
     #: earliest time of creation or update, ISO 8601
     updated_since: str | None = None
+    #: the id that every wanted id is larger than
+    after: int = 0
 
 
 def list_tasks(
@@ -97,7 +99,7 @@ def list_stamps(at: Connection, project_id: int, wanted: TaskQuery) -> Iterator[
 def _list(
     at: Connection, project_id: int, wanted: TaskQuery, params: dict[str, Any], unreadable: list[int] | None = None
 ) -> Iterator[dict[str, Any]]:
-    last = 0
+    last = wanted.after
     while True:
         page_params = params | {"query": _as_text(_query(wanted, last))}
         subject = f"the tasks of project {project_id}"

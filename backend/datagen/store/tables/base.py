@@ -74,6 +74,13 @@ class OutboxKind(StrEnum):
     PROPOSAL = "proposal"  #: the proposal for an input task, in place of an older one that Label Studio stores
 
 
+class FitPictureKind(StrEnum):
+    """What a picture of a version's fit shows."""
+
+    MATTE = "matte"  #: the pixels of a concept photo that the engine takes for the concept
+    AREA = "area"  #: where the engine expects and places the concept on a canvas or background
+
+
 class HandoverKind(StrEnum):
     """How generated images are handed over."""
 
@@ -102,6 +109,7 @@ _ENUMERATIONS: tuple[type[StrEnum], ...] = (
     Channel,
     NotificationEvent,
     HandoverKind,
+    FitPictureKind,
 )
 _COLUMN_TYPES: dict[Any, Any] = {
     datetime: Instant(),

@@ -10,7 +10,7 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from datagen.domain.lifecycle import SpecState
-from datagen.store.tables.base import BatchKind, LeasedRow, Row, WorkState, now
+from datagen.store.tables.base import BatchKind, FitPictureKind, LeasedRow, Row, WorkState, now
 from datagen.store.tables.studies import StudyRow
 
 
@@ -35,6 +35,23 @@ class SpecRow(Row):
     created_at: Mapped[datetime] = mapped_column(default=now)
     decided_by: Mapped[str | None] = mapped_column(String(200), default=None)
     decided_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class FitPictureRow(Row):
+    """What a version's fit learned about one of its inputs, as a translucent picture to lay over that of the input."""
+
+    __tablename__ = "fit_picture"
+    __table_args__ = (Index("fit_picture_of_input", "spec_id", "kind", "picture"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    spec_id: Mapped[int] = mapped_column(ForeignKey("spec.id"))
+    kind: Mapped[FitPictureKind]
+    #: digest of the input's picture
+    picture: Mapped[str] = mapped_column(String(64))
+    #: the labels that it is about
+    labels: Mapped[list[str]]
+    #: digest of the translucent picture in the image store
+    overlay: Mapped[str] = mapped_column(String(64))
 
 
 def _count_of(context: DefaultExecutionContext) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -52,6 +53,9 @@ class StudyRow(Row):
     description: Mapped[str] = mapped_column(String(200), default="", server_default="")
     #: since when lists hide it; None: they show it
     archived_at: Mapped[datetime | None] = mapped_column(default=None)
+    #: of a clone of a version: that version's ``engine``, ``parameters`` and ``critic``, with which its first version
+    #: begins, and what it was cloned from, as ``origin``; None: it begins with the settings
+    starting_point: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     #: salt of its webhooks' secret; empty: the webhooks contain the secret that all studies share
     webhook_salt: Mapped[str] = mapped_column(String(32), default="", server_default="")
     #: the previous salt, accepted until every webhook has the new secret; None if no change is in progress

@@ -17,7 +17,7 @@ from datagen.synthesis.composite.extraction.backdrop import Backdrop
 from datagen.synthesis.composite.placement.area_model import AreaModel
 from datagen.synthesis.composite.placement.edge_search import Carrier, find_carrier
 from datagen.synthesis.composite.placement.hard_negatives import Look, near_lookalikes, places
-from datagen.synthesis.engine import Picture, Pictures
+from datagen.synthesis.engine import LearnedArea, Picture, Pictures
 from datagen.synthesis.intensity import Bools
 
 #: Number of areas kept in the cache; each has up to 65 kB and is expensive to compute.
@@ -74,6 +74,20 @@ class Backgrounds:
         if area is None:
             area = self._areas[number, label] = self._predict(number, label)
         return area
+
+    def learned_areas(self, photo: ImageRef) -> tuple[LearnedArea, ...]:
+        """Return the areas that the models predict on a photo; labels with the same model share one."""
+        learned, picture = self._area_models, self._pictures.load(photo)
+        labels: dict[int, list[str]] = {}
+        for label in learned.looks:
+            labels.setdefault(id(learned.models[label]), []).append(label)
+        areas = []
+        for sharing in labels.values():
+            model = learned.models[sharing[0]]
+            likelihood = model.likelihood(picture)
+            inside = model.allowed(likelihood, learned.strictness)
+            areas.append(LearnedArea(labels=tuple(sharing), likelihood=likelihood, inside=inside))
+        return tuple(areas)
 
     def _predict(self, number: int, label: str) -> Area:
         learned, picture = self._area_models, self.picture(number)

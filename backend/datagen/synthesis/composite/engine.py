@@ -30,7 +30,7 @@ from datagen.synthesis.composite.draws import LEARNABLE
 from datagen.synthesis.composite.extraction.backdrop import Backdrop, fit_backdrop
 from datagen.synthesis.composite.extraction.corrected_outlines import CORRECTED, with_corrected_outlines
 from datagen.synthesis.composite.extraction.cut_sides import WHOLE
-from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, usable_candidates
+from datagen.synthesis.composite.extraction.exemplars import Exemplar, choose, exemplar_key, usable_candidates
 from datagen.synthesis.composite.fit_store import FitStore
 from datagen.synthesis.composite.instance_plan import Learned, LearnedByLabel
 from datagen.synthesis.composite.parameters import DRAWING_PARAMETERS, CompositeParameters
@@ -40,9 +40,11 @@ from datagen.synthesis.composite.placement.layout import LayoutModel, learn_layo
 from datagen.synthesis.composite.refinement.refine import refine
 from datagen.synthesis.composite.suggestions import CompositeSuggester
 from datagen.synthesis.engine import (
+    ConceptMatte,
     Engine,
     FitReport,
     FittedEngine,
+    LearnedArea,
     Picture,
     Pictures,
     Progress,
@@ -74,6 +76,8 @@ class CompositeEngine(Engine):
     parameters_model: ClassVar[type[EngineParameters]] = CompositeParameters
     learnable = LEARNABLE
     uses_corrections: ClassVar[bool] = True
+    shows_mattes: ClassVar[bool] = True
+    shows_areas: ClassVar[bool] = True
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """Return what is wrong with the parameters, and what prevents using the segmentation model that they name."""
@@ -191,6 +195,20 @@ class FittedComposite(FittedEngine):
     def refitted(self, spec: Spec) -> FittedComposite | None:
         """Return the spec's engine with the same models, if a fit of the spec would learn the same; else None."""
         return FittedComposite(spec, self._models, self._backgrounds) if _fit_of(spec) == _fit_of(self._spec) else None
+
+    def mattes(self, concept: ConceptImage) -> tuple[ConceptMatte, ...]:
+        """Return the mattes of the boxes of a concept photo that instances are made from."""
+        keys = {exemplar_key(concept, number) for number in range(len(concept.regions))}
+        return tuple(
+            ConceptMatte(label=label, mask=exemplar.mask, left=exemplar.frame.left, top=exemplar.frame.top)
+            for label, learned in self._models.learned.items()
+            for exemplar in learned.exemplars
+            if exemplar.key in keys
+        )
+
+    def areas(self, photo: ImageRef) -> tuple[LearnedArea, ...]:
+        """Return the areas that the models of the labels predict on a photo."""
+        return self._backgrounds.learned_areas(photo)
 
     @property
     def report(self) -> FitReport:

@@ -39,6 +39,8 @@ class DiffusionEngine(Engine):
     source_type = SourceType.COMPOSITE_WITH_TRAINED_MEDIA
     parameters_model: ClassVar[type[EngineParameters]] = DiffusionSpecParameters
     learnable = LEARNABLE
+    shows_mattes: ClassVar[bool] = True
+    shows_areas: ClassVar[bool] = True
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
         """Return the problems that prevent rendering on this machine; empty if there are none."""

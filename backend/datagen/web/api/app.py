@@ -26,7 +26,7 @@ from datagen.web.api.operations import Operations, Resource
 from datagen.web.api.problems import answer_with_problems
 from datagen.web.api.reading import Links
 from datagen.web.api.samples import add_samples
-from datagen.web.api.studies import CreateStudy, add_studies
+from datagen.web.api.studies import CloneStudy, CreateStudy, add_studies
 from datagen.web.api.verdicts import add_verdicts
 from datagen.web.api.versions import add_versions
 from datagen.web.download_sending import DownloadSender
@@ -62,6 +62,7 @@ class ApiParts:
     #: returns the services that carry out changes; it is called at the first change
     services: Callable[[], Services]
     create_study: CreateStudy
+    clone_study: CloneStudy
 
 
 def create_api(parts: ApiParts) -> Flask:
@@ -98,7 +99,7 @@ def create_api(parts: ApiParts) -> Flask:
 def operations_of(parts: ApiParts) -> Operations:
     """Return all operations."""
     operations, links = Operations(parts.database), Links(parts.address_of)
-    add_studies(operations, parts.database, links, parts.create_study)
+    add_studies(operations, parts.database, links, parts.services, parts.create_study, parts.clone_study)
     add_inputs(operations, parts.database, links, parts.services)
     add_versions(operations, parts.database)
     add_batches(operations, parts.database, links)

@@ -18,6 +18,8 @@ from datagen.web.api.operations import Body, Operations, Resource
 from datagen.web.api.problems import Problem
 from datagen.web.api.reading import Links, Page, PageQuery, reading
 from datagen.workflow.inputs.input_sync import collect
+from datagen.workflow.services import Services
+from datagen.workflow.studies.clone import Cloned, plan_clone
 from datagen.workflow.studies.open import OpenedStudy
 from datagen.workflow.study_pages.history_view import history_of
 from datagen.workflow.study_pages.home_view import LONGEST_SEARCH, StudyCard, home_of
@@ -94,7 +96,9 @@ class Study(StudySummary):
 class CreatedStudy(Study):
     """A study that was created."""
 
-    not_done: list[str] = Field(description="What could not be set up in Label Studio, as sentences.")
+    not_done: list[str] = Field(
+        description="What could not be set up in Label Studio, and inputs that were not cloned, as sentences."
+    )
 
 
 class StudyQuery(PageQuery):
@@ -116,6 +120,21 @@ class NewStudy(Body):
     )
 
 
+class NewClone(Body):
+    """A clone of a study to create."""
+
+    name: Annotated[str, StringConstraints(min_length=3, max_length=50, strip_whitespace=True)]
+    version: int | None = Field(
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="The clone's first version begins with the parameters of this version of the study; null: with "
+        "those of the settings.",
+    )
+
+
+#: Clones a study: called with its id, the new name, the e-mail address of an account and the version.
+CloneStudy = Callable[[int, str, str, int | None], Cloned]
 #: Creates a study in the name of an account; raises ``StudyExists`` if there is one of that name.
 CreateStudy = Callable[[NewStudy, str], OpenedStudy]
 
@@ -135,7 +154,14 @@ class AuditLog(Page):
     items: list[AuditLine]
 
 
-def add_studies(operations: Operations, database: Database, links: Links, create: CreateStudy) -> None:
+def add_studies(
+    operations: Operations,
+    database: Database,
+    links: Links,
+    services: Callable[[], Services],
+    create: CreateStudy,
+    clone: CloneStudy,
+) -> None:
     """Add the operations."""
 
     @operations.get("/studies", StudyPage, query=StudyQuery)
@@ -165,6 +191,22 @@ def add_studies(operations: Operations, database: Database, links: Links, create
         except StudyExists as refusal:
             raise Problem(HTTPStatus.CONFLICT, str(refusal), "exists") from refusal
         return study_of(opened.study_id, account, CreatedStudy, not_done=opened.problems)
+
+    @operations.post("/studies/<int:study_id>/clones", CreatedStudy, body=NewClone, status=HTTPStatus.CREATED)
+    def clone_study(account: Account, study_id: int, body: NewClone) -> CreatedStudy:
+        """Create a study with the inputs, engine and options of another one, as “datagen clone” does.
+
+        The inputs are those that the study has now, with what is drawn on them. Versions, verdicts and runs are not
+        copied. An interrupted request is continued by another one with the same name and version.
+        """
+        with reading(database, account, study_id):
+            if account.project_ids is not None:
+                raise Problem(HTTPStatus.FORBIDDEN, _MAY_NOT_CREATE)
+        plan = plan_clone(services(), study_id, body.name, body.version)
+        cloned = clone(study_id, plan.name, account.email, plan.version)
+        unused = [problem for added in cloned.added.values() for problem in added.problems]
+        not_done = [*cloned.opened.problems, *unused[:_MAX_PROBLEMS]]
+        return study_of(cloned.opened.study_id, account, CreatedStudy, not_done=not_done)
 
     @operations.get("/studies/<int:study_id>/audit-log", AuditLog, query=PageQuery)
     def list_audit_log(account: Account, study_id: int, query: PageQuery) -> AuditLog:

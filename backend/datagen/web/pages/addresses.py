@@ -86,9 +86,12 @@ class Addresses:
         """Return the address of two versions beside each other."""
         return _with_query(f"{ROOT}/studies/{study_id}/compare", {"left": left, "right": right})
 
-    def inputs(self, study_id: int, role: Role = Role.CONCEPT, after: int | None = None) -> str:
-        """Return the address of a page of a study's inputs of one role."""
-        return _with_query(f"{ROOT}/studies/{study_id}/inputs/{role}", {"after": after})
+    def inputs(
+        self, study_id: int, role: Role = Role.CONCEPT, after: int | None = None, *, learned: bool = False
+    ) -> str:
+        """Return the address of a page of a study's inputs of one role, perhaps with what the engine learned."""
+        query = {"after": after, "learned": "yes" if learned else None}
+        return _with_query(f"{ROOT}/studies/{study_id}/inputs/{role}", query)
 
     def batch(self, study_id: int, kind: BatchKind, number: int, **query: str | int | None) -> str:
         """Return the address of a gallery, or of a run's page; ``query`` has its filters."""
@@ -101,6 +104,10 @@ class Addresses:
     def run(self, study_id: int, number: int, below: str = "") -> str:
         """Return the address of a run's page, or of what is ``below`` it, such as “/push”."""
         return f"{ROOT}/studies/{study_id}/run/{number}{below}"
+
+    def turn(self, study_id: int, number: int, **query: str | int | None) -> str:
+        """Return the address of a page of a run's table to which ticks are sent; ``query`` has its filters."""
+        return _with_query(self.run(study_id, number, "/turn"), query)
 
     def handovers(self, study_id: int, number: int) -> str:
         """Return the address of the handovers on a run's page."""
@@ -144,6 +151,10 @@ class Addresses:
     def input_picture(self, study_id: int, task_id: int, digest: str, variant: str) -> str:
         """Return the address of a picture of an input; see ``pictures`` for the variants."""
         return f"{ROOT}/{PICTURES}/{study_id}/input/{task_id}/{variant}?v={digest[:VERSION_DIGITS]}"
+
+    def learned_picture(self, study_id: int, picture_id: int, digest: str) -> str:
+        """Return the address of a picture of what a fit learned about an input."""
+        return f"{ROOT}/{PICTURES}/{study_id}/learned/{picture_id}?v={digest[:VERSION_DIGITS]}"
 
     def licences(self) -> str:
         """Return the address of the page with the licences of the third-party files."""

@@ -20,6 +20,7 @@ from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import PICTURES, Addresses
 from datagen.web.pages.background import BackgroundWork
 from datagen.web.pages.background_search import add_background_search
+from datagen.web.pages.clone_views import CloneStudy, add_clone
 from datagen.web.pages.compression import compress
 from datagen.web.pages.decision_views import FormLimits, add_decisions
 from datagen.web.pages.forms import MOST, ROOT, number_of, safe_target
@@ -36,6 +37,7 @@ from datagen.web.pages.review_views import add_review
 from datagen.web.pages.run_views import add_runs
 from datagen.web.pages.study_settings import add_study_settings
 from datagen.web.pages.visitors import Visitors, visible_projects
+from datagen.workflow.generation.fit_pictures import MOST_BACKGROUNDS
 from datagen.workflow.inputs.task_search import Operator
 from datagen.workflow.services import Services
 from datagen.workflow.study_pages.compare_view import compare
@@ -78,6 +80,8 @@ class Studio:
     downloads: DownloadSender
     #: returns the services that carry out actions; it is called at the first action
     services: Callable[[], Services]
+    #: clones a study in the name of a person
+    clone_study: CloneStudy
     #: the numbers on the forms of decisions
     limits: FormLimits
     #: runs what takes longer than a request
@@ -99,6 +103,7 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     add_live(blueprint, studio.database, writer)
     add_runs(blueprint, studio.database, writer, studio.downloads)
     add_background_search(actions, to)
+    add_clone(actions, to, studio.background, studio.clone_study)
     add_study_settings(actions, studio.database, writer, to, studio.background)
     add_review(blueprint, studio.database, writer, actions, to)
     add_pictures(blueprint, studio.database, studio.pictures, writer, to)
@@ -149,7 +154,16 @@ def pages_blueprint(studio: Studio) -> Blueprint:
     def inputs(study_id: int, role: str) -> ResponseReturnValue:
         with studio.database.read() as session:
             view = inputs_page_of(session, study_id, visible_projects(), Role(role), number_of("after"))
-        return writer.page("inputs", f"Inputs · {view.study}", view=view, operators=[*Operator])
+        learned = request.args.get("learned") == "yes"
+        return writer.page(
+            "inputs",
+            f"Inputs · {view.study}",
+            view=view,
+            is_learned_shown=learned,
+            after=number_of("after"),
+            most_backgrounds=MOST_BACKGROUNDS,
+            operators=[*Operator],
+        )
 
     @blueprint.get("/studies/<int:study_id>/notifications")
     def notifications(study_id: int) -> ResponseReturnValue:

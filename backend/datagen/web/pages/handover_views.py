@@ -17,6 +17,7 @@ from datagen.web.pages.actions import Actions, Actor, Outcome
 from datagen.web.pages.addresses import DOWNLOADS, Addresses
 from datagen.web.pages.forms import MOST_IN_FORM
 from datagen.web.pages.page_writer import PageWriter
+from datagen.web.pages.run_views import ticked_images
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.generation.sample_table import TableFilter
 from datagen.workflow.handovers import requests
@@ -117,6 +118,7 @@ def _download_wish(number: int) -> DownloadWish:
 
     Raises:
         InputProblem: a number is none.
+        Refused: too many images are ticked.
     """
     form = request.form
     is_chosen, is_filtered = form.get("which") == "chosen", form.get("which") == "matching"
@@ -125,7 +127,7 @@ def _download_wish(number: int) -> DownloadWish:
     ).given()
     return DownloadWish(
         run=number,
-        indices=tuple(sorted({_number("index", word) for word in form.getlist("index")})) if is_chosen else None,
+        indices=tuple(sorted(ticked_images())) if is_chosen else None,
         matching=matching if is_filtered else None,
         verdicts=tuple(form.getlist("verdict")),
         labels=tuple(form.getlist("label")),

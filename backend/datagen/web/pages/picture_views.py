@@ -32,6 +32,11 @@ def add_pictures(
         with database.read() as session:
             return _sent(pictures.of_input(session, study_id, task_id, variant, visible_projects()))
 
+    @blueprint.get(f"/{PICTURES}/<int:study_id>/learned/<int:picture_id>")
+    def learned_picture(study_id: int, picture_id: int) -> ResponseReturnValue:
+        with database.read() as session:
+            return _sent(pictures.of_fit(session, study_id, picture_id, visible_projects()))
+
     @blueprint.get("/static/<string(maxlength=40):name>")
     def static_file(name: str) -> ResponseReturnValue:
         file = to.files.get(name)

@@ -28,6 +28,7 @@ from datagen.web.pages.thumbnail_cache import ThumbnailCache
 from datagen.workflow.inputs import parsed_results
 from datagen.workflow.study_pages.access import Visible
 from datagen.workflow.study_pages.inputs_page_view import input_row_of
+from datagen.workflow.study_pages.learned_pictures import overlay_of
 from datagen.workflow.study_pages.sample_view import sample_body_of
 
 #: Size name → form. Tiny ones fill a gallery: a browser loads 40 of them with its page, which has 250 kB in all. Small
@@ -101,6 +102,12 @@ class Pictures:
         source = _source_of_input(row, labels)
         session.close()
         return self._small(source, parts)
+
+    def of_fit(self, session: Session, study_id: int, picture_id: int, project_ids: Visible) -> Picture:
+        """Return a picture of what a fit learned, as it is stored; raise as ``of_sample`` does."""
+        digest = overlay_of(session, study_id, picture_id, project_ids)
+        session.close()
+        return Picture(self._stored(digest), "image/png", digest)
 
     def _small(self, source: _Source, parts: re.Match[str]) -> Picture:
         outlines = source.outlines if parts["outline"] else ()

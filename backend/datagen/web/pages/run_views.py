@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
+from http import HTTPStatus
 
 from cachetools import LRUCache
 from flask import Blueprint, Response, g, request
@@ -15,17 +16,19 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from datagen.domain.foreign_text import plain
+from datagen.domain.foreign_text import plain, whole_number
 from datagen.domain.sample import file_stem_of
 from datagen.domain.wording import sentence_case
-from datagen.errors import InputProblem
+from datagen.errors import InputProblem, Refused
 from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind
 from datagen.store.tables.batches import BatchRow, SampleRow
 from datagen.web.download_sending import DownloadSender, file_name
+from datagen.web.pages.actions import FORGED
 from datagen.web.pages.addresses import DOWNLOADS
-from datagen.web.pages.forms import number_of
+from datagen.web.pages.forms import MOST_IN_FORM, number_of
 from datagen.web.pages.page_writer import PageWriter
+from datagen.web.pages.ticks import CHOSEN, CLEAR, packed, too_many, unpacked
 from datagen.web.pages.visitors import visible_projects
 from datagen.workflow.generation.sample_facts import words_of
 from datagen.workflow.generation.sample_table import (
@@ -41,6 +44,8 @@ from datagen.workflow.study_pages.live_view import format_offers, live_of
 from datagen.workflow.study_pages.run_view import ALL, RunFigures, figures_of, run_of
 from datagen.workflow.study_pages.runs_view import RunsFilter, runs_of
 
+#: Largest number of images that are ticked on all pages of a table.
+MOST_TICKED = 1_000
 #: Number of runs and labels whose figures are kept.
 _KEPT_FIGURES = 64
 #: Number of rows of a CSV that are read in one transaction.
@@ -85,6 +90,20 @@ def add_runs(blueprint: Blueprint, database: Database, writer: PageWriter, downl
 
     @blueprint.get("/studies/<int:study_id>/run/<int:number>")
     def run(study_id: int, number: int) -> ResponseReturnValue:
+        return page(study_id, number, ticked=set())
+
+    @blueprint.post("/studies/<int:study_id>/run/<int:number>/turn")
+    def turn_page(study_id: int, number: int) -> ResponseReturnValue:
+        """Return another page of the table with the ticks of the sent form; the address has what to show."""
+        if not writer.visitors.is_own_form(request):
+            return writer.error(HTTPStatus.BAD_REQUEST, FORGED)
+        try:
+            ticked = set() if request.form.get(CLEAR) == "yes" else ticked_images()
+        except (InputProblem, Refused) as refusal:
+            return writer.error(HTTPStatus.BAD_REQUEST, str(refusal))
+        return page(study_id, number, ticked=ticked)
+
+    def page(study_id: int, number: int, *, ticked: set[int]) -> ResponseReturnValue:
         chosen, order, after, problem = (
             TableFilter.of(request.args),
             request.args.get("sort", ""),
@@ -101,7 +120,21 @@ def add_runs(blueprint: Blueprint, database: Database, writer: PageWriter, downl
             view = run_of(session, row, figures.of(session, row, label), chosen, order, after)
             live, labels = live_of(session, row), row.study.labels
         title = f"{sentence_case('run')} {number} · {view.study}"
-        return writer.page("run", title, view=view, live=live, offers=offers(), labels=labels, problem=problem)
+        elsewhere = ticked.difference(image.picture.number for image in view.images)
+        return writer.page(
+            "run",
+            title,
+            view=view,
+            live=live,
+            offers=offers(),
+            labels=labels,
+            problem=problem,
+            ticked=ticked,
+            elsewhere=len(elsewhere),
+            packed_elsewhere=packed(elsewhere),
+            most_ticked=MOST_TICKED,
+            after=after,
+        )
 
     @blueprint.get(f"/{DOWNLOADS}/<int:study_id>/run/<int:number>/images.csv")
     def run_table(study_id: int, number: int) -> ResponseReturnValue:
@@ -117,6 +150,24 @@ def add_runs(blueprint: Blueprint, database: Database, writer: PageWriter, downl
         response = Response(_csv_lines(database, run_id, chosen, order), mimetype="text/csv")
         response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
         return downloads.limited(response, study_id, g.session.account)
+
+
+def ticked_images() -> set[int]:
+    """Return the indices of the images that are ticked in the sent form, on all pages of the table.
+
+    Raises:
+        InputProblem: one is no number.
+        Refused: there are too many, or those of other pages cannot be read.
+    """
+    ticked = unpacked(request.form.get(CHOSEN, ""), MOST_TICKED)
+    for word in request.form.getlist("index"):
+        index = whole_number(word, MOST_IN_FORM)
+        if index is None:
+            raise InputProblem(f"“{word[:40]}” is no index: give a whole number, with digits only.")
+        ticked.add(index)
+    if len(ticked) > MOST_TICKED:
+        raise Refused(too_many(MOST_TICKED))
+    return ticked
 
 
 def _csv_lines(database: Database, run_id: int, chosen: TableFilter, order: str) -> Iterator[str]:

@@ -51,6 +51,7 @@ from datagen.web.pages_process import CLIENT_HEADER, LARGEST_REQUEST
 from datagen.web.responses import plain_errors, quiet_headers
 from datagen.web.view_pools import POOLS
 from datagen.workflow.services import Services
+from datagen.workflow.studies.clone import Cloned, clone_study
 from datagen.workflow.studies.open import OpenedStudy, open_study
 from datagen.workflow.study_pages.access import known_projects
 
@@ -103,6 +104,7 @@ def create_pages_app(chosen: Settings) -> Flask:
     def services() -> Services:
         return replace(build_services(chosen, queues.enqueue), database=database)
 
+    clone = partial(_clone_study, chosen, services)
     pages = pages_blueprint(
         Studio(
             database=database,
@@ -125,6 +127,7 @@ def create_pages_app(chosen: Settings) -> Flask:
             renderer=Renderer(addresses),
             downloads=downloads,
             services=services,
+            clone_study=clone,
             limits=FormLimits(audit_size=chosen.audit_size, most_images=chosen.max_run_images),
             background=background,
             reproductions=Reproductions(background),
@@ -150,6 +153,7 @@ def create_pages_app(chosen: Settings) -> Flask:
             address_of=addresses.label_studio,
             services=services,
             create_study=partial(_create_study, chosen, services),
+            clone_study=clone,
         )
     )
     app.wsgi_app = _from_client(_with_api(app.wsgi_app, api))  # type: ignore[method-assign]
@@ -178,6 +182,13 @@ def _create_study(chosen: Settings, services: Callable[[], Services], study: New
         who=who,
         only_new=True,
     )
+
+
+def _clone_study(
+    chosen: Settings, services: Callable[[], Services], study_id: int, new_name: str, who: str, version: int | None
+) -> Cloned:
+    """Clone a study as ``datagen clone`` does."""
+    return clone_study(services(), study_id, new_name, who, server_access_of(chosen), version=version)
 
 
 def _with_api(pages: Application, api: Application) -> Application:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from functools import partial
 
@@ -25,8 +24,6 @@ from datagen.workflow.studies.extent import extent_of
 from datagen.workflow.studies.maintenance import delete_study
 from datagen.workflow.study_pages.access import visible_study
 
-#: Number of characters of a study's name that the offered name of a copy has: Label Studio's titles are short.
-_COPY_LENGTH = 25
 _BUSY = "Work is under way. Cancel it first, and delete the study then."
 
 
@@ -47,7 +44,6 @@ def add_study_settings(
                 state_token=state_token(session, study),
                 longest_name=LONGEST_NAME,
                 longest_description=LONGEST_DESCRIPTION,
-                clone_command=shlex.join(["datagen", "clone", "--", study.name, f"{study.name[:_COPY_LENGTH]} copy"]),
                 is_being_deleted=background.has(("delete", study_id)),
             )
 

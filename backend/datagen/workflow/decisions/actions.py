@@ -112,6 +112,10 @@ def _build_preview(case: DecisionContext) -> BatchRow:
     notes = [note]
     if parent is not None and (kept := listed(name for name in spec.parameters if name in parent.body["parameters"])):
         notes.append(f"The settings of version {parent.version} are kept, with what was refined: {kept}.")
+    start = case.study.starting_point
+    if parent is None and start is not None and start["engine"] == spec.engine:
+        kept = listed(name for name in spec.parameters if name in start["parameters"])
+        notes.append(f"It begins with the settings of {start['origin']}" + (f": {kept}." if kept else "."))
     return _add_round(case, spec, parent, notes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
@@ -57,8 +58,9 @@ def spec_from_inputs(
 ) -> Spec:
     """Return the inputs frozen as a spec. Its seed is ``version``, so that each version shows new samples.
 
-    It has the critic of its parent, if the parent has one and the same engine.
+    It has the critic of its parent, or of what the study was cloned from, if there is one with the same engine.
     """
+    before = _settings_before(study, parent)
     return Spec(
         labels=tuple(study.labels),
         concepts=inputs.concepts,
@@ -67,20 +69,31 @@ def spec_from_inputs(
         engine=study.engine,
         parameters=parameters,
         seed=version,
-        critic=parent.body.get("critic") if parent is not None and parent.body["engine"] == study.engine else None,
+        critic=before.get("critic") if before is not None else None,
     )
 
 
 def parameters_for(study: StudyRow, parent: SpecRow | None, given: Mapping[str, Json]) -> dict[str, Json]:
     """Return the initial parameters of a new version: its parent's, overridden by the given ones.
 
-    Only parameters that the study's engine declares are included; those of other engines are ignored.
+    The first version of a clone has those of the version that was cloned in place of its parent's. Only parameters that
+    the study's engine declares are included; those of other engines are ignored.
 
     Raises:
         EngineError: there is no such engine, or a given parameter belongs to no engine.
     """
-    before = parent.body["parameters"] if parent is not None and parent.body["engine"] == study.engine else {}
-    return {**keep_known_parameters(study.engine, before), **select_parameters(study.engine, given)}
+    before = _settings_before(study, parent)
+    kept = keep_known_parameters(study.engine, before["parameters"]) if before is not None else {}
+    return {**kept, **select_parameters(study.engine, given)}
+
+
+def _settings_before(study: StudyRow, parent: SpecRow | None) -> Mapping[str, Any] | None:
+    """Return the settings that a new version begins with: ``engine``, ``parameters`` and perhaps ``critic``.
+
+    They are those of its parent, or of what the study was cloned from. None: there are none of the study's engine.
+    """
+    before = parent.body if parent is not None else study.starting_point
+    return before if before is not None and before["engine"] == study.engine else None
 
 
 def next_version(session: Session, study_id: int) -> int:

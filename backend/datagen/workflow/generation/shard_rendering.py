@@ -20,11 +20,18 @@ from datagen.domain.spec import Spec
 from datagen.errors import BadPicture, CannotRender, EngineError, StoreError
 from datagen.store import leases
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
-from datagen.store.tables.batches import BatchRow, ShardRow, SpecRow
+from datagen.store.tables.batches import BatchRow, FitPictureRow, ShardRow, SpecRow
 from datagen.synthesis.engine import FitReport, FittedEngine, Progress, load_engine
 from datagen.workflow import decision_points, sample_mapping
 from datagen.workflow.decisions import batch_end, spec_versions
-from datagen.workflow.generation import batch_status, rejected_samples, run_warnings, shard_samples, spot_checks
+from datagen.workflow.generation import (
+    batch_status,
+    fit_pictures,
+    rejected_samples,
+    run_warnings,
+    shard_samples,
+    spot_checks,
+)
 from datagen.workflow.generation.contact_sheet import contact_sheet
 from datagen.workflow.generation.picture_cache import StoredPictures
 from datagen.workflow.generation.progress import reporting_progress
@@ -127,17 +134,21 @@ class RenderJob(LeasedJob[ShardRow]):
         with self._services.database.read() as session:
             batch = session.get_one(BatchRow, row.batch_id)
             spec = session.get_one(SpecRow, batch.spec_id)
+            shows_fit = batch.kind is BatchKind.ROUND and not fit_pictures.is_kept(session, spec.id)
         with reporting_progress(self._services, row, batch, lost) as reporter:
             parsed = Spec.from_json(spec.body)
             fitted = self._fitted_engines.fitted(parsed, reporter.fitting)
             began = time.monotonic()  # excludes the fit, which happens once: the duration predicts that of other shards
             drawn = shard_samples.draw_samples(self._services, row, batch, parsed, fitted, reporter)
             sheet = self._sheet(batch, drawn)
+            seconds = time.monotonic() - began
+            learned = fit_pictures.fit_pictures(self._services.images, parsed, fitted) if shows_fit else []
         rendered = RenderedShard(
             drawn=drawn,
+            learned=learned,
             report=fitted.report,
             sheet=sheet,
-            seconds=time.monotonic() - began,
+            seconds=seconds,
             # before the batch is locked, because it searches the installed engines
             job_kind=spec_versions.shard_job_kind(str(spec.body["engine"]), batch.kind),
         )
@@ -165,6 +176,8 @@ class RenderJob(LeasedJob[ShardRow]):
         row.rendered_at, row.seconds = now(), rendered.seconds
         if not spec.findings:
             spec.findings = rendered.findings
+        if rendered.learned:
+            fit_pictures.write(unit.session, spec.id, rendered.learned)
         if batch.kind == BatchKind.RUN:
             known = set(spec.findings)
             run_warnings.add(batch, (warning for warning in rendered.warnings if warning not in known))
@@ -224,6 +237,8 @@ class RenderedShard:
     """The result of rendering a shard."""
 
     drawn: ShardSamples
+    #: pictures of what the fit learned; empty unless the batch is the first round of its version
+    learned: list[FitPictureRow]
     #: the report of the engine's fit
     report: FitReport
     #: digest of the contact sheet; None if the shard is not the first of its batch

@@ -10,8 +10,9 @@ from typing import Any
 from datagen.errors import InputProblem
 from datagen.label_studio.api.port import LabelStudioPort
 
-#: Largest number of tasks that are looked at, and of matches that are returned: a search takes seconds, not minutes.
-MOST_READ, MOST_FOUND = 5_000, 200
+#: Largest number of tasks that are looked at for a page of matches, and of matches on it: a search takes seconds, not
+#: minutes.
+MOST_READ, MOST_FOUND = 5_000, 100
 #: Largest number of values of a task that are returned, and largest length of one, characters.
 _FEW_VALUES, _LONGEST_VALUE = 6, 80
 
@@ -49,17 +50,17 @@ class FoundTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskMatches:
-    """The result of a search."""
+    """A page of the result of a search."""
 
     tasks: tuple[FoundTask, ...]
     #: number of tasks that were looked at
     read: int
-    #: whether the search ended at one of its limits, so that there may be more
-    is_cut: bool
+    #: the task after which the next page begins, if the search ended at one of its limits; None: there are no more
+    next_after: int | None
 
 
-def find_tasks(client: LabelStudioPort, project_id: int, condition: TaskCondition) -> TaskMatches:
-    """Return the first tasks of a project that match, in the order of their ids.
+def find_tasks(client: LabelStudioPort, project_id: int, condition: TaskCondition, after: int = 0) -> TaskMatches:
+    """Return the first tasks of a project behind the task ``after`` that match, in the order of their ids.
 
     Tasks that Label Studio cannot send match nothing.
 
@@ -71,24 +72,24 @@ def find_tasks(client: LabelStudioPort, project_id: int, condition: TaskConditio
     client.project(project_id)
     columns: dict[str, None] = {}
     matches: list[FoundTask] = []
-    read = 0
-    is_cut = False
-    for task in client.tasks(project_id, annotations=False, unreadable=[]):
+    read, last = 0, after
+    next_after: int | None = None
+    for task in client.tasks(project_id, annotations=False, after=after, unreadable=[]):
         if read == MOST_READ or len(matches) == MOST_FOUND:
-            is_cut = True
+            next_after = last
             break
-        read += 1
+        read, last = read + 1, task.id
         columns |= dict.fromkeys(task.data)
         if is_match(task.data.get(condition.column)):
             first = [*task.data.items()][:_FEW_VALUES]
             matches.append(FoundTask(id=task.id, data={name: _text(value)[:_LONGEST_VALUE] for name, value in first}))
-    if not read:
+    if not read and not after:
         raise InputProblem(f"project {project_id} has no task; choose another project")
-    if condition.column not in columns:
+    if condition.column not in columns and not after:
         raise InputProblem(
             f"no task of project {project_id} has a column “{condition.column}”; there are: {', '.join(columns)[:300]}"
         )
-    return TaskMatches(tasks=tuple(matches), read=read, is_cut=is_cut)
+    return TaskMatches(tasks=tuple(matches), read=read, next_after=next_after)
 
 
 def _test_of(condition: TaskCondition) -> Callable[[Any], bool]:

@@ -60,8 +60,8 @@ def edit_study(
             raise Refused("the study is not there any more")
         projects = {project.kind: project.project_id for project in study.projects}
     before = study.name
-    wanted = before if name is None or _line(name) == _line(before) else _line(name)
-    described = study.description if description is None else _line(description)
+    wanted = before if name is None or line_of(name) == line_of(before) else line_of(name)
+    described = study.description if description is None else line_of(description)
     if len(described) > LONGEST_DESCRIPTION:
         raise InputProblem(
             f"the description has {counted(len(described), 'character')}; give {LONGEST_DESCRIPTION} at most"
@@ -70,7 +70,7 @@ def edit_study(
     with ExitStack() as turn:
         if wanted != before:
             turn.enter_context(services.names_turn())
-            _check_name(services, wanted, {*projects.values()})
+            check_name(services, wanted, {*projects.values()})
             notes = _rename_projects(services, before, wanted, projects)
         _store(services, study_id, who, before=before, name=wanted, description=described)
     return Edited(name=wanted, description=described, notes=notes)
@@ -122,12 +122,23 @@ def study_id_of(services: Services, name: str) -> int:
         return find_study(session, name).id
 
 
-def _line(text: str) -> str:
+def line_of(text: str) -> str:
     """Return text as one line: runs of spaces and line breaks become one space."""
     return " ".join(plain(text).split())
 
 
-def _check_name(services: Services, name: str, own_projects: Collection[int]) -> None:
+def check_name(services: Services, name: str, own_projects: Collection[int] = ()) -> None:
+    """Check that a study can get a name, which is a line of text.
+
+    Args:
+        services: the services that know the names in use.
+        name: the name.
+        own_projects: the study's projects in Label Studio, which may have it in their titles.
+
+    Raises:
+        InputProblem: it is too short or too long, or has a character that cannot be used.
+        Refused: another study or projects of Label Studio have it.
+    """
     if not SHORTEST_NAME <= len(name) <= LONGEST_NAME:
         raise InputProblem(
             f"the name has {counted(len(name), 'character')}; give {SHORTEST_NAME} to {LONGEST_NAME} characters"

@@ -15,7 +15,7 @@ from datagen.domain.wording import by_number, counted
 from datagen.errors import Refused
 from datagen.store import leases
 from datagen.store.tables.base import PARTS_OF_RUNS, LeasedRow, WorkState
-from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow, ShardRow, SpecRow
+from datagen.store.tables.batches import BatchRow, FitPictureRow, SampleFactsRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.handovers import HandoverRow
 from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow, ProposalRow
 from datagen.store.tables.messages import InboxRow, OutboxRow
@@ -226,7 +226,12 @@ def _pictures(session: Session, of_study: ColumnElement[bool]) -> set[str]:
     sheets = select(BatchRow.sheet).where(BatchRow.sheet.is_not(None), BatchRow.study_id.in_(studies))
     samples = select(*_DIGESTS).join(BatchRow, BatchRow.id == SampleRow.batch_id).where(BatchRow.study_id.in_(studies))
     specs = select(SpecRow.body).where(SpecRow.study_id.in_(studies))
-    digests = {digest for query in (inputs, fetched, sheets) for digest in session.scalars(query) if digest}
+    learned = (
+        select(FitPictureRow.overlay)
+        .join(SpecRow, SpecRow.id == FitPictureRow.spec_id)
+        .where(SpecRow.study_id.in_(studies))
+    )
+    digests = {digest for query in (inputs, fetched, sheets, learned) for digest in session.scalars(query) if digest}
     digests |= {digest for pair in session.execute(samples) for digest in pair}
     for body in session.scalars(specs):
         images = [*(drawn["image"] for drawn in (*body["concepts"], *body["canvases"])), *body["backgrounds"]]
@@ -237,6 +242,7 @@ def _pictures(session: Session, of_study: ColumnElement[bool]) -> set[str]:
 def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
     batches = select(BatchRow.id).where(BatchRow.study_id == study_id)
     samples = select(SampleRow.id).where(SampleRow.batch_id.in_(batches))
+    specs = select(SpecRow.id).where(SpecRow.study_id == study_id)
     # referring rows are deleted before the rows they refer to
     delete_notifications(session, study_id)
     session.execute(update(SpecRow).where(SpecRow.study_id == study_id).values(parent_id=None))
@@ -247,6 +253,7 @@ def _delete_rows(session: Session, study_id: int, projects: list[int]) -> None:
         delete(ShardRow).where(ShardRow.batch_id.in_(batches)),
         delete(DecisionRow).where(DecisionRow.study_id == study_id),
         delete(BatchRow).where(BatchRow.study_id == study_id),
+        delete(FitPictureRow).where(FitPictureRow.spec_id.in_(specs)),
         delete(SpecRow).where(SpecRow.study_id == study_id),
         delete(HandoverRow).where(HandoverRow.study_id == study_id),
         delete(OutboxRow).where(OutboxRow.study_id == study_id),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ from datagen.workflow.generation import run_warnings
 from datagen.workflow.inputs import parsed_results
 from datagen.workflow.inputs.input_sync import collect
 from datagen.workflow.study_pages.access import Visible, visible_study
+from datagen.workflow.study_pages.learned_pictures import Learned, LearnedPicture, learned_of
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
 
 #: Number of photos on a page.
@@ -50,6 +52,8 @@ class InputPhoto:
     #: what is wrong with it, and what the engine found about it, as sentences
     problems: tuple[str, ...]
     findings: tuple[str, ...]
+    #: what the version of ``InputsPageView.learned`` learned about it
+    learned: tuple[LearnedPicture, ...]
     target: LabelStudioTarget | None
 
 
@@ -77,6 +81,8 @@ class InputsPageView:
     #: what the engine found in that version's inputs and is not about one photo, as sentences
     findings: tuple[str, ...]
     photos: tuple[InputPhoto, ...]
+    #: what the engine learned about the photos: mattes of concept photos, areas of the others
+    learned: Learned
     #: the task after which the next page begins; None on the last page
     next_after: int | None
 
@@ -103,7 +109,8 @@ def inputs_page_of(
         query = query.where(InputRow.task_id > after)
     rows = session.scalars(query.limit(most + 1)).all()
     shown, next_after = keyset_page(rows, most, lambda row: row.task_id)
-    photos = tuple(_photo(row, study.labels, inputs, findings, projects[role]) for row in shown)
+    learned = learned_of(session, study, role, {row.digest for row in shown if row.digest is not None})
+    photos = tuple(_photo(row, study.labels, inputs, findings, learned, projects[role]) for row in shown)
     named = {line for photo in photos for line in photo.findings}
     return InputsPageView(
         study_id=study.id,
@@ -113,6 +120,7 @@ def inputs_page_of(
         version=version,
         findings=tuple(line for line in findings if line not in named),
         photos=photos,
+        learned=learned,
         next_after=next_after,
     )
 
@@ -151,7 +159,12 @@ def _findings(session: Session, study_id: int) -> tuple[int, tuple[str, ...]]:
 
 
 def _photo(
-    row: InputRow, labels: Sequence[str], inputs: Inputs, findings: Sequence[str], project_id: int | None
+    row: InputRow,
+    labels: Sequence[str],
+    inputs: Inputs,
+    findings: Sequence[str],
+    learned: Learned,
+    project_id: int | None,
 ) -> InputPhoto:
     item = f"task {row.task_id} ({row.name})"
     problems = tuple(problem.reason for problem in inputs.problems if problem.role == row.role and problem.item == item)
@@ -175,6 +188,18 @@ def _photo(
         status=status,
         drawn=drawn,
         problems=problems,
-        findings=tuple(line for line in findings if row.name and row.name in line),
+        findings=tuple(line for line in findings if _names(line, row.role, row.name)),
+        learned=learned.pictures.get(row.digest or "", ()),
         target=target,
     )
+
+
+def _names(line: str, role: Role, name: str) -> bool:
+    """Return whether a sentence names a photo of a role.
+
+    “11.jpg” does not name “1.jpg”, and “canvas 1.jpg” does not name the concept photo of that name.
+    """
+    if not name:
+        return False
+    named = re.compile(rf"(?:\b({'|'.join(Role)}) )?(?<![\w.-]){re.escape(name)}(?![\w-])")
+    return any(mention[1] in (None, role) for mention in named.finditer(line))

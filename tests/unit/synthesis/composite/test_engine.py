@@ -64,6 +64,33 @@ def test_nothing_changes_outside_the_mask(fitted_study, kind):
         assert not np.array_equal(sample.image, background)
 
 
+def test_the_mattes_of_a_concept_photo_cover_its_discs(fitted_study):
+    spec, shelf, fitted = fitted_study()
+    for concept in spec.concepts:
+        [matte] = fitted.mattes(concept)
+        dark = shelf.load(concept.image) < 60
+        window = dark[matte.top : matte.top + matte.mask.shape[0], matte.left : matte.left + matte.mask.shape[1]]
+        overlap = np.count_nonzero(window & matte.mask) / np.count_nonzero(window | matte.mask)
+        assert overlap > 0.8
+        assert matte.label == "pit"
+
+
+def test_the_learned_area_is_the_bright_half_that_the_canvases_show(fitted_study):
+    spec, _, fitted = fitted_study()
+    for photo in (spec.canvases[0].image, spec.backgrounds[0]):
+        [area] = fitted.areas(photo)
+        half = area.likelihood.shape[1] // 2
+        assert area.likelihood[:, half:].mean() > 2 * area.likelihood[:, :half].mean()
+        assert area.inside[:, half:].mean() > 0.8 > 0.2 > area.inside[:, :half].mean()
+        assert area.labels == ("pit",)
+
+
+def test_labels_with_the_same_canvases_share_their_learned_area(study):
+    spec, shelf = study(labels=("pit", "dent"))
+    [area] = fit(spec, shelf).areas(spec.backgrounds[0])
+    assert area.labels == ("pit", "dent")
+
+
 def test_boxes_are_tight_and_outlines_give_the_mask_back(fitted_study, rasterized):
     _, _, fitted = fitted_study(counts_as_photographed=False, instances_max=3)
     for sample in fitted.render(range(12)):

@@ -18,6 +18,7 @@ from datagen.web.api.app import ApiParts, create_api
 from datagen.web.api.bearer import TokenAccounts
 from datagen.web.api.studies import NewStudy
 from datagen.web.download_sending import DownloadSender
+from datagen.workflow.studies.clone import Cloned, clone_study
 from datagen.workflow.studies.open import OpenedStudy, open_study
 from datagen.workflow.study_pages.access import known_projects
 from datagen.workflow.study_pages.next_step import LabelStudioTarget
@@ -87,6 +88,9 @@ def api_of(studio: FakeStudio, accounts: FakeAccounts, clock: Clock, parts: dict
             studio.services, study.name, study.labels, ACCESS, engine=engine, preview_size=size, who=who, only_new=True
         )
 
+    def clone(study_id: int, new_name: str, who: str, version: int | None) -> Cloned:
+        return clone_study(studio.services, study_id, new_name, who, ACCESS, version=version)
+
     def address(target: LabelStudioTarget) -> str:
         return f"http://label-studio.test/projects/{target.project_id}/data?task={target.task_id}"
 
@@ -100,6 +104,7 @@ def api_of(studio: FakeStudio, accounts: FakeAccounts, clock: Clock, parts: dict
             address_of=address,
             services=lambda: studio.services,
             create_study=create,
+            clone_study=clone,
         )
     )
     app.config["PROPAGATE_EXCEPTIONS"] = False

@@ -57,6 +57,34 @@ def test_a_created_study_is_in_label_studio_and_in_the_audit_log_by_its_creator(
     assert (again.status_code, again.json["type"]) == (409, "urn:datagen:problem:exists")
 
 
+def test_a_clone_begins_with_the_settings_of_a_version_and_is_completed_by_a_second_request(program: Any) -> None:
+    answer = program.send("POST", "./clones", json={"name": "Line 4", "version": 1})
+    assert answer.status_code == 201, answer.text
+    program.studio.settle()
+    clone = program.read(f"/studies/{answer.json['id']}")
+    assert (clone["name"], clone["version"]) == ("Line 4", 0)
+    assert [role["usable"] for role in clone["inputs"]] == [6, 6, 6]
+    log = program.read(f"/studies/{clone['id']}/audit-log")["items"]
+    assert ("ann@example.com", f"cloned from “{program.study.name}”, version 1") in [
+        (line["who"], line["what"]) for line in log
+    ]
+    again = program.send("POST", "./clones", json={"name": "Line 4", "version": 1})
+    assert (again.status_code, again.json["id"]) == (201, clone["id"])
+    assert program.send("POST", "./clones", json={"name": "Line 4"}).status_code == 409
+
+
+def test_a_version_that_does_not_exist_is_not_cloned(program: Any) -> None:
+    answer = program.send("POST", "./clones", json={"name": "Line 4", "version": 7})
+    assert (answer.status_code, "has no version 7" in answer.json["detail"]) == (409, True)
+    assert program.read("/studies?search=Line")["items"] == []
+
+
+def test_an_account_that_does_not_see_every_project_may_not_clone(program: Any) -> None:
+    program.accounts.restricted["bo@example.com"] = frozenset(program.study.projects.values())
+    program.token = "token of bo@example.com"
+    assert program.send("POST", "./clones", json={"name": "Line 4"}).status_code == 403
+
+
 def test_inputs_are_listed_with_what_is_drawn_on_them(program: Any) -> None:
     page = program.read("./inputs/concept?limit=2")
     assert [item["status"] for item in page["items"]] == ["used", "used"]

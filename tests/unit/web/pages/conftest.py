@@ -30,8 +30,9 @@ from datagen.web.pages.static_files import StaticFiles
 from datagen.web.pages.thumbnail_cache import ThumbnailCache
 from datagen.web.pages.visitors import Visitors
 from datagen.web.responses import bounded_bodies, plain_errors, quiet_headers
+from datagen.workflow.studies.clone import Cloned, clone_study
 from fake_accounts import Expiring, FakeAccounts
-from fake_studio import FakeStudio
+from fake_studio import ACCESS, FakeStudio
 from fake_studio_fixtures import Prepared, _engines, copy_of_made, in_state  # noqa: F401 - fixtures
 from studio import Study
 
@@ -97,6 +98,10 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
     app.after_request(quiet_headers)
     addresses, renderer = _renderer()
     background = BackgroundWork()
+
+    def clone(study_id: int, new_name: str, who: str, version: int | None) -> Cloned:
+        return clone_study(studio.services, study_id, new_name, who, ACCESS, version=version)
+
     pages = pages_blueprint(
         Studio(
             database=studio.services.database,
@@ -113,6 +118,7 @@ def app_of(studio: FakeStudio, folder: Path, accounts: FakeAccounts, store: Expi
             renderer=renderer,
             downloads=DownloadSender(studio.services.database, studio.services.download_files),
             services=lambda: studio.services,
+            clone_study=clone,
             limits=FormLimits(audit_size=3, most_images=100_000),
             background=background,
             reproductions=Reproductions(background, partial(render_again, studio.services)),

@@ -56,14 +56,17 @@ def test_each_operator_finds_its_tasks(
     condition = TaskCondition(column=column, operator=Operator(operator), value=value)
     matches = find_tasks(browser.studio.client, shelf, condition)
     assert [int(task.data["line"]) for task in matches.tasks] == lines
-    assert (matches.read, matches.is_cut) == (3, False)
+    assert (matches.read, matches.next_after) == (3, None)
 
 
 def test_a_search_ends_at_its_limits(browser: Any, shelf: int, monkeypatch: pytest.MonkeyPatch) -> None:
     condition = TaskCondition(column="line", operator=Operator.MORE, value="0")
     monkeypatch.setattr(task_search, "MOST_READ", 2)
     matches = find_tasks(browser.studio.client, shelf, condition)
-    assert (len(matches.tasks), matches.is_cut) == (2, True)
+    assert [int(task.data["line"]) for task in matches.tasks] == [1, 2]
+    rest = find_tasks(browser.studio.client, shelf, condition, matches.next_after or 0)
+    assert [int(task.data["line"]) for task in rest.tasks] == [3]
+    assert rest.next_after is None
 
 
 @pytest.mark.parametrize(("column", "operator"), [("colour", Operator.IS), ("line", Operator.LESS)])

@@ -14,6 +14,7 @@ from itertools import groupby
 import numpy as np
 
 from datagen.domain.geometry import Box
+from datagen.domain.inputs import ConceptImage, ImageRef
 from datagen.domain.sample import Instance, Provenance
 from datagen.domain.spec import Json, Spec, sample_seed
 from datagen.domain.trace import Draws, InstanceTrace, Trace
@@ -28,7 +29,15 @@ from datagen.synthesis.diffusion.models.crops import Place, enlarged, enlarged_m
 from datagen.synthesis.diffusion.parameters import DiffusionParameters
 from datagen.synthesis.diffusion.settings_draws import PaintSettings, SettingsChoice
 from datagen.synthesis.diffusion.weights import pipeline_loading
-from datagen.synthesis.engine import FitReport, FittedEngine, Picture, Pictures, Rendered
+from datagen.synthesis.engine import (
+    ConceptMatte,
+    FitReport,
+    FittedEngine,
+    LearnedArea,
+    Picture,
+    Pictures,
+    Rendered,
+)
 from datagen.synthesis.intensity import Floats, from_tones, to_tones
 from datagen.synthesis.masks import outlines, tight_box
 from datagen.synthesis.model_files.hub import looks_like_hub_id
@@ -97,6 +106,14 @@ class FittedDiffusion(FittedEngine):
             )
             report += FitReport(warnings=(warning,))
         return self._fit + report
+
+    def mattes(self, concept: ConceptImage) -> tuple[ConceptMatte, ...]:
+        """Return composite's mattes: the model was trained on these pixels."""
+        return self._placing.mattes(concept)
+
+    def areas(self, photo: ImageRef) -> tuple[LearnedArea, ...]:
+        """Return composite's areas, because composite chooses the places."""
+        return self._placing.areas(photo)
 
     def render(self, indices: Sequence[int]) -> Iterator[Rendered]:
         """Yield the samples of these indices, in order.

@@ -16,6 +16,27 @@ for (const select of document.querySelectorAll("form[method=get].filters select"
   select.addEventListener("change", () => select.form.requestSubmit());
 }
 
+// a switch shows and hides at once what its form would load the page again for
+for (const form of document.querySelectorAll("form[data-switch]")) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const name = form.dataset.switch;
+    const button = form.querySelector("button");
+    const on = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(on));
+    document.querySelector(".gallery").classList.toggle(name, on);
+    document.getElementById(`${name}-legend`).classList.toggle("off", !on);
+    const keep = (address) => {
+      const url = new URL(address);
+      if (on) url.searchParams.set(name, "yes");
+      else url.searchParams.delete(name);
+      return url.href;
+    };
+    for (const link of document.querySelectorAll(`a[data-keeps="${name}"]`)) link.href = keep(link.href);
+    history.replaceState(history.state, "", keep(location.href));
+  });
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
   if (document.querySelector(".pswp")) return; // the arrows belong to the opened viewer
