@@ -312,6 +312,7 @@ def approve_and_watch_the_run(study: Study, ann: Window) -> None:
     ann.look("16-run-under-way")
     expect(live).to_contain_text("finished", timeout=SLOW_S * 1000)
     assert ann.page.evaluate("window.isTheSamePage") is True
+    expect(ann.page.get_by_text("The run has ended.")).to_be_visible()
     study.wait(lambda: study.status()["state"] == "accepted", "the end of the run")
     with study.database.read() as session:
         run = session.scalars(

@@ -14,7 +14,11 @@ function show(state) {
       part.dataset.shown = html;
     }
   }
-  if (!state.live) stop();
+  if (state.live) return;
+  stop();
+  // the page was loaded before the run ended
+  for (const part of document.querySelectorAll("[data-until-done]")) part.hidden = true;
+  for (const part of document.querySelectorAll("[data-when-done]")) part.hidden = false;
 }
 
 function stop() {
