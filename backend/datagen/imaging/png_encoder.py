@@ -77,7 +77,7 @@ def encode_indexed(indices: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8
     if indices.dtype != np.uint8 or indices.ndim != 2 or colours.dtype != np.uint8 or colours.shape[1:] != (4,):
         raise ValueError("no PNG: give indices [h, w] and colours [n, 4] of uint8")
     if not int(indices.max(initial=0)) < len(colours) <= 256:
-        raise ValueError(f"no PNG: index {indices.max(initial=0)} with {len(colours)} colours")
+        raise ValueError(f"no PNG: index {indices.max(initial=0)} is not one of a palette of size {len(colours)}")
     palette = (_chunk(b"PLTE", colours[:, :3].tobytes()), _chunk(b"tRNS", colours[:, 3].tobytes()))
     return _png(indices, _NONE, further=b"".join(b"".join(chunk) for chunk in palette), colour_type=_INDEXED)
 

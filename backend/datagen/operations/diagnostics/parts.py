@@ -95,8 +95,8 @@ def check_worker(settings: Settings) -> str:
     if not alive:
         raise CheckFailed("no worker is alive: nothing would be synthesized. Start one: datagen up (or datagen worker)")
     if unserved := [name for name in ALL_QUEUES if name not in served]:
-        queues = "".join(f" --queue {name}" for name in unserved)
-        raise CheckFailed(f"no worker serves {', '.join(unserved)}; start one: datagen worker{queues}")
+        queues = " --queue ".join(unserved)
+        raise CheckFailed(f"no worker serves {', '.join(unserved)}; start one: datagen worker --queue {queues}")
     return f"{len(alive)} alive"
 
 

@@ -81,7 +81,8 @@ def test_the_learned_area_is_the_bright_half_that_the_canvases_show(fitted_study
         [area] = fitted.areas(photo)
         half = area.likelihood.shape[1] // 2
         assert area.likelihood[:, half:].mean() > 2 * area.likelihood[:, :half].mean()
-        assert area.inside[:, half:].mean() > 0.8 > 0.2 > area.inside[:, :half].mean()
+        # strictness 0.5 allows places that are merely possible
+        assert area.inside[:, half:].mean() > 0.8 > 0.5 > area.inside[:, :half].mean()
         assert area.labels == ("pit",)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from page_rows import add_batch
 
+from benches.page_rows import add_batch
 from datagen.domain.inputs import ProjectKind, Role
 from datagen.domain.lifecycle import StudyState
 from datagen.errors import Refused

@@ -142,7 +142,7 @@ def test_cancelled_run_keeps_its_finished_shards(
 
     shown = text(study.page())
     assert re.search(rf"Run “run {run.number}”: 2 of 6 synthesized, running, about \d+ s left", shown)
-    assert "To end it, tick cancel in this task, then press Update ." in shown
+    assert "To pause it, tick pause , or to end it, tick cancel in this task, then press Update ." in shown
 
     study.decide("cancel")  # on the task that started it
 

@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
-from datagen.queue.jobs import EVENTS, PREVIEWS, SYNTHESIS
+from datagen.queue.jobs import EVENTS, PREVIEWS
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.messages import OutboxRow
@@ -247,7 +247,7 @@ def test_publication_without_its_turn_is_put_off_so_that_events_come_first(
 
 def test_page_counts_the_images_in_label_studio_while_they_are_posted(studio: FakeStudio, study: Study) -> None:
     study.act(StudyEvent.APPROVE, count=6)
-    studio.work(EVENTS, SYNTHESIS)
+    studio.work(EVENTS, PREVIEWS)
     run = study.batches(BatchKind.RUN)[-1]
     for posted in (0, 2, 4):
         page = study.shown()
