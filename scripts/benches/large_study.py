@@ -1,7 +1,7 @@
 """A study of 50 versions and 100,000 samples, as rows and stored pictures, for measurements of the studio's pages.
 
-The rows are written directly, so that no engine has to render them. The pictures of its inputs, of its round gallery
-and of its large run are rendered plates, or photos, which are stored as a worker would store them.
+The rows are written directly, so that no engine has to render them. All pictures are rendered plates, or
+photos, which are stored as a worker would store them.
 """
 
 from __future__ import annotations
@@ -81,11 +81,9 @@ def add_large_study(
         study.state = StudyState.REVIEWING
         body = _add_inputs(session, study, pictures)
         for version in range(1, VERSIONS + 1):
-            is_last = version == VERSIONS
             spec = add_version(session, study.id, version, body | {"seed": version})
-            shown = add_batch(
-                session, spec, BatchKind.ROUND, version, GALLERY if is_last else ROUND, pictures if is_last else ()
-            )
+            count = GALLERY if version == VERSIONS else ROUND
+            shown = add_batch(session, spec, BatchKind.ROUND, version, count, pictures)
             judge(session, shown)
         spec.state = SpecState.REVIEW
         sample_id = session.scalars(select(SampleRow.id).where(SampleRow.batch_id == shown.id).offset(7)).first()
@@ -94,7 +92,7 @@ def add_large_study(
         spec = session.get_one(BatchRow, shown.id).spec
         _add_large_run(session, spec, pictures, samples)
         for number in range(2, RUNS + 2):
-            run = add_batch(session, spec, BatchKind.RUN, number, 5)
+            run = add_batch(session, spec, BatchKind.RUN, number, 5, pictures)
         run.state = WorkState.RUNNING
     if sample_id is None:
         raise AssertionError("the round has samples")

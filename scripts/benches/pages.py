@@ -87,8 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         _measure(Path(folder), chosen, figures)
     figures["missed"] = missed(figures)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=1))
+    _write(figures, chosen.json)
     return 1 if figures["missed"] else 0
 
 
@@ -133,38 +132,44 @@ def _measure(folder: Path, chosen: argparse.Namespace, figures: dict[str, Any]) 
     try:
         bare = f"http://{bare_server.start(installation.processes)}"
         if "keyboard" in parts:
-            with _part(figures, "keyboard"):
+            with _part(figures, "keyboard", chosen.json):
                 figures["keyboard"].update(_keyboard(installation, folder))
         installation.without_workers()
         if {"sqlite", "gallery", "webhooks"} & {*parts}:
             site = _site(installation, installation.environment, chosen, lambda: [installation.up_pid])
             if "sqlite" in parts:
-                with _part(figures, "sqlite"):
+                with _part(figures, "sqlite", chosen.json):
                     figures["sqlite"]["pages"] = _pages(site, bare, chosen.times)
             if "gallery" in parts:
-                with _part(figures, "gallery"):
+                with _part(figures, "gallery", chosen.json):
                     figures["gallery"].update(_gallery(site))
             if "webhooks" in parts:
-                with _part(figures, "webhooks"):
+                with _part(figures, "webhooks", chosen.json):
                     figures["webhooks"].update(_webhooks(installation, site, bare, chosen.seconds))
         if "postgresql" in parts:
             with ExitStack() as stack:
                 site = _on_postgresql(installation, folder, chosen, stack)
-                with _part(figures, "postgresql"):
+                with _part(figures, "postgresql", chosen.json):
                     figures["postgresql"]["pages"] = _pages(site, bare, chosen.times)
     finally:
         installation.close()
 
 
 @contextmanager
-def _part(figures: dict[str, Any], name: str) -> Iterator[None]:
-    """Context manager of a part, which adds its duration and the load of the machine to its figures."""
+def _part(figures: dict[str, Any], name: str, file: Path | None) -> Iterator[None]:
+    """Context manager of a part: adds its duration and the machine's load, and writes what is measured so far."""
     print_line(name)
     figures[name] = {}
     began = time.monotonic()
     yield
     figures[name]["seconds"] = round(time.monotonic() - began)
     figures[name]["load_average"] = [round(load, 1) for load in os.getloadavg()]
+    _write(figures, file)
+
+
+def _write(figures: Mapping[str, Any], file: Path | None) -> None:
+    if file is not None:
+        file.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from datagen.errors import DatagenError
 from datagen.label_studio.api.webhook_payload import figure_name
 from datagen.queue import heartbeats
-from datagen.queue.jobs import EVENTS, leased_tables
+from datagen.queue.jobs import EVENTS, HANDOVERS, leased_tables
 from datagen.queue.live_workers import live_workers
 from datagen.queue.queues import Queues
 from datagen.store.blob_store import BlobStore
@@ -60,8 +60,13 @@ def label_studio_health(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=LABEL_STUDIO_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
 
 
-def readiness(database: Database, queues: Queues, label_studio: httpx.Client, images: BlobStore) -> dict[str, bool]:
+def readiness(
+    database: Database, queues: Queues, label_studio: httpx.Client, images: BlobStore, *, downloads: bool = False
+) -> dict[str, bool]:
     """Return part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
+
+    With ``downloads``, the worker that makes downloads and pushes is a part, too. The pages show it; events and reviews
+    need it not.
 
     Each part is checked in its own thread for at most ``PART_SECONDS``, even if a check hangs. A part whose
     thread cannot be started counts as one that does not work.
@@ -75,6 +80,8 @@ def readiness(database: Database, queues: Queues, label_studio: httpx.Client, im
         "worker": lambda: any(EVENTS in worker.queues for worker in live_workers(queues)),
         "scheduler": lambda: heartbeats.alive(queues.redis, heartbeats.Kind.SCHEDULER),
     }
+    if downloads:
+        checks["worker for downloads"] = lambda: any(HANDOVERS in worker.queues for worker in live_workers(queues))
     results = dict.fromkeys(checks, False)
 
     def check(part: str) -> None:

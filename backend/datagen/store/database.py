@@ -43,6 +43,9 @@ _REMEDIES = {
 }
 #: PostgreSQL's time-out settings → their value as a fraction of the time-out for a statement.
 _BOUNDS = {"statement_timeout": 1.0, "lock_timeout": 0.5}
+#: Turns off the compilation of statements (where the server can compile): it takes seconds for those with many
+#: conditions, and each of ours runs for milliseconds.
+_WITHOUT_COMPILATION = "SELECT set_config(name, 'off', false) FROM pg_settings WHERE name = 'jit'"
 
 
 class Database:
@@ -290,6 +293,7 @@ def _connect_bounded(seconds: int, _dialect: Any, _record: Any, arguments: list[
         # not as start-up options, which connection poolers refuse
         for name, share in _BOUNDS.items():
             connection.execute("SELECT set_config(%s, %s, false)", (name, str(int(1000 * share * seconds))))
+        connection.execute(_WITHOUT_COMPILATION)
         connection.commit()
     except BaseException:
         connection.close()

@@ -275,3 +275,11 @@ def test_block_begins_once_the_one_before_it_has_ended(tmp_path: Path) -> None:
     second.join()
     assert order == ["first", "second"]
     database.close()
+
+
+def test_postgresql_compiles_no_statement(postgres_url: str) -> None:
+    """Its compiler took seconds for the statements of a study's page, which run for milliseconds."""
+    opened = Database(postgres_url)
+    with opened.read() as session:
+        assert session.execute(text("SHOW jit")).scalar_one() == "off"
+    opened.close()

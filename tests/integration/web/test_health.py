@@ -18,6 +18,8 @@ from sqlalchemy import select
 from datagen.operations import health
 from datagen.operations.health import label_studio_health, readiness
 from datagen.operations.readiness import STALE_SECONDS
+from datagen.queue import heartbeats
+from datagen.queue.jobs import HANDOVERS
 from datagen.queue.queues import Queues, connect
 from datagen.store.blob_store import BlobStore
 from datagen.store.counters import count, counts
@@ -167,3 +169,19 @@ def test_counters_add_up(studio: Studio) -> None:
     count(studio.services.database, "tests")
     count(studio.services.database, "tests")
     assert counts(studio.services.database)["tests"] == before + 2
+
+
+def test_the_pages_name_a_missing_worker_for_downloads_and_ready_does_not(studio: Studio) -> None:
+    def parts(*, downloads: bool) -> dict[str, bool]:
+        with label_studio_health(studio.server.url) as label_studio:
+            rows, images = studio.services.database, studio.services.images
+            return readiness(rows, studio.queues, label_studio, images, downloads=downloads)
+
+    assert "worker for downloads" not in parts(downloads=False)
+    assert not parts(downloads=True)["worker for downloads"]
+    heartbeats.beat(studio.queues.redis, heartbeats.Kind.WORKER, heartbeats.Alive("one", "here", (HANDOVERS,)))
+    try:
+        after = parts(downloads=True)
+    finally:
+        heartbeats.end(studio.queues.redis, heartbeats.Kind.WORKER, "one")
+    assert (after["worker for downloads"], after["worker"]) == (True, False)

@@ -92,7 +92,7 @@ def create_pages_app(chosen: Settings) -> Flask:
     queues = Queues(connect(chosen.redis_url))
     images = BlobStore(chosen.resolved_store_url, answer_s=STORE_ANSWER_SECONDS, whole_s=STORE_SECONDS)
     database = Database(chosen.resolved_database_url, statement_seconds=STATEMENT_SECONDS)
-    parts = partial(readiness, database, queues, label_studio_health(chosen.label_studio_url), images)
+    parts = partial(readiness, database, queues, label_studio_health(chosen.label_studio_url), images, downloads=True)
     readiness_cache = ReadinessCache(parts, READINESS_SECONDS)
     readiness_cache.start()
     accounts = Accounts(chosen.label_studio_url, lambda: chosen.api_key)
