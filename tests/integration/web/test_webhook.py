@@ -34,7 +34,7 @@ pytestmark = pytest.mark.integration
 
 
 def event(**more: Any) -> bytes:
-    """A body that Label Studio could have sent, like no other."""
+    """Return a webhook's body as Label Studio sends it, with a unique time of change."""
     body = {
         "action": "ANNOTATION_CREATED",
         "project": {"id": UNKNOWN_PROJECT, "token": "a project's secret token", "task_data_password": "hush"},

@@ -95,7 +95,7 @@ def _test_of(condition: TaskCondition) -> Callable[[Any], bool]:
     """Return a function that returns whether a value matches.
 
     Raises:
-        InputProblem: numbers are compared, and the given value is none.
+        InputProblem: the operator compares numbers, and the condition's value is not a number.
     """
     wanted = condition.value.casefold().strip()
     match condition.operator:

@@ -74,7 +74,7 @@ def first_pictures(session: Session, batches: Sequence[BatchRow], most: int) -> 
 def first_inputs(
     session: Session, study_ids: Sequence[int], most: int
 ) -> dict[tuple[int, Role], tuple[InputPicture, ...]]:
-    """Return the first ``most`` pictures of each role, by the study's id and the role; one statement."""
+    """Return the first ``most`` pictures of each role, by the study's id and the role. Executes one statement."""
     if not study_ids:
         return {}
     place = func.row_number().over(partition_by=(InputRow.study_id, InputRow.role), order_by=InputRow.task_id)

@@ -161,7 +161,7 @@ def test_a_new_secret_takes_the_place_of_the_old_one(study: Study) -> None:
 
 
 def test_a_new_password_is_written_into_a_connection_that_answers_with_the_old_one(study: Study) -> None:
-    """Only address, user and state were compared; with the old password refused, the backend was disconnected."""
+    """Provisioning compared only address, user and state, so a connection kept the old password."""
     first = study.provision()
     study.receiver.deliveries.clear()
     second = study.provision(basic_pass="another", password_written={ProjectKind.CANVASES})

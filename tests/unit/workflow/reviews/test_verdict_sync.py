@@ -32,7 +32,7 @@ def delete_tasks(study: Study, *task_ids: int) -> None:
 
 
 def tell_again(study: Study) -> None:
-    """The last look after a telling that took several tries."""
+    """Publish the round's samples again, as after a publication that needed several attempts."""
     preview_round = study.batches(BatchKind.ROUND)[-1]
     with study.studio.services.unit() as unit:
         for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == preview_round.id)):

@@ -52,7 +52,7 @@ def test_a_bite_into_an_edge_is_the_bite_and_not_the_edge():
 
 
 def test_a_ragged_bite_is_cut_out_to_the_pixel():
-    """Methods that smooth took the teeth of a bite, and grey fills the edge beside it."""
+    """Smoothing methods removed the ragged edge of the bite, and filled the edge beside it with grey."""
     chance = np.random.default_rng(1)
     mask = np.zeros((120, 120), bool)
     for row in range(50, 62):
