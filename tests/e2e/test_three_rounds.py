@@ -63,7 +63,7 @@ def judge_by_the_button(person: Person, study: Study, count: int) -> list[int]:
 
 
 def served_now(person: Person) -> int | None:
-    """The number of the task in the editor, as it is shown below the form; None while none is."""
+    """Return the task's number that the editor shows below the form; None if no task is open."""
     shown = person.page.locator(".lsf-current-task__task-id")
     match = re.match(r"#?(\d+)\b", shown.inner_text()) if shown.count() else None
     return int(match[1]) if match else None

@@ -109,7 +109,7 @@ def distance_of_statistics(network, prepare):
 
 @pytest.mark.parametrize("wrong", [name for name in WRONG if name != "BGR"])
 def test_tones_have_the_range_that_the_statistics_of_training_show(network, wrong):
-    """Needs no class: R, G and B alone have too similar statistics to tell their order."""
+    """The check needs no class. It cannot find swapped channels, because R, G and B have similar statistics."""
     assert distance_of_statistics(network, WRONG[wrong]) > 1.4 * distance_of_statistics(network, prepared)
 
 

@@ -68,7 +68,7 @@ def test_verdicts_that_were_moved_from_task_to_task_while_no_webhook_arrived_are
 
 
 class Counting(httpx.BaseTransport):
-    """The real network; what was asked for is noted."""
+    """The real network; ``asked`` has the addresses of all requests."""
 
     def __init__(self) -> None:
         self.asked: list[httpx.URL] = []

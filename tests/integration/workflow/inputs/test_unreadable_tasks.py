@@ -129,7 +129,7 @@ def test_it_is_named_where_people_look_until_it_is_mended(studio: Studio, poison
 
 
 class Noting(httpx.HTTPTransport):
-    """The real network; what was asked for is noted."""
+    """The real network; ``asked`` has the addresses of all requests."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,13 +21,13 @@ def kept(study: Study) -> list[tuple[str, list[str], str, bool]]:
 
 
 def read_again(study: Study, *task_ids: int) -> None:
-    """As an event of each of these tasks has it, one after the other."""
+    """Synchronize the verdicts of each task, as an event of the task does, one after the other."""
     for task_id in task_ids:
         verdict_sync.sync_tasks(study.studio.services, study.projects[ProjectKind.PREVIEWS], [task_id])
 
 
 def delete_tasks(study: Study, *task_ids: int) -> None:
-    """In the Data Manager."""
+    """Delete tasks of Previews in the Data Manager."""
     study.studio.client.delete_tasks(study.projects[ProjectKind.PREVIEWS], task_ids)
 
 

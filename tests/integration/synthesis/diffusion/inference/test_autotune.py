@@ -103,7 +103,7 @@ def measured(monkeypatch):
 
 
 def test_two_workers_hold_to_one_measurement(measured, tmp_path):
-    """Each worker had its own measurement, so the same spec gave different images."""
+    """When each worker used its own measurement, the same spec gave different images."""
     with ThreadPoolExecutor(2) as workers:
         tunings = list(workers.map(lambda _: autotune.tune(OnAGpu(), OWN, tmp_path, "digest"), range(2)))
     assert tunings[0] == tunings[1]

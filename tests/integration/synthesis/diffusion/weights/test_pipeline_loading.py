@@ -84,7 +84,7 @@ def test_every_scheduler_paints(tiny, name):
 
 
 def test_weights_of_noise_without_end_are_not_stepped_by_karras(tiny, tmp_path):
-    """13 of 20 steps were spent where there is nothing but noise."""
+    """With Karras sigmas, 13 of 20 steps were at noise levels at which the image is only noise."""
     folder = shutil.copytree(tiny, tmp_path / "endless")
     file = folder / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rescale_betas_zero_snr": True}))

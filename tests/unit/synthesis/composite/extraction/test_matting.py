@@ -89,7 +89,7 @@ def test_a_ring_keeps_its_hole():
 
 
 def test_spots_with_bright_halos_are_not_labelled_out_to_their_boxes():
-    """A halo differs the other way, so it is no soft edge of the spot."""
+    """A halo is brighter than the background, unlike the spot, so it is not a soft edge of the spot."""
     extracted, masks = [], []
     ys, xs = np.indices((120, 160))
     for number in range(4):

@@ -74,7 +74,7 @@ def test_what_lies_under_the_thing_is_what_the_clean_photo_shows(stained):
 
 
 def test_backgrounds_of_the_same_kind_are_no_clean_photos(stained):
-    """Grain alike, layout not: nothing is believed, and the mattes are what they were."""
+    """Photos with equal grain and another layout are not used as references, so the mattes do not change."""
     concept, picture, _, _ = stained
     plain, _ = cut_out(concept, picture, {})
     _, exemplar, _ = cut(stained, [photographed(board(n), n) for n in range(3, 15)])
