@@ -1,4 +1,4 @@
-"""What is written of one image: the image itself, or its tiles, in the chosen encoding and with certified labels."""
+"""The pieces of an image in an export: itself, or its tiles, in the chosen encoding and with certified labels."""
 
 from __future__ import annotations
 

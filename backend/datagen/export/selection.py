@@ -35,7 +35,7 @@ class Place(StrEnum):
 
 
 class Judged(StrEnum):
-    """What people said of an image of a run, in a spot check."""
+    """The judgement of an image of a run by its spot check."""
 
     GOOD = "good"  #: every verdict that counts is good
     BAD = "bad"  #: a verdict that counts is bad

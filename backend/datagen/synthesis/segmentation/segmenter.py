@@ -1,4 +1,4 @@
-"""What an engine asks of a segmentation model."""
+"""The interface between an engine and a segmentation model."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Spec(Resource):
 
 
 class Promise(Resource):
-    """What the audits of a version promise."""
+    """The promise of a version's audits."""
 
     sentence: str
     lower: float = Field(description="The share of acceptable samples that is promised at least, 0 to 1.")

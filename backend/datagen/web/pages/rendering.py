@@ -20,7 +20,7 @@ _DATE_AFTER_DAYS = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What every page shows around its content."""
+    """The parts of every page around its content."""
 
     title: str
     #: e-mail address of the person; empty on the log-in page

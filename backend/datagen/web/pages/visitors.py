@@ -1,4 +1,4 @@
-"""Who looks at a page: the session of a request, its cookies, log-in and log-out."""
+"""The visitor of a page: the session of a request, its cookies, log-in and log-out."""
 
 from __future__ import annotations
 

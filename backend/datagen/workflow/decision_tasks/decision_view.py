@@ -89,7 +89,7 @@ class DecisionSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """What the audits of the version promise, as sentences."""
+    """The promise of the version's audits, as sentences."""
 
     #: empty if it was not audited, or no audit verdict is given yet
     promise: str

@@ -38,7 +38,7 @@ class GivenVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneOpinion:
-    """What one verdict says about a disputed image."""
+    """One verdict on a disputed image."""
 
     reviewer: str
     opinion: str
@@ -71,7 +71,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviewers:
-    """How the verdicts of several people on a round fit together."""
+    """The agreement of the people who judged a round."""
 
     #: number of verdicts that are in time, and of the images with at least one of them
     verdicts: int

@@ -17,7 +17,7 @@ _FEW_VALUES, _LONGEST_VALUE = 6, 80
 
 
 class Operator(StrEnum):
-    """How a value in a task's data is compared with the given one. Texts are compared without regard to case."""
+    """The comparison of a value in a task's data with the given one. Texts are compared without regard to case."""
 
     CONTAINS = "contains"
     LACKS = "does not contain"

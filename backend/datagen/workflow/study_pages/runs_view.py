@@ -25,7 +25,7 @@ STATES = (WorkState.RUNNING, WorkState.PAUSED, WorkState.DONE, WorkState.FAILED,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsFilter:
-    """What a person filters the runs by; empty values filter nothing."""
+    """A filter of the runs; an empty value does not filter."""
 
     state: str = ""
     study: str = ""

@@ -27,7 +27,7 @@ _JUDGED = (BatchKind.ROUND, BatchKind.AUDIT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyProgress:
-    """How far the current phase of a study is, as a count."""
+    """The progress of a study's current phase, as a count."""
 
     done: int
     total: int

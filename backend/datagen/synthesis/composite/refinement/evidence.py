@@ -1,4 +1,4 @@
-"""What counts as evidence of verdicts, and what a sample's instances used."""
+"""The evidence of verdicts, and the parameters that a sample's instances used."""
 
 from __future__ import annotations
 
