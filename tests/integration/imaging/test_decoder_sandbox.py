@@ -1,4 +1,4 @@
-"""Pictures that hang, eat or crash their decoder cost that one picture, and nothing else."""
+"""A picture that hangs, crashes or overloads its decoder is refused, and no other picture is affected."""
 
 from __future__ import annotations
 

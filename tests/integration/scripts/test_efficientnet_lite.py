@@ -94,7 +94,7 @@ def test_photos_are_recognized_best_in_the_order_and_range_of_training(network, 
 
 
 def distance_of_statistics(network, prepare):
-    """How far the first layer's means and variances on photos are from those that training left in the weights."""
+    """Return the distance of the first layer's means and variances on photos from those stored in the weights."""
     seen = []
     norm = network.stages()[0][0][1]
     hook = norm.register_forward_pre_hook(lambda _norm, given: seen.append(given[0]))

@@ -1,4 +1,4 @@
-"""What the client alone does against a real Label Studio: page sizes, portions, and the personal access token.
+"""Tests of the client alone against a real Label Studio: page sizes, portions, and the personal access token.
 
 What the in-memory fake does too is in ``port_contract``.
 """

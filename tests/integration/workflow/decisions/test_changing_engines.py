@@ -42,7 +42,7 @@ def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Ser
 
 
 def build(services: Services, study: Study) -> SpecRow:
-    """Build a preview and render it; its version."""
+    """Build a preview and render it; return its version."""
     submit.decide(
         services,
         submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="tester"),

@@ -31,7 +31,7 @@ OLD, NEW, LORA = "a1" * 32, "b2" * 32, "c3" * 32
 
 @dataclass
 class Painting:
-    """An engine that used files and could not do all that it was to do."""
+    """An engine that used model files, and fell back to composite pixels in some places."""
 
     inner: FittedEngine
     files: dict[str, Json]

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 
 class Interrupted(FittedEngineCache):
-    """A worker to which something happens after it took a shard and before it rendered it."""
+    """A worker that calls ``meanwhile`` after it claimed a shard and before it renders it."""
 
     def __init__(self, studio: Studio, meanwhile: Callable[[], None]) -> None:
         super().__init__(studio.services)
@@ -119,7 +119,7 @@ def test_a_shard_cancelled_while_it_is_rendered_writes_nothing(studio: Studio, s
 
 
 def remove_engine(studio: Studio, study: Study) -> None:
-    """Its package is gone between decision and rendering."""
+    """Remove the version's engine, as if its package were uninstalled between decision and rendering."""
     with studio.services.database.write() as session:
         spec = session.get_one(SpecRow, study.specs()[-1].id)
         spec.body = {**spec.body, "engine": "no-such-engine"}

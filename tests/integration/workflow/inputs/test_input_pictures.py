@@ -93,7 +93,7 @@ def make_due(studio: Studio, study: Study) -> None:
 
 
 def reasons(inputs: Inputs) -> dict[str, str]:
-    """By the file's name."""
+    """Return the problems by the file's name."""
     return {problem.item.partition("(")[2].rstrip(")"): problem.reason for problem in inputs.problems}
 
 

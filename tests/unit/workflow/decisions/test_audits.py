@@ -303,7 +303,7 @@ def test_outline_that_is_corrected_in_an_audit_is_not_promised_to_refine(studio:
 
 
 class TestThreshold:
-    """What a threshold of the version's critic would give, by its audits."""
+    """The promise of the audits at a higher threshold of the version's critic."""
 
     @pytest.fixture
     def study(self, studio: FakeStudio) -> Study:

@@ -30,7 +30,7 @@ from studio import ROUND, Study, asked, verdict_result
 
 
 def text(page: str) -> str:
-    """What a page says, without its markup."""
+    """Return the text of a page, without its markup."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 

@@ -25,7 +25,7 @@ from small_diffusion import SMALL  # noqa: E402
 
 
 class Stop(Exception):
-    """What a cancelled job raises."""
+    """The exception of a cancelled job."""
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def taught(tiny):
 
 @pytest.fixture
 def lora(taught, tmp_path):
-    """Its LoRA's file."""
+    """The file of the LoRA of ``taught``."""
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(taught.unet))
     type(taught).save_lora_weights(str(tmp_path), unet_lora_layers=layers)
     return tmp_path / pipeline_loading.LORA_FILE

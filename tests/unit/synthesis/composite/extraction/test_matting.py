@@ -151,7 +151,7 @@ def cracked(seed):
 
 
 def test_cracks_are_not_labelled_out_to_their_boxes():
-    """What lies beside a line is not its soft edge: whole boxes became masks of cracks."""
+    """Pixels beside a line were counted as its soft edge, so whole boxes became masks of cracks."""
     extracted, masks = [], []
     for number in range(4):
         picture, mask, box = cracked(number)

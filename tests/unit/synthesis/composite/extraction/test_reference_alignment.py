@@ -27,7 +27,7 @@ def board(seed, *, height=180, width=220):
 
 
 def photographed(tones, seed, *, shift=(0.0, 0.0), degrees=0.0, gain=1.0):
-    """The board as a camera sees it: moved, turned a little, at some exposure, with noise."""
+    """A photo of the board: moved, turned a little, at some exposure, with noise."""
     matrix = cv2.getRotationMatrix2D((110, 90), degrees, 1.0)
     matrix[:, 2] += shift
     moved = cv2.warpAffine(tones, matrix, tones.shape[::-1], borderMode=cv2.BORDER_REFLECT)
