@@ -103,7 +103,7 @@ class Pieces:
             yield piece if self.encoding.is_lossless else self._encoded(piece, window, pixels[window.slices])
 
     def notes(self) -> list[str]:
-        """Return sentences about what was found."""
+        """Return sentences about images that stay PNG and tiles that were left out."""
         notes = []
         if self.kept_as_png:
             more = f"; and {self.kept_as_png - len(self.reasons)} more" if self.kept_as_png > len(self.reasons) else ""

@@ -55,7 +55,7 @@ def picture_of(batch: BatchRow, values: Sequence[Any]) -> SamplePicture:
 
 
 def first_pictures(session: Session, batches: Sequence[BatchRow], most: int) -> dict[int, tuple[SamplePicture, ...]]:
-    """Return the pictures of the first ``most`` samples of each batch, by the batch's id; one statement."""
+    """Return the pictures of the first ``most`` samples of each batch, by the batch's id. Executes one statement."""
     if not batches:
         return {}
     by_id = {batch.id: batch for batch in batches}

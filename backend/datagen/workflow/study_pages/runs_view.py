@@ -65,7 +65,7 @@ class RunsView:
 
 
 def runs_of(session: Session, project_ids: Visible, chosen: RunsFilter, before: int | None) -> RunsView:
-    """Return a page of the runs that a person sees; three statements."""
+    """Return a page of the runs that a person sees. Executes three statements."""
     query = (
         select(BatchRow, StudyRow.name, SpecRow.version)
         .join(StudyRow, StudyRow.id == BatchRow.study_id)
