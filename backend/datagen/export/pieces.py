@@ -62,7 +62,7 @@ class Pieces:
         )
 
     def of(self, sample: Sample | RealPhoto, image: bytes, mask_png: bytes) -> Iterator[ExportedSample]:
-        """Yield what is written of an image with its stored files.
+        """Yield the pieces of an image with its stored files.
 
         Raises:
             StoreError: a file is damaged, a label disagrees with its mask, or a background is needed and missing.

@@ -47,7 +47,7 @@ Judgement = Callable[[Sample], Judged]
 
 
 def judged(opinions: Iterable[Opinion]) -> Judged:
-    """Return what the verdicts on one sample say together."""
+    """Return the common judgement of the verdicts on one sample."""
     given = set(opinions)
     if Opinion.BAD in given:
         return Judged.BAD

@@ -76,7 +76,7 @@ class CompositeEngine(Engine):
     uses_corrections: ClassVar[bool] = True
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-        """Return what is wrong with the parameters, and what prevents using the segmentation model that they name."""
+        """Return the problems with the parameters and with the segmentation model that they name."""
         try:
             own = CompositeParameters.from_json(parameters)
         except EngineError as wrong:

@@ -67,7 +67,7 @@ class Renderer:
         return self._environment.get_template(f"{template}.html.j2").render(**values)
 
     def _ago(self, at: datetime) -> str:
-        """Return how long ago a time was; for one of long ago, the date."""
+        """Return the age of a time in words; the date of a time of more than a few days ago."""
         age = max(self._clock() - at, timedelta(0))
         if age < timedelta(seconds=90):
             return "just now"
