@@ -47,7 +47,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """What a command run in this process set up for its log ends with its test: its stream is closed then."""
+    """Undo, after each test, the logging that a command in this process set up; its stream is closed by then."""
     root, gunicorn = logging.getLogger(), logging.getLogger("gunicorn.error")
     handlers, level = [*root.handlers], root.level
     gunicorn_handlers, propagate = [*gunicorn.handlers], gunicorn.propagate
@@ -122,7 +122,7 @@ def postgres_url(_postgres_server: str, request: pytest.FixtureRequest) -> Itera
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a database is, or will be, that nothing was written to; of both kinds that people run."""
+    """The URL of an empty database, which may not exist yet, on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'rows.sqlite3'}"
     return str(request.getfixturevalue("postgres_url"))

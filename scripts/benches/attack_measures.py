@@ -76,7 +76,7 @@ class Webhooks:
         return sum(taken <= WEBHOOK_SECONDS for taken in self.seconds_taken) / self.sent
 
     def milliseconds(self, share: float) -> float:
-        """The time in milliseconds within which this share of the stored webhooks was answered."""
+        """Return the time in milliseconds within which ``share`` of the stored webhooks was answered."""
         taken = sorted(self.seconds_taken)
         return round(1000 * taken[int(share * (len(taken) - 1))], 1) if taken else 0.0
 

@@ -177,7 +177,7 @@ def _measure(pack: Pack, megapixels: float) -> dict[str, float]:
 
 
 def _rate(job: Callable[[int], None]) -> float:
-    """Return how often ``job`` can run per second of processor time."""
+    """Return the number of runs of ``job`` per second of processor time."""
     began, done = time.process_time(), 0
     while time.process_time() - began < _SECONDS or done < 3:
         job(done)

@@ -171,7 +171,7 @@ def worst_case(most: int = 200) -> float:
 
 
 def spot_checks(studies: int = 1000, seed: int = 7) -> dict[str, Any]:
-    """Return how often spot checks of runs that were promised 90 % raise an alarm, and after how many verdicts."""
+    """Return the share of runs with a promise of 90 % whose spot checks raise an alarm, and the verdicts until then."""
     limit = 1 / (1 - acceptance.ALARM_CONFIDENCE)
     figures: dict[str, Any] = {}
     for share in RUNS:

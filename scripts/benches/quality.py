@@ -66,7 +66,7 @@ class Settings:
     parameters: str
 
     def identity(self, cell: Cell, digest: str) -> dict[str, Any]:
-        """Return what determines the cell's figures, besides its key; ``digest`` is the pack's."""
+        """Return the values that determine the cell's figures, besides its key; ``digest`` is the pack's."""
         identity: dict[str, Any] = {"bench": VERSION, "pack": digest, "shots": self.shots}
         if cell.method not in WITHOUT_ENGINE:
             version = engine_class(self.engine).version

@@ -46,7 +46,7 @@ def test_every_verdict_given_by_the_big_button_is_counted(
 
 
 def judge_by_the_button(person: Person, study: Study, count: int) -> list[int]:
-    """Press *Label All Tasks* in the project's list and call what is served good; the tasks that were served."""
+    """Press *Label All Tasks* in the project's list and call each served task good; return the ids."""
     person.open_project(study.projects[ProjectKind.PREVIEWS])
     person.page.get_by_role("button", name=re.compile("^Label All Tasks")).first.click()
     person.page.get_by_role("button", name="Close modal").click()  # the instructions
@@ -63,7 +63,7 @@ def judge_by_the_button(person: Person, study: Study, count: int) -> list[int]:
 
 
 def served_now(person: Person) -> int | None:
-    """The number of the task in the editor, as it is shown below the form; None while none is."""
+    """Return the task's number that the editor shows below the form; None if no task is open."""
     shown = person.page.locator(".lsf-current-task__task-id")
     match = re.match(r"#?(\d+)\b", shown.inner_text()) if shown.count() else None
     return int(match[1]) if match else None

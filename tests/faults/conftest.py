@@ -49,7 +49,7 @@ def _study(_plant: Plant) -> Study:
 
 @pytest.fixture
 def study(plant: Plant, _study: Study) -> Study:
-    """A study with enough inputs, shared by the tests: begin with ``reviewed``, look at the newest."""
+    """A study with enough inputs, which the tests share. Begin with ``reviewed``, and use its newest round."""
     return _study
 
 

@@ -21,7 +21,7 @@ IMPORT = re.compile(r"/api/projects/\d+/import\?")
 
 
 class FirstImport:
-    """Does something to the first import that passes, and lets everything else through."""
+    """Drops or delays the first import request, or loses its answer; forwards all other requests."""
 
     def __init__(self, plant: Plant, *, forwarded: bool, killed: bool, late_by: float = 0.0) -> None:
         self._plant, self._forwarded, self._killed, self._late_by = plant, forwarded, killed, late_by
@@ -73,7 +73,7 @@ def test_every_task_is_there_once(plant: Plant, reviewed: Study, forwarded: bool
 
 
 def test_an_import_that_comes_late_leaves_no_twins(plant: Plant, reviewed: Study) -> None:
-    """A killed worker's request lives on in Label Studio, and makes its tasks after those of the second try."""
+    """Label Studio carries out a killed worker's request after that of the second attempt."""
     meddler = FirstImport(plant, forwarded=True, killed=True, late_by=LEASE_S + 4)
     plant.to_label_studio.meddler = meddler
     plant.kill("worker-2")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_while_tasks_are_published(plant: Plant, reviewed: Study) -> None:
-    """Killed where the suite has a Label Studio of its own; out of reach where a developer lends one."""
+    """Label Studio is killed if the suite started it; if a developer provides it, it is made unreachable."""
     reviewed.act(StudyEvent.APPROVE, count=6)
     if plant.owns_label_studio:
         plant.kill_label_studio()

@@ -77,7 +77,7 @@ def ready_study(away: Plant, s3: S3, waiting_study: Study) -> Iterator[Study]:
 
 
 def try_now(study: Study) -> None:
-    """Have what waits tried at once, and not after its wait."""
+    """Make postponed shards and input readings due now."""
     with study.studio.services.database.write() as session:
         for row in session.scalars(select(ShardRow).where(ShardRow.state == WorkState.PENDING)):
             row.due_at = now()

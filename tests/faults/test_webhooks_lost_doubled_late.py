@@ -1,4 +1,4 @@
-"""Webhooks are hints: lost, duplicated, reordered or late, the state in Label Studio counts."""
+"""If webhooks are lost, duplicated, reordered or late, the state in Label Studio counts."""
 
 from __future__ import annotations
 

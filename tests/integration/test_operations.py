@@ -132,7 +132,7 @@ def _install(processes: Processes, folder: Path, postgres: str, label_studio: Se
     one_at_a_time = threading.Lock()
 
     def worker_is_new() -> bool:
-        """Whether a worker is there that was not counted yet; it is then."""
+        """Whether a worker runs that was not counted before; it is counted now."""
         with one_at_a_time:
             new = members("rq:workers", Redis.smembers) - known
             known.update([*new][:1])
@@ -247,7 +247,7 @@ def reviewed(team: Team, tmp_path_factory: pytest.TempPathFactory) -> Team:
 
 
 def shown(team: Team) -> list[int]:
-    """How the pictures of the newest previews answer to a browser."""
+    """Return the HTTP status of each picture of the newest previews, requested without log-in."""
     return [httpx.get(task.data["image"], timeout=30).status_code for task in team.previews()]
 
 

@@ -48,7 +48,7 @@ def of_program(program: str) -> list[list[str]]:
 
 
 def datagen_commands() -> list[list[str]]:
-    """Those of `datagen`, also inside a container."""
+    """The `datagen` commands of all documents, also those that run inside a container."""
     inside = [words[4:] for words in of_program("docker") if words[1:4] == ["compose", "exec", "web"]]
     return [words[1:] for words in [*of_program("datagen"), *inside] if len(words) > 1]
 

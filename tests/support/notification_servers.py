@@ -51,7 +51,7 @@ def hook_server() -> Iterator[HookServer]:
             self.end_headers()
 
         def log_message(self, *args: Any) -> None:
-            """Say nothing."""
+            """Write no log line."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     received = HookServer(url=f"http://127.0.0.1:{server.server_port}")

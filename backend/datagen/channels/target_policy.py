@@ -46,7 +46,7 @@ class TargetPolicy(AddressPolicy):
         self._hosts = hosts
 
     def problem_of(self, host: str) -> str:
-        """Return why nothing is sent to a host, as far as its name says, as a clause; empty if it may be sent to."""
+        """Return, as a clause, why requests to a host are refused by its name; empty if they are not."""
         if self._hosts:
             return "" if host in self._hosts else f"the host {host} is none of {_SETTING}"
         try:

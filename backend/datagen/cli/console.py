@@ -1,4 +1,4 @@
-"""What several commands share: terminal output, the report of errors, and the types of parameters."""
+"""Functions that several commands use: terminal output, the report of errors, and the types of parameters."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Command(TyperCommand):
 
 
 def sentence_of(problem: ErrorDetails) -> str:
-    """Return what is wrong with a value, as a clause.
+    """Return the problem with a value, as a clause.
 
     The clause repeats the value only if a number or a switch was expected, because any other value may be a secret.
     """

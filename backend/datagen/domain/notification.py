@@ -37,7 +37,7 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a notification says about its event, as it was when the event happened."""
+    """The facts of an event that its notifications state, as they were at the event."""
 
     study_id: int
     study: str

@@ -1,4 +1,4 @@
-"""How an image came about, in the terms of IPTC's vocabulary of digital source types (cv.iptc.org, NewsCodes)."""
+"""The origin of an image, in the terms of IPTC's vocabulary of digital source types (cv.iptc.org, NewsCodes)."""
 
 from __future__ import annotations
 

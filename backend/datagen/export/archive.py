@@ -58,7 +58,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """How an export is written."""
+    """The options of an export."""
 
     #: names of installed formats
     formats: tuple[str, ...] = ("coco",)

@@ -24,7 +24,7 @@ _SMALL_PX, _MEDIUM_PX = 32, 96
 
 
 class Dimension(StrEnum):
-    """What classes differ in."""
+    """A property by which the objects are divided into classes."""
 
     LABEL = "label"
     SIZE = "size"

@@ -58,7 +58,7 @@ _CROISSANT_CONTEXT: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
-    """What a card states; nothing that was not counted."""
+    """The facts that a card states. All of them were counted."""
 
     study: str
     licence: str

@@ -35,7 +35,7 @@ _FRACTION_BITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certified:
-    """What the check of a sample measured, of each instance."""
+    """The measurements of each instance by the check of a sample."""
 
     #: pixels
     areas: tuple[int, ...]

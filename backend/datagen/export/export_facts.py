@@ -1,4 +1,4 @@
-"""What was chosen for an export, and what it holds: ``export.json``, which the dataset card reads.
+"""The options and the content of an export: ``export.json``, which the dataset card reads.
 
 An export of everything as it is stored has no such file.
 """

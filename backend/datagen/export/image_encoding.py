@@ -45,7 +45,7 @@ BLOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class ImageEncoding:
-    """How the image files of an export are encoded.
+    """The encoding of an export's image files.
 
     Raises:
         InputProblem: the quality is out of range, or the kind has none.

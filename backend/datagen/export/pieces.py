@@ -1,4 +1,4 @@
-"""What is written of one image: the image itself, or its tiles, in the chosen encoding and with certified labels."""
+"""The pieces of an image in an export: itself, or its tiles, in the chosen encoding and with certified labels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Pieces:
         )
 
     def of(self, sample: Sample | RealPhoto, image: bytes, mask_png: bytes) -> Iterator[ExportedSample]:
-        """Yield what is written of an image with its stored files.
+        """Yield the pieces of an image with its stored files.
 
         Raises:
             StoreError: a file is damaged, a label disagrees with its mask, or a background is needed and missing.
@@ -103,7 +103,7 @@ class Pieces:
             yield piece if self.encoding.is_lossless else self._encoded(piece, window, pixels[window.slices])
 
     def notes(self) -> list[str]:
-        """Return sentences about what was found."""
+        """Return sentences about images that stay PNG and tiles that were left out."""
         notes = []
         if self.kept_as_png:
             more = f"; and {self.kept_as_png - len(self.reasons)} more" if self.kept_as_png > len(self.reasons) else ""

@@ -35,7 +35,7 @@ class Place(StrEnum):
 
 
 class Judged(StrEnum):
-    """What people said of an image of a run, in a spot check."""
+    """The judgement of an image of a run by its spot check."""
 
     GOOD = "good"  #: every verdict that counts is good
     BAD = "bad"  #: a verdict that counts is bad
@@ -47,7 +47,7 @@ Judgement = Callable[[Sample], Judged]
 
 
 def judged(opinions: Iterable[Opinion]) -> Judged:
-    """Return what the verdicts on one sample say together."""
+    """Return the common judgement of the verdicts on one sample."""
     given = set(opinions)
     if Opinion.BAD in given:
         return Judged.BAD

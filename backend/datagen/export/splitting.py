@@ -23,7 +23,7 @@ NAMES = ("train", "val", "test")
 
 
 class Apart(StrEnum):
-    """What two splits may not have in common."""
+    """The inputs that two splits may not share."""
 
     BOTH = "both"  #: backgrounds and concepts
     BACKGROUND = "background"

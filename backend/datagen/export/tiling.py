@@ -43,7 +43,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
-    """How images are cut.
+    """The division of images into tiles.
 
     Raises:
         InputProblem: a value is out of range.

@@ -67,7 +67,7 @@ class ExportedSample:
 
     @property
     def origin(self) -> str:
-        """How the image came about, as a phrase."""
+        """The origin of the image, as a phrase."""
         if isinstance(self.sample, RealPhoto):
             return "a photo, labelled by people"
         return f"synthesized by {self.sample.provenance.engine}"
@@ -84,7 +84,7 @@ class ExportedSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportContext:
-    """What a format is told before the first sample."""
+    """The facts that a format receives before the first sample."""
 
     #: where files go; use it through ``path``
     sink: Sink

@@ -25,7 +25,7 @@ _PERMISSIONS = 0o100644 << 16
 
 
 class Output(Protocol):
-    """What a zip is written to: a file, or a stream that cannot seek."""
+    """The destination of a zip: a file, or a stream that cannot seek."""
 
     def write(self, data: Any, /) -> int:
         """Write all of ``data``."""
@@ -113,7 +113,7 @@ class _Tail(io.RawIOBase):
         self._kept.rollover()
 
     def ignore_writes(self) -> None:
-        """Write nothing any more, as there may be no room for it."""
+        """Ignore further writes, because the disk may be full."""
         self._is_ignoring = True
 
     def close(self) -> None:

@@ -141,7 +141,7 @@ class AuditedAcceptance:
 
     @property
     def next_step(self) -> str:
-        """What would raise the promise to ``TARGET``, as sentences; empty if it is reached."""
+        """Sentences on how to raise the promise to ``TARGET``; empty if it is reached."""
         waiting = []
         if left := self.unjudged:
             waiting.append(
@@ -172,7 +172,7 @@ class AuditedAcceptance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdAcceptance:
-    """What the audits of a version promise of the samples that a threshold of its critic keeps.
+    """The promise of a version's audits for the samples that a threshold of its critic keeps.
 
     The threshold does not depend on a verdict on a sample of the version.
     """

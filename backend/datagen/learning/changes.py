@@ -1,4 +1,4 @@
-"""What a posterior changes, in words: each preferred draw with its interval and the verdicts behind it."""
+"""The changes of a posterior, in words: each preferred draw with its interval and the verdicts behind it."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class Critic(BaseModel):
 
     @property
     def sentence(self) -> str:
-        """What is known of the critic, as a sentence."""
+        """A sentence with the critic's figures."""
         return (
             f"The critic was learned from {counted(self.verdicts, 'verdict')} ({self.good} good). On verdicts that it "
             f"had not seen, its AUROC is {self.auroc:.2f} (0.5: chance, 1: perfect) and its calibration error "
@@ -219,7 +219,7 @@ def foretold(pairs: Sequence[tuple[float, bool]], reject_below: float) -> str:
 
 
 def threshold_of(predicted: Sequence[float], reject_below: float) -> float | None:
-    """Return the threshold of which the audits of a version say what it would give; None if none promises more.
+    """Return the lowest threshold above ``reject_below`` that should keep enough good samples; None if none does.
 
     It depends on predictions alone, so that no verdict on the version has a part in the choice.
 

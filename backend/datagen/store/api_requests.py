@@ -46,7 +46,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What became of an earlier request with the same key.
+    """The outcome of an earlier request with the same key.
 
     ``status`` and ``body`` are its response; both are None if its process was killed after the change was stored.
     """

@@ -207,7 +207,7 @@ class ObjectFolder:
             raise
 
     def _details(self, filesystem: AbstractFileSystem, path: str) -> dict[str, Any] | None:
-        """Return what the store says of a file; None if there is none."""
+        """Return the store's information about a file; None if there is none."""
         try:
             return cast("dict[str, Any]", filesystem.info(self._place(path)))
         except FileNotFoundError as absent:

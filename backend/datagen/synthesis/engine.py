@@ -273,7 +273,7 @@ class Engine(ABC):
         self.settings = settings
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-        """Return what prevents rendering with these parameters on this machine, as sentences; empty if nothing does.
+        """Return the problems that prevent rendering with these parameters here, as sentences; empty if there are none.
 
         Called before work is queued, so it must be cheap. The sentences do not name where parameters are set, which
         the caller adds. By default the parameters alone are checked, by the engine's model.
@@ -295,7 +295,7 @@ class Engine(ABC):
         parameters: Mapping[str, Json],
         reviewed: Sequence[ReviewedSample],  # noqa: ARG002 - for overrides
     ) -> Refinement:
-        """Return what verdicts change beside the draws that ``learnable`` declares; a pure function.
+        """Return the changes by verdicts beside the draws that ``learnable`` declares; a pure function.
 
         By default nothing changes. ``learning.refinement`` adds the ``preference`` learned from all verdicts. The next
         version has another seed, and shows new samples.
@@ -389,7 +389,7 @@ def installed_gpus() -> tuple[str, ...]:
 def check_engine(
     name: str, parameters: Mapping[str, Json], settings: EngineSettings = EngineSettings()
 ) -> tuple[str, ...]:
-    """Return what prevents rendering with an engine on this machine, as sentences, including a missing installation."""
+    """Return the problems that prevent rendering with an engine here, as sentences, or that it is not installed."""
     try:
         return load_engine(name, settings).check(parameters)
     except EngineError as missing:

@@ -1,4 +1,4 @@
-"""What verdicts can teach an engine: the draws that its traces record for every instance, and what they mean.
+"""The draws that verdicts can teach an engine: those that its traces record for every instance, and their meaning.
 
 An engine draws the size, the place, the contrast and so on of each instance anew, and records the values in the trace
 (``InstanceTrace.draws``). ``learning.posterior`` compares the draws of good and bad samples.

@@ -235,7 +235,7 @@ def _retry_after(status: HTTPStatus) -> dict[str, str]:
 
 
 def _page(status: HTTPStatus, sentence: str) -> ResponseReturnValue:
-    """Return a page that says why there is no other, without anything that the pages' process would serve."""
+    """Return a page with the reason, without any file that the pages' process would serve."""
     headers = _retry_after(status)
     if status is HTTPStatus.SERVICE_UNAVAILABLE and request.method == "GET":
         sentence, headers["Refresh"] = "The pages are starting. This one is loaded again in a few seconds.", "3"

@@ -1,4 +1,4 @@
-"""What the critic of a version rejects, and how it is reported.
+"""Rejection of samples by the critic of a version, and its report.
 
 A version whose critic rejects gives each place of an audit or a run up to ``CANDIDATES`` samples: the first that is not
 rejected is taken, or the most probably good one if all are. It depends on the spec and the indices alone, so that an
@@ -48,7 +48,7 @@ def stride_of(spec_body: Mapping[str, Any], kind: BatchKind, count: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejections:
-    """How many samples were rejected, as counts."""
+    """The counts of rejected samples."""
 
     #: samples that were drawn
     candidates: int = 0

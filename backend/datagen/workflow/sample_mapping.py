@@ -62,7 +62,7 @@ def measurements_of(row: SampleRow) -> tuple[Mapping[str, float], ...]:
 
 
 def lateness_of(row: SampleRow) -> float | None:
-    """Return how late a preview is to be judged, 0 to 1: the less certain the critic is of it, the more it teaches.
+    """Return a preview's place in the review order, from 0 (first) to 1; less certain predictions come first.
 
     None if its version has no critic, and for samples that are no previews of a round: the verdicts on those measure.
     """

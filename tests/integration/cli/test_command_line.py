@@ -71,7 +71,7 @@ def test_failed_export_leaves_no_folder_and_no_half_written_file(studio: Studio,
 
 
 def test_export_says_which_run_is_not_complete(studio: Studio, study: Study, tmp_path: Path) -> None:
-    """A part of a run was exported without a word."""
+    """A part of a run was exported without a message."""
     run = generated(studio, study, count=2)
     with studio.services.database.write() as session:
         session.get_one(BatchRow, run.id).count = 3

@@ -56,7 +56,7 @@ def machine(database: Database, tmp_path: Path) -> Machine:
 
 
 def lengthened(value: Any) -> Any:
-    """A secret of this test, or several with blanks between them, with as many characters as one must have."""
+    """Return a text whose words (secrets) are padded to the minimum length of a secret; other values unchanged."""
     if not isinstance(value, str):
         return value
     return " ".join(word.ljust(SHORTEST_SECRET, "-") for word in value.split(" "))
@@ -236,7 +236,7 @@ def test_an_upgraded_installation_whose_key_is_lost_gets_no_new_one_unasked(
 
 
 def test_a_link_of_an_unregistered_key_cannot_come_about(machine: Machine) -> None:
-    """The purpose: every process that may start signs links that the web process accepts."""
+    """Every process that is allowed to start signs links that the web process accepts."""
     join(machine(), WEB)
     copy_secrets(machine(), machine("second"))
     join(machine("second"), PART)
@@ -269,7 +269,7 @@ def test_process_that_joined_makes_its_workshop_without_joining_again(
 
 
 def failing_once(monkeypatch: pytest.MonkeyPatch, fault: SQLAlchemyError) -> list[SQLAlchemyError]:
-    """Has the first look at the schema fail; what is left in the list has not been raised."""
+    """Make the first check of the schema raise ``fault``; the returned list is empty once it was raised."""
     faults = [fault]
     check = Database.check_schema
 

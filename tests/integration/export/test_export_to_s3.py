@@ -66,7 +66,7 @@ def write(place: str, shelf: Any, samples: Any, *, patience_s: float = 0.0, over
 
 
 def doing(samples: list[Sample], number: int, deed: Callable[[], None]) -> Iterator[Sample]:
-    """Samples, in the middle of which something happens."""
+    """Yield the samples; call ``deed`` before the one with index ``number``."""
     yield from samples[:number]
     deed()
     yield from samples[number:]

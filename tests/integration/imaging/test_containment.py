@@ -312,7 +312,7 @@ def test_each_layer_refuses_without_the_other(layer: str, victims: dict[str, Any
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_filter_allows_exactly_what_is_listed(machine: str) -> None:
-    """The filter, run by an interpreter of its instructions."""
+    """The filter's instructions are executed by an interpreter in the test."""
     architecture, plain, without_exec = containment._ALLOWED[machine]
     program = containment._filter(machine)
 

@@ -1,4 +1,4 @@
-"""Pictures that hang, eat or crash their decoder cost that one picture, and nothing else."""
+"""A picture that hangs, crashes or overloads its decoder is refused, and no other picture is affected."""
 
 from __future__ import annotations
 
@@ -129,13 +129,13 @@ def _kept() -> Iterator[dict[str, DecoderSandbox]]:
 
 @pytest.fixture
 def faulty(_finds_faults: None, _kept: dict[str, DecoderSandbox]) -> DecoderSandbox:
-    """A decoder with faults; the process that follows one test's fault decodes the next test's picture."""
+    """A decoder with faults that tests share. After a fault, its new process decodes the next test's picture."""
     return _kept["faulty"]
 
 
 @pytest.fixture
 def impatient(_finds_faults: None, _kept: dict[str, DecoderSandbox]) -> DecoderSandbox:
-    """The same, which gives a picture up after half a second."""
+    """The same with a time limit of half a second for a picture."""
     return _kept["impatient"]
 
 

@@ -74,7 +74,7 @@ def receiver() -> Iterator[Receiver]:
         do_GET = do_POST = answer  # noqa: N815
 
         def log_message(self, *args: Any) -> None:
-            """Say nothing."""
+            """Write no log line."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     kept.url = f"http://127.0.0.1:{server.server_port}"

@@ -94,7 +94,7 @@ supervise({"part": sys.argv[1:]})
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]]:
-    """Start a command and wait for the part in it; both numbers."""
+    """Start a command and wait until its part runs; return the process and the part's process id."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*command: str) -> tuple[subprocess.Popen[bytes], int]:

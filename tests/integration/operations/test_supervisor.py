@@ -115,7 +115,7 @@ def test_a_part_that_does_not_listen_is_killed(up: Callable[..., subprocess.Pope
 def test_a_part_of_a_part_that_does_not_listen_does_not_outlive_both(
     up: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    """The GPU's worker held its memory on after “datagen up” had ended, and the next one found none."""
+    """The GPU's worker kept its memory after “datagen up” had ended, and the next worker had too little."""
     process = up("nested")
     wait_until(lambda: bool(pids(tmp_path, "deaf")), 30, "the start of the inner part")
     process.terminate()

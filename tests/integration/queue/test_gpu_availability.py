@@ -118,7 +118,7 @@ def test_without_a_gpu_worker_the_machine_itself_is_asked(studio: Studio) -> Non
 def test_what_a_gpu_machine_elsewhere_lacks_is_said_before_anything_is_queued(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only its own machine can see it, and shards that could not be rendered were queued there."""
+    """Only the GPU machine can detect the problem. Without its report, shards were queued that it could not render."""
     own: dict[str, Json] = {"diffusion": {"weights": ""}}
     with monkeypatch.context() as patch:
         patch.setattr(socket, "gethostname", lambda: "gpu-box")

@@ -113,7 +113,7 @@ def test_job_that_cannot_be_read_does_not_end_the_worker(
 
 
 def test_tidying_that_fails_does_not_end_the_worker(url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RQ's maintenance reads the dates of jobs that are held, and failed again at every start."""
+    """RQ's maintenance parses the times of unfinished jobs. A malformed time ended each new worker, too."""
     done: list[int] = []
     monkeypatch.setattr(rq_tasks, "handle_event", done.append)
     redis.zadd(f"rq:wip:{EVENTS}", {"held:by-an-execution": 1})

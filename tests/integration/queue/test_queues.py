@@ -1,4 +1,4 @@
-"""Queues and the recovery scan: a job is a hint, and the work on a row is found without it."""
+"""Queues and the recovery scan: a job only triggers work on a row, which the scan finds without it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def figure(database: Database) -> dict[tuple[str, str], float]:
 
 
 def test_deleted_events_go_on_counting_and_unknown_actions_are_one_figure(database: Database) -> None:
-    """A counter that falls is taken for a restart; one name for each word of others fills the figures."""
+    """Prometheus takes a falling counter for a restart; one series for each unknown action would be unbounded."""
     put(database, WorkState.DONE, DAYS + 1, count=3)
     put(database, WorkState.DONE, 0, count=2)
     for number in range(5):

@@ -1,4 +1,4 @@
-"""The warm worker: its model outlives an outage of Redis, and a failed device does not outlive its job."""
+"""The worker keeps its model during an outage of Redis, and ends after a job on a failed device."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Shop:
             Queues(redis).enqueue([JobRequest(JobKind.GPU_SHARD, row) for row in rows])
 
     def reopen_later(self, *rows: int) -> None:
-        """Close now; open again, with these jobs, while the worker already misses it."""
+        """Stop Redis now; start it again with these jobs in half a second, after the worker noticed the outage."""
 
         def again() -> None:
             self.open()
@@ -75,7 +75,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
 
 
 def test_a_redis_that_goes_away_while_a_job_ends_does_not_cost_what_the_process_has_loaded(shop: Shop) -> None:
-    """A GPU worker ended there, and its model with it; the job that was done counts to the most it does."""
+    """Such an outage ended a GPU worker and lost its model. The finished job counts towards ``max_jobs``."""
     shop.acts.append(lambda: shop.reopen_later(2, 3))
     shop.enqueue(1)
     run_worker(shop.url, (GPU,), max_jobs=2)

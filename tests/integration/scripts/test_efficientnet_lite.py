@@ -94,7 +94,7 @@ def test_photos_are_recognized_best_in_the_order_and_range_of_training(network, 
 
 
 def distance_of_statistics(network, prepare):
-    """How far the first layer's means and variances on photos are from those that training left in the weights."""
+    """Return the distance of the first layer's means and variances on photos from those stored in the weights."""
     seen = []
     norm = network.stages()[0][0][1]
     hook = norm.register_forward_pre_hook(lambda _norm, given: seen.append(given[0]))
@@ -109,7 +109,7 @@ def distance_of_statistics(network, prepare):
 
 @pytest.mark.parametrize("wrong", [name for name in WRONG if name != "BGR"])
 def test_tones_have_the_range_that_the_statistics_of_training_show(network, wrong):
-    """Needs no class: R, G and B alone have too similar statistics to tell their order."""
+    """The check needs no class. It cannot find swapped channels, because R, G and B have similar statistics."""
     assert distance_of_statistics(network, WRONG[wrong]) > 1.4 * distance_of_statistics(network, prepared)
 
 

@@ -134,7 +134,7 @@ def test_its_files_are_the_owners_alone_whatever_the_umask(tmp_path: Path) -> No
 
 
 def test_a_second_start_has_the_same_password(tmp_path: Path) -> None:
-    """Clients that are up know the URL of the first."""
+    """Running clients have the URL of the first start, which contains the password."""
     port = free_port()
     processes = Processes(tmp_path / "servers")
     first = redis_server.start(processes, tmp_path / "redis", port=port)

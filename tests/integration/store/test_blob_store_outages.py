@@ -1,4 +1,4 @@
-"""An image store that is unavailable: known as that, within its time, in words that name no bucket, host or path."""
+"""An unavailable image store is recognized within its time limit; the error names no bucket, host or path."""
 
 from __future__ import annotations
 

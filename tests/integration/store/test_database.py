@@ -38,7 +38,7 @@ def test_migrations_give_the_tables_that_the_code_declares(database: Database) -
 
 
 def test_migrations_give_the_keys_that_the_code_declares(database: Database) -> None:
-    """Which Alembic does not compare."""
+    """Alembic does not compare primary keys."""
     for table in Row.metadata.sorted_tables:
         in_database = inspect(database.engine).get_pk_constraint(table.name)["constrained_columns"]
         assert in_database == [column.name for column in table.primary_key], table.name

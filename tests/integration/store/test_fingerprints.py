@@ -1,4 +1,4 @@
-"""Fingerprints of shared secrets: a change is known as one, a stranger as one, and no row holds a secret."""
+"""Fingerprints of shared secrets: changed and foreign ones are recognized, and no row contains a secret."""
 
 from __future__ import annotations
 

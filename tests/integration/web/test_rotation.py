@@ -84,7 +84,7 @@ def test_secret_and_password_are_changed_without_one_refused_request(
     spoken = {"secret": "the old secret of this test", "password": "the old password of this test"}
 
     def speak() -> None:
-        """Label Studio: it has one secret at a time, and receives the new one when a study is provisioned."""
+        """Send requests like Label Studio, which has one secret at a time and gets the new one by provisioning."""
         while not over.is_set():
             answers.add(installation.webhook(spoken["secret"]))
             answers.add(installation.login(spoken["password"]))
@@ -165,7 +165,7 @@ def test_secret_file_that_cannot_be_read_at_a_reload_leaves_the_old_settings_ser
 
 
 def test_reload_answers_requests_on_kept_connections(installation: Installation) -> None:
-    """As browsers do, which keep a connection for the next picture."""
+    """Browsers keep a connection open for the next picture."""
     old = installation.settings
     statuses: list[int] = []
     over = threading.Event()
@@ -342,7 +342,7 @@ def start_training(studio: Studio, project_id: int) -> None:
 def test_doctor_reports_an_outdated_password_in_label_studio(
     studio: Studio, processes: Processes, tmp_path: Path
 ) -> None:
-    """Also one that works until the last step of the change."""
+    """The old password is also reported while it is still accepted."""
     name = f"wf {uuid.uuid4().hex[:10]}"
     studio.opened.append(name)
     common = {**studio.environment, "PORT": str(free_port())}

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.integration
 
 
 def event(**more: Any) -> bytes:
-    """A body that Label Studio could have sent, like no other."""
+    """Return a webhook's body as Label Studio sends it, with a unique time of change."""
     body = {
         "action": "ANNOTATION_CREATED",
         "project": {"id": UNKNOWN_PROJECT, "token": "a project's secret token", "task_data_password": "hush"},
@@ -130,7 +130,7 @@ def test_wrong_secret_is_refused_with_the_fix(secret: str, studio: Studio) -> No
 def test_start_training_needs_more_than_the_secret_that_every_member_reads(
     action: str, studio: Studio, study: Study
 ) -> None:
-    """With it alone a round of any study was built."""
+    """With the secret alone, a member could start a round of any study."""
     before, rounds = stored(studio), len(study.batches())
     body = event(action=action, project={"id": study.projects[ProjectKind.PREVIEWS]})
     for secret in (studio.secret_of(study.id), studio.settings.secret_of_webhooks):
@@ -202,7 +202,7 @@ def test_previous_secret_of_a_study_is_accepted_during_its_change(studio: Studio
 def test_label_studio_sends_start_training_with_the_log_in_and_the_rest_with_the_studys_secret(
     studio: Studio, study: Study
 ) -> None:
-    """What the two rules stand on, seen on the real server."""
+    """The two rules depend on this behaviour of the real server."""
     [backend] = studio.client.backends(study.projects[ProjectKind.PREVIEWS])
     headers = {"Authorization": f"Token {studio.server.token}"}
     url = f"{studio.server.url}/api/ml/{backend.id}/train"

@@ -1,4 +1,4 @@
-"""Wrong passwords and secrets: the penalty for the sender, and the right one, which is always accepted."""
+"""Wrong passwords and secrets: their sender is limited and delayed; the right ones are always accepted."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from studio import Study
 
 class _Settings:
     def check_database_exists(self) -> None:
-        """There is one."""
+        """Accept: the database exists."""
 
 
 @pytest.fixture

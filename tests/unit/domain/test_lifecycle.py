@@ -153,7 +153,7 @@ def test_after_a_round_that_came_to_nothing_the_earlier_version_can_be_decided_o
 
 
 def test_accepted_version_stays_accepted() -> None:
-    """What was generated must stay reproducible: nothing changes the version after its acceptance."""
+    """Generated images must stay reproducible: nothing changes a version after its acceptance."""
     assert back_to(V.ACCEPTED) == Transition(S.ACCEPTED)
     of_accepted = (S.GENERATING, S.PAUSED, S.ACCEPTED)
     assert {step.spec for (state, _), step in TABLE.items() if state in of_accepted} == {None}

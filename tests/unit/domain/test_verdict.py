@@ -1,4 +1,4 @@
-"""Verdicts: the words on the review form are the values that are stored; a changed word orphans old verdicts."""
+"""Verdicts: the words on the review form are the stored values; a changed word would make old rows unreadable."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_features_of_a_group_do_not_help_the_classifier():
 
 
 def test_one_part_photographed_again_is_one_thing_and_two_round_holes_are_two():
-    """Brighter, noisier, a little to the side: still the same grain."""
+    """A brighter, noisier and shifted photo of a part has the same grain as the first photo."""
     chance = np.random.default_rng(3)
 
     def part():

@@ -348,7 +348,7 @@ class TestNothingHalf:
 
 
 def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: tuple[str, ...], tmp_path: Path) -> None:
-    """What stays of a sample until the end: the names of its two files, and their entries of the zip's table."""
+    """Only the names of a sample's two files and their entries in the zip's directory stay in memory."""
     sample = shelf.sample(mask, ("scratch", "dent"))
     note = Trace(details={"note": "x" * 20_000})
     written = 7 * READ_AHEAD  # at the end of the samples; the others were read ahead
@@ -380,7 +380,7 @@ def test_samples_are_not_kept(shelf: Any, mask: npt.NDArray[np.uint8], labels: t
 
 
 def test_objects_are_read_at_the_same_time(samples: list[Sample], write: Any, shelf: Any) -> None:
-    """The first reads wait until as many are under way as may be: one by one this would never end."""
+    """The first reads wait for each other, so the test would time out if objects were read one by one."""
     together = threading.Barrier(READ_AHEAD, timeout=30)
     order = iter(range(2 * len(samples)))
 

@@ -1,4 +1,4 @@
-"""A label that disagrees with its pixels never leaves the house."""
+"""The consistency check: a sample whose labels disagree with its mask is not exported."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_failed_export_removes_the_draft_of_an_interrupted_one(
 
 
 class TestContinuedFile:
-    """Bytes that are there are read; the first other one drops the rest."""
+    """Bytes that the file already contains are not written again; from the first different byte on, all are."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:

@@ -113,7 +113,7 @@ class TestAccepted:
             assert pixels.flags.c_contiguous
 
     def test_the_kind_is_found_by_content(self) -> None:
-        """Nothing here takes a name; a PNG called .jpg is still a PNG."""
+        """The decoder does not get the file's name, so a PNG named .jpg is decoded as PNG."""
         np.testing.assert_array_equal(decoded(picture("PNG")), CORNERS)
 
 

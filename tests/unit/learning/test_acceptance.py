@@ -154,7 +154,7 @@ def test_evidence_at_the_ends_of_the_scale() -> None:
 def test_promise_of_what_a_threshold_leaves_is_broken_at_most_as_often_as_the_confidence_allows(
     share: float, left: float
 ) -> None:
-    """How many samples are left is drawn, too; ``left`` is the probability of each."""
+    """The number of samples that are left is drawn, too; each is left with the probability ``left``."""
     samples, broken = 22, 0.0
     for kept in range(samples + 1):
         for good in range(kept + 1):

@@ -1,4 +1,4 @@
-"""Agreement of reviewers is exact, and undefined where it says nothing."""
+"""Agreement of reviewers is exact, and undefined if the verdicts determine no value."""
 
 from __future__ import annotations
 

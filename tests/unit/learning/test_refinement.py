@@ -52,7 +52,7 @@ class Own(Engine):
 
 
 class Turning(Own):
-    """One that turns its hue by each bad verdict."""
+    """An engine that increases its hue by 90 for each reviewed sample."""
 
     def refine(self, parameters, reviewed):
         hue = parameters.get("hue", 0.0) + 90.0 * len(reviewed)

@@ -47,7 +47,7 @@ NEVER = (LEGACY, JWT, PASSWORD, SECRET, BASIC, KEY)
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """What was written, after logging was set up as every process does it."""
+    """The written log lines, after logging was set up as every process does it."""
     stream = io.StringIO()
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
@@ -63,7 +63,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
 
 @pytest.fixture
 def shown(written: Callable[[], str]) -> Callable[[], str]:
-    """What was written, after logging was set up as a command does that a person runs."""
+    """The written log lines, after logging was set up as a command on a terminal does it."""
     configure_logging("INFO", {SECRET, PASSWORD}, for_a_person=True)
     return written
 

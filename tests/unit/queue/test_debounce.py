@@ -13,7 +13,7 @@ WITHIN_S = 20.0
 
 
 class Heard:
-    """What was passed on, ring by ring."""
+    """Records the job requests of each flush."""
 
     def __init__(self) -> None:
         self.rings: queue.Queue[list[JobRequest]] = queue.Queue()

@@ -37,7 +37,7 @@ def test_promise_is_about_what_reviewers_say_when_they_err() -> None:
 
 
 def test_bound_that_is_too_large_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The share of good verdicts itself, as a naive promise."""
+    """Uses the share of good verdicts itself as the bound, which is too large."""
     monkeypatch.setattr(acceptance.AuditedAcceptance, "lower", property(lambda self: self.good / self.samples))
     figures = promises.simulate(studies=300, seed=3)
     assert figures["once, independent samples, 0% flipped"]["broken"] > 0.3
@@ -50,7 +50,7 @@ def test_promise_of_a_threshold_is_broken_in_at_most_a_tenth_of_1000_studies() -
 
 
 def test_threshold_that_the_verdicts_choose_is_found() -> None:
-    """The threshold with the largest bound, of all of them, is one that was lucky."""
+    """Choosing the threshold with the largest bound on the same verdicts makes the bound too large."""
 
     def lucky(_round: promises.Shares, audit: promises.Shares, good: promises.Flags) -> float:
         def bound(threshold: float) -> float:

@@ -1,4 +1,4 @@
-"""What is measured of an instance in its picture."""
+"""The measurements of an instance in its picture."""
 
 from __future__ import annotations
 

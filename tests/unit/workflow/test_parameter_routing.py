@@ -41,7 +41,7 @@ def test_an_engine_that_is_not_installed_is_named():
 
 
 class Silent(Engine):
-    """An engine that does not say what it takes."""
+    """An engine that declares no parameters."""
 
     name, version = "silent", "1"
 

@@ -25,7 +25,7 @@ _OPENED_BY = "Label Studio"
 
 
 class _TasksWriter(ExportWriter):
-    """What both forms have in common: the list of tasks, and the label config."""
+    """The common part of both forms: the list of tasks, and the label config."""
 
     opened_by = _OPENED_BY
     paths = (

@@ -1,4 +1,4 @@
-"""What the formats with images inside their files have in common: numbered shards of a limited size, and objects.
+"""The common part of the formats with images inside their files: numbered shards of a limited size, and objects.
 
 A shard's name begins with its split, ``train`` in an export without splits, as readers of shards expect.
 """

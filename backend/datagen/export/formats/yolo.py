@@ -21,7 +21,7 @@ from datagen.export.yaml_text import quoted
 
 
 class _YoloWriter(ExportWriter):
-    """What the variants have in common: a file of rows for each image, and ``data.yaml``."""
+    """The common part of the variants: a file of rows for each image, and ``data.yaml``."""
 
     opened_by = "Ultralytics, supervision"
 

@@ -58,7 +58,7 @@ class Account:
 
 
 class AccountDirectory(Protocol):
-    """What log-ins need of Label Studio. Every method may raise LabelStudioUnavailable."""
+    """The requests to Label Studio that log-ins need. Every method may raise LabelStudioUnavailable."""
 
     def by_token(self, token: str, project_ids: Sequence[int]) -> Account:
         """Return the account of a token, with those of ``project_ids`` that it may see.

@@ -68,7 +68,7 @@ def request(
 
 
 class InMemoryServer:
-    """A Label Studio server with one user, beside whom others annotate (``acting_as``).
+    """A Label Studio server with one user. ``acting_as`` makes annotations of other users.
 
     Args:
         url: The server's address, which the URLs of its files start with.

@@ -82,7 +82,7 @@ class FitPictureKind(StrEnum):
 
 
 class HandoverKind(StrEnum):
-    """How generated images are handed over."""
+    """The kind of a handover: a download or a push."""
 
     DOWNLOAD = "download"  #: as a zip to download
     PUSH = "push"  #: as tasks of a Label Studio project of a person's own

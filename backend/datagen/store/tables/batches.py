@@ -162,7 +162,7 @@ class SampleRow(Row):
 
 
 class SampleFactsRow(Row):
-    """What a sample of a run is searched and sorted by: a narrow copy of parts of its ``SampleRow.body``.
+    """The values by which a sample of a run is searched and sorted: a narrow copy of parts of its ``SampleRow.body``.
 
     A page about 100,000 samples reads all of these rows of a run, which are 50 times smaller than the samples'.
     """

@@ -80,7 +80,7 @@ class CompositeEngine(Engine):
     shows_areas: ClassVar[bool] = True
 
     def check(self, parameters: Mapping[str, Json]) -> tuple[str, ...]:
-        """Return what is wrong with the parameters, and what prevents using the segmentation model that they name."""
+        """Return the problems with the parameters and with the segmentation model that they name."""
         try:
             own = CompositeParameters.from_json(parameters)
         except EngineError as wrong:

@@ -1,4 +1,4 @@
-"""What is drawn for an instance before any pixel is made: concept, pose, blend, contrast, edge and place.
+"""The plan of an instance before any pixel is made: concept, pose, blend, contrast, edge and place.
 
 A plan is cheap, so that many can be drawn and one of them chosen (``plan_choice``).
 """
@@ -97,7 +97,7 @@ class PlacementTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """What is known of an instance once its pixels exist: its window, the contrast-to-noise ratio and the mismatch."""
+    """The facts of an instance whose pixels exist: its window, the contrast-to-noise ratio and the mismatch."""
 
     mask: Bools
     top: int
@@ -108,7 +108,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstancePlan:
-    """What is drawn for one attempt.
+    """The draws of one attempt.
 
     ``size`` is the size of the concept before scaling, relative to the usual one of its label. ``at`` in 0..1 selects a
     cell of the reduced area, ``jitter`` [2] in 0..1 is the point in that cell, and ``pick`` in 0..1 selects one of the

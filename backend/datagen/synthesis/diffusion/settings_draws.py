@@ -51,7 +51,7 @@ LEARNABLE = (*composite_draws.LEARNABLE, *SETTINGS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaintSettings:
-    """How a crop is inpainted."""
+    """The settings with which a crop is inpainted."""
 
     #: share of the noise that inpainting starts from
     strength: float

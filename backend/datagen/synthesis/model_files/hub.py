@@ -1,4 +1,4 @@
-"""What the engines ask of the hub: the form of its ids, whether it may be asked, and its refusals as sentences."""
+"""The engines' use of the hub: the form of its ids, whether it may be used, and its refusals as sentences."""
 
 from __future__ import annotations
 

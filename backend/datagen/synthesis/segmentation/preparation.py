@@ -46,7 +46,7 @@ class Prepared:
         return left * across, top * down, right * across, bottom * down
 
     def mask(self, scores: Floats) -> Bools:
-        """Return the mask [h, w] of the picture for a model's scores [n, n], which are positive on the thing."""
+        """Return the mask [h, w] of the picture for a model's scores [n, n], which are positive on the object."""
         side = self.values.shape[1]
         padded = cv2.resize(scores, (side, side), interpolation=cv2.INTER_LINEAR)
         height, width = self.shape

@@ -73,7 +73,7 @@ class SamSegmenter:
         return f"{self._name} (weights {self._digest[:12]}) on {self._device.type}"
 
     def masks(self, picture: Picture, boxes: Sequence[Box]) -> Iterator[Bools]:
-        """Yield the mask of the thing in each box, [h, w] of the picture, in the order of the boxes.
+        """Yield the mask of the object in each box, [h, w] of the picture, in the order of the boxes.
 
         Raises:
             EngineError: the model does not take the picture, or the memory ran out.

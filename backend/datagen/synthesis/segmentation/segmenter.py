@@ -1,4 +1,4 @@
-"""What an engine asks of a segmentation model."""
+"""The interface between an engine and a segmentation model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from datagen.synthesis.intensity import Bools
 
 
 class Segmenter(Protocol):
-    """A model that segments the thing in a box."""
+    """A model that segments the object in a box."""
 
     @property
     def description(self) -> str:
         """The model, its weights and its device in words, for reports."""
 
     def masks(self, picture: Picture, boxes: Sequence[Box]) -> Iterator[Bools]:
-        """Yield the mask of the thing in each box, [h, w] of the picture, in the order of the boxes.
+        """Yield the mask of the object in each box, [h, w] of the picture, in the order of the boxes.
 
         A mask may be empty, and may reach beyond its box. Boxes are in pixels, and each covers a pixel of the picture.
 

@@ -1,7 +1,7 @@
 """The windows of a picture in which a segmentation model sees its boxes.
 
-A model reduces every picture to about a thousand pixels. In a large photo, a small thing would vanish by that, so that
-its window is enlarged instead."""
+A model reduces every picture to about a thousand pixels. A small object in a large photo would vanish, so its
+window is enlarged instead."""
 
 from __future__ import annotations
 

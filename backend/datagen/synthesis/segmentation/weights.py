@@ -41,7 +41,7 @@ class _HubModel:
 
 
 def check(name: str) -> tuple[str, ...]:
-    """Return what prevents this machine from using the model of that name; empty if nothing does, or for no name."""
+    """Return the problems with using the model of that name here; empty if there are none, or for no name."""
     if not name:
         return ()
     if missing := [package for package in PACKAGES if find_spec(package) is None]:

@@ -163,7 +163,7 @@ def _checked(operation: Operation) -> Iterator[tuple[str, BaseModel]]:
 
 
 def _response(operation: Operation, outcome: Resource | Response) -> Response:
-    """Return what a handler returned as a response; one to a GET has a tag, by which it is not sent again unchanged."""
+    """Return a handler's result as a response. One to a GET has an ETag, and is 304 if the request has the same tag."""
     if isinstance(outcome, Response):
         return outcome
     response = Response(outcome.model_dump_json(), operation.status, content_type=JSON)

@@ -162,7 +162,7 @@ def add_samples(operations: Operations, database: Database, images: BlobStore, l
 
     @operations.get("/studies/<int:study_id>/samples/<int:sample_id>/mask", PNG)
     def get_mask(account: Account, study_id: int, sample_id: int) -> Response:
-        """Return the mask of a sample: its pixels are 0 outside, and the number of an instance inside of it."""
+        """Return the mask of a sample. A pixel of an instance has the instance's number; every other pixel is 0."""
         with reading(database, account, study_id) as (session, _):
             digest = _pictures(session, account, study_id, sample_id)["mask"]
         return picture(digest)

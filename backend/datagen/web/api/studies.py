@@ -31,7 +31,7 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whi
 
 
 class Progress(Resource):
-    """How far the phase of a study is."""
+    """The progress of a study's current phase."""
 
     done: int
     total: int

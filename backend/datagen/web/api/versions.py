@@ -70,7 +70,7 @@ class Spec(Resource):
 
 
 class Promise(Resource):
-    """What the audits of a version promise."""
+    """The promise of a version's audits."""
 
     sentence: str
     lower: float = Field(description="The share of acceptable samples that is promised at least, 0 to 1.")
@@ -139,7 +139,7 @@ def add_versions(operations: Operations, database: Database) -> None:
 
     @operations.get("/studies/<int:study_id>/versions/<int:version>/acceptance", Acceptance)
     def get_acceptance(account: Account, study_id: int, version: int) -> Acceptance:
-        """Return what the verdicts on a version say about it."""
+        """Return the promise of a version's audits, and the verdicts on its newest round."""
         with reading(database, account, study_id) as (session, study):
             row = spec_of_version(session, study, version)
             promise = audits.acceptance_of(session, row.id)

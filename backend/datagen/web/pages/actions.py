@@ -31,7 +31,7 @@ FORGED = "This form is too old, or was not shown to you by these pages. Load the
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an action did, as a sentence, and the address of the page that shows it."""
+    """The result of an action, as a sentence, and the address of the page that shows it."""
 
     target: str
     sentence: str

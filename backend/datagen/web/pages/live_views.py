@@ -52,7 +52,7 @@ class LiveRuns:
         return LiveRuns(database, TTLCache(256, ttl=LOOK_SECONDS / 2), threading.Lock())
 
     def read(self, batch_id: int) -> RunLive | None:
-        """Return what changes on a run's page; None if the run was deleted."""
+        """Return the changing values of a run's page; None if the run was deleted."""
         with self._guard:
             kept = self._kept.get(batch_id)
         if kept is not None:

@@ -25,7 +25,7 @@ _COOKIE = "datagen_notice"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a page says above its content. ``is_problem``: nothing was changed, and the sentence says why."""
+    """A sentence above a page's content. ``is_problem``: nothing was changed, and the sentence says why."""
 
     sentence: str
     is_problem: bool = False

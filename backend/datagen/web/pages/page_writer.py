@@ -52,7 +52,7 @@ class PageWriter:
         return self.renderer.render(template, self._frame(title), **values), status
 
     def error(self, status: int, sentence: str) -> tuple[str, int]:
-        """Return a page that says why there is no other."""
+        """Return a page with the reason why the requested page is not shown."""
         title = _TITLES.get(HTTPStatus(status), HTTPStatus(status).phrase)
         return self.page("error", title, status, sentence=sentence)
 

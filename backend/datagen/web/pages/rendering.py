@@ -20,7 +20,7 @@ _DATE_AFTER_DAYS = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What every page shows around its content."""
+    """The parts of every page around its content."""
 
     title: str
     #: e-mail address of the person; empty on the log-in page
@@ -67,7 +67,7 @@ class Renderer:
         return self._environment.get_template(f"{template}.html.j2").render(**values)
 
     def _ago(self, at: datetime) -> str:
-        """Return how long ago a time was; for one of long ago, the date."""
+        """Return the age of a time in words; the date of a time of more than a few days ago."""
         age = max(self._clock() - at, timedelta(0))
         if age < timedelta(seconds=90):
             return "just now"

@@ -41,7 +41,7 @@ LOGGED_OUT = "Your log-in ended. Log in, then send the verdict again."
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What became of a sent verdict: a sentence, and the HTTP status."""
+    """The outcome of a sent verdict: a sentence, and the HTTP status."""
 
     sentence: str
     status: HTTPStatus = HTTPStatus.OK

@@ -58,7 +58,7 @@ class StaticFiles:
         return self._files.get(name)
 
     def version(self, name: str) -> str:
-        """Return what changes in a file's address when its content does."""
+        """Return the version of a file, which is part of its address and changes with its content."""
         return self._files[name].version
 
     @property

@@ -1,4 +1,4 @@
-"""Who looks at a page: the session of a request, its cookies, log-in and log-out."""
+"""The visitor of a page: the session of a request, its cookies, log-in and log-out."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _cookie(request: Request, name: str) -> str:
 
 
 def visible_projects() -> Visible:
-    """Return what the person of the current request may see."""
+    """Return the projects that the person of the current request may see."""
     visible: Visible = g.session.account.project_ids
     return visible
 
@@ -135,11 +135,11 @@ def network_of_request() -> str:
 
 
 def credential_of_form() -> str:
-    """Return what all log-ins of the current request are counted by: its e-mail address, or its token's digest."""
+    """Return the key that counts log-ins from everywhere: the request's e-mail address, or its token's digest."""
     name = email_of(current_request).casefold() or current_request.form.get("token", "").strip()[:LONGEST_CREDENTIAL]
     return hashlib.sha256(name.encode(errors="replace")).hexdigest()
 
 
 def credential_in_network() -> str:
-    """Return what log-ins of the current request are counted by: its credential and its client's network."""
+    """Return the key that counts log-ins of a network: the request's credential and its client's network."""
     return f"{network_of_request()} {credential_of_form()}"

@@ -89,7 +89,7 @@ class DecisionSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acceptance:
-    """What the audits of the version promise, as sentences."""
+    """The promise of the version's audits, as sentences."""
 
     #: empty if it was not audited, or no audit verdict is given yet
     promise: str
@@ -250,7 +250,7 @@ def _subject(session: Session, study: StudyRow) -> DecisionSubject | None:
 
 
 def _acceptance(session: Session, study: StudyRow) -> Acceptance | None:
-    """Return what an approval of the current version would state, or the offer of an audit after a good round."""
+    """Return the promise of an approval of the current version, or the offer of an audit after a good round."""
     spec = spec_versions.current_spec(session, study.id)
     if spec is None or study.state not in (StudyState.REVIEWING, StudyState.ACCEPTED):
         return None

@@ -38,7 +38,7 @@ class GivenVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneOpinion:
-    """What one verdict says about a disputed image."""
+    """One verdict on a disputed image."""
 
     reviewer: str
     opinion: str
@@ -71,7 +71,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reviewers:
-    """How the verdicts of several people on a round fit together."""
+    """The agreement of the people who judged a round."""
 
     #: number of verdicts that are in time, and of the images with at least one of them
     verdicts: int
@@ -120,7 +120,7 @@ def given_verdicts(session: Session, batch: BatchRow) -> list[GivenVerdict]:
 
 
 def reviewers_of(batch: BatchRow, given: Sequence[GivenVerdict], images: Mapping[int, ReviewedImage]) -> Reviewers:
-    """Return how the verdicts on a round fit together; ``images`` are its images by the index of their sample."""
+    """Return the agreement of a round's reviewers; ``images`` are its images by the index of their sample."""
     in_time = [verdict for verdict in given if verdict.in_time]
     opinions: dict[str, dict[int, str]] = {}
     for verdict in in_time:  # of a person's verdicts on an image, the last one overwrites the others

@@ -122,7 +122,7 @@ def round_of(session: Session, batch: BatchRow) -> Round:
 
 
 def _critic(session: Session, batch: BatchRow, verdicts: Sequence[GivenVerdict]) -> str:
-    """Return what is known of the critic from a round or an audit, as sentences."""
+    """Return sentences about the critic's figures on a round or an audit."""
     if batch.kind != BatchKind.ROUND:
         return Rejections.from_json(batch.rejections).sentence
     rows = session.execute(

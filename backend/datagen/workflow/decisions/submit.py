@@ -53,7 +53,7 @@ _FROZEN = (
 
 
 class Submission(Protocol):
-    """How a decision was submitted, if it may arrive several times. A submission is handled only once."""
+    """The source of a decision that may arrive several times. A submission is handled only once."""
 
     def point(self, session: Session) -> DecisionRow | None:
         """Return the decision point that shows the result of the submission; None if no decision point is open."""

@@ -40,7 +40,7 @@ ORDERS = ("index", "-index", "size", "-size", "instances", "-instances", "backgr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFilter:
-    """What a person filters the samples of a run by; empty values filter nothing."""
+    """A filter of the samples of a run; an empty value does not filter."""
 
     #: has an instance of this label
     label: str = ""

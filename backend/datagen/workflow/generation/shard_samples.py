@@ -139,7 +139,7 @@ class _Drawing:
         return measured, self._critic.probability(rendered.provenance.trace, measured)
 
     def _against(self, rendered: Rendered, measured: Sequence[Mapping[str, float]]) -> str:
-        """Return what speaks most against a sample, in words."""
+        """Return the strongest reason against a sample, in words."""
         assert self._critic is not None
         names = self._critic.reasons_against(rendered.provenance.trace, measured, most=1)
         return self._words.get(names[0], names[0]) if names else "all together"

@@ -74,7 +74,7 @@ class DownloadWish:
         )
 
     def options(self) -> ExportOptions:
-        """Return how they are written."""
+        """Return the options of the export."""
         if not self.formats:
             raise InputProblem("Choose one format or more.")
         kind = offered(ImageKind, self.images)
@@ -89,11 +89,11 @@ class DownloadWish:
         return shares_of(self.split) if self.split else None
 
     def dimensions(self) -> tuple[Dimension, ...]:
-        """Return what is balanced."""
+        """Return the dimensions that are balanced."""
         return tuple(offered(Dimension, word) for word in self.balance)
 
     def apart_by(self) -> Apart:
-        """Return what two splits may not have in common."""
+        """Return the inputs that two splits may not share."""
         return offered(Apart, self.apart)
 
     def check(self) -> None:

@@ -18,7 +18,7 @@ _FEW_VALUES, _LONGEST_VALUE = 6, 80
 
 
 class Operator(StrEnum):
-    """How a value in a task's data is compared with the given one. Texts are compared without regard to case."""
+    """The comparison of a value in a task's data with the given one. Texts are compared without regard to case."""
 
     CONTAINS = "contains"
     LACKS = "does not contain"
@@ -96,7 +96,7 @@ def _test_of(condition: TaskCondition) -> Callable[[Any], bool]:
     """Return a function that returns whether a value matches.
 
     Raises:
-        InputProblem: numbers are compared, and the given value is none.
+        InputProblem: the operator compares numbers, and the condition's value is not a number.
     """
     wanted = condition.value.casefold().strip()
     match condition.operator:

@@ -43,7 +43,7 @@ def acceptance_of(session: Session, spec_id: int, *, begun: bool = True) -> Audi
 
 
 def threshold_acceptance_of(session: Session, spec: SpecRow) -> ThresholdAcceptance | None:
-    """Return what a threshold of a version's critic would give, by its audits; None if there is nothing to state.
+    """Return the promise of a version's audits at a higher threshold of its critic; None if there is nothing to state.
 
     There is nothing to state without an audit verdict, without a critic that predicts well enough to reject, and if no
     threshold is expected to promise more.

@@ -109,7 +109,7 @@ def corrections_of(session: Session, batch: BatchRow) -> Corrections | None:
 
 
 def sentence(corrections: Corrections) -> str:
-    """Return what the notes of the engine's refinement do not tell about corrections, as sentences; empty if nothing.
+    """Return sentences about corrections that the notes of the engine's refinement lack; empty if there are none.
 
     They tell about every corrected object if the engine uses corrections.
     """

@@ -98,7 +98,7 @@ def card_facts(
 
 
 def facts_of_export(export: Path) -> ExportFacts | None:
-    """Return what was chosen for an export, a zip or a folder; None if it has everything as it is stored.
+    """Return the options of an export, a zip or a folder; None if it has everything as it is stored.
 
     Raises:
         InputProblem: it cannot be read, or is damaged.

@@ -220,7 +220,7 @@ def _named(numbers: Sequence[int]) -> str:
 
 
 def _judgement(session: Session, run_ids: Sequence[int]) -> Judgement:
-    """Return what people said of the samples of these runs: their verdicts on copies of them, the spot checks."""
+    """Return the judgement of the samples of these runs: their verdicts on copies of them, the spot checks."""
     run, check, checks = aliased(BatchRow), aliased(SampleRow), aliased(BatchRow)
     rows = session.execute(
         select(SpecRow.digest, check.index, VerdictRow.opinion)

@@ -1,4 +1,4 @@
-"""What a deletion of a study deletes, as counts."""
+"""The extent of a deletion of a study, as counts."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ IMAGE = "image"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushOptions:
-    """What is pushed, and how."""
+    """The options of a push."""
 
     #: the numbers of the runs; all if there are none
     runs: tuple[int, ...] = ()

@@ -35,7 +35,7 @@ class Decoder(Protocol):
 
 
 class Match(StrEnum):
-    """How far two files are the same."""
+    """The degree to which two files are equal."""
 
     BYTES = "the same bytes"
     PIXELS = "the same pixels in other bytes"
@@ -45,7 +45,7 @@ class Match(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What was compared, the result, and a detail in words; "" if there is none."""
+    """The subject of a comparison, its result, and a detail in words; "" if there is none."""
 
     subject: str
     match: Match

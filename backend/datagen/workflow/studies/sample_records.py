@@ -59,7 +59,7 @@ class SampleRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedSample:
-    """What is known of the sample that is looked for; what is not known is empty."""
+    """The known properties of the wanted sample; unknown ones are empty."""
 
     key: str = ""
     spec_digest: str = ""
@@ -201,7 +201,7 @@ class _Tile(BaseModel):
 
 
 class _Line(BaseModel):
-    """What is read of a line of a manifest."""
+    """The parts of a manifest's line that are read."""
 
     files: dict[str, str]
     sha256: _Checksums
@@ -211,7 +211,7 @@ class _Line(BaseModel):
 
 
 class _SpecLine(BaseModel):
-    """What is read of a line of specs.jsonl, beside the spec."""
+    """The parts of a line of specs.jsonl that are read, beside the spec."""
 
     digest: str
     parent: str | None

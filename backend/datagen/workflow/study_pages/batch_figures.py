@@ -29,5 +29,5 @@ def share_of(counts: VerdictCounts) -> Share | None:
 
 
 def promise_of(run: BatchRow) -> str:
-    """Return what the approval of a run stated, as a sentence; empty if it stated nothing."""
+    """Return the statement of a run's approval; empty if it stated nothing."""
     return sentence_of(run.promise)

@@ -159,7 +159,7 @@ def _differences(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Diff
 
 
 def _flat(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what describes a spec: its inputs as numbers, and each parameter by its path."""
+    """Yield the description of a spec: its inputs as numbers, and each parameter by its path."""
     yield "labels", ", ".join(body["labels"])
     for name in ("concepts", "canvases", "backgrounds"):
         yield name, counted(len(body[name]), "image")

@@ -44,7 +44,7 @@ class Judgement(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryFilter:
-    """What a person filters by; empty values filter nothing."""
+    """A filter of the images of a round or run; an empty value does not filter."""
 
     judgement: str = ""
     reason: str = ""

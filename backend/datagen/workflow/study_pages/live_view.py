@@ -1,4 +1,4 @@
-"""What changes on a run's page while it is open: the progress of the run, and its handovers."""
+"""The changing parts of a run's page: the progress of the run, and its handovers."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class HandoverLine:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether it waits or is made."""
+        """Whether the handover waits or is in progress."""
         return self.state in (WorkState.PENDING, WorkState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLive:
-    """What changes while a run's page is open."""
+    """The values that change while a run's page is open."""
 
     study_id: int
     number: int
@@ -76,13 +76,13 @@ class RunLive:
 
     @property
     def is_live(self) -> bool:
-        """Whether something is expected to change: also at a paused run, which somebody may resume or end."""
+        """Whether a change of the page is expected; also at a paused run, which somebody may resume or end."""
         is_under_way = self.progress.state in (WorkState.RUNNING, WorkState.PAUSED)
         return is_under_way or any(each.is_under_way for each in self.handovers)
 
 
 def live_of(session: Session, batch: BatchRow) -> RunLive:
-    """Return what changes on the page of a run."""
+    """Return the changing values of a run's page."""
     at_work = (ShardRow.state == WorkState.RUNNING) & (ShardRow.due_at > now())
     total, stored, running = session.execute(
         select(func.count(), func.count(ShardRow.rendered_at), func.count(case((at_work, 1)))).where(

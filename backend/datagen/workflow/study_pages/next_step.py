@@ -14,7 +14,7 @@ from datagen.store.tables.base import BatchKind
 
 
 class Turn(StrEnum):
-    """Whose turn it is."""
+    """The party that has to act next."""
 
     PEOPLE = "your turn"
     DATAGEN = "Datagen works"
@@ -55,7 +55,7 @@ class NextStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySituation:
-    """What the next step depends on."""
+    """The values that determine the next step."""
 
     state: StudyState
     projects: Mapping[ProjectKind, int]

@@ -55,7 +55,7 @@ def picture_of(batch: BatchRow, values: Sequence[Any]) -> SamplePicture:
 
 
 def first_pictures(session: Session, batches: Sequence[BatchRow], most: int) -> dict[int, tuple[SamplePicture, ...]]:
-    """Return the pictures of the first ``most`` samples of each batch, by the batch's id; one statement."""
+    """Return the pictures of the first ``most`` samples of each batch, by the batch's id. Executes one statement."""
     if not batches:
         return {}
     by_id = {batch.id: batch for batch in batches}
@@ -74,7 +74,7 @@ def first_pictures(session: Session, batches: Sequence[BatchRow], most: int) -> 
 def first_inputs(
     session: Session, study_ids: Sequence[int], most: int
 ) -> dict[tuple[int, Role], tuple[InputPicture, ...]]:
-    """Return the first ``most`` pictures of each role, by the study's id and the role; one statement."""
+    """Return the first ``most`` pictures of each role, by the study's id and the role. Executes one statement."""
     if not study_ids:
         return {}
     place = func.row_number().over(partition_by=(InputRow.study_id, InputRow.role), order_by=InputRow.task_id)

@@ -184,7 +184,7 @@ def run_of(
 
 
 def _choices(batch: BatchRow) -> dict[str, tuple[Choice, ...]]:
-    """Return filter's name → the values that it offers. They are those of the version, so that none is counted."""
+    """Return the choices of each filter by its name. They are read from the version, so no samples are counted."""
     body = batch.spec.body
     photos = {drawn["image"]["digest"][:PHOTO_DIGITS]: drawn["image"]["name"] for drawn in body.get("concepts", ())}
     backgrounds = sorted({image["name"] for image in body.get("backgrounds", ())})

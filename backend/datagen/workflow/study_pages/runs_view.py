@@ -25,7 +25,7 @@ STATES = (WorkState.RUNNING, WorkState.PAUSED, WorkState.DONE, WorkState.FAILED,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsFilter:
-    """What a person filters the runs by; empty values filter nothing."""
+    """A filter of the runs; an empty value does not filter."""
 
     state: str = ""
     study: str = ""
@@ -65,7 +65,7 @@ class RunsView:
 
 
 def runs_of(session: Session, project_ids: Visible, chosen: RunsFilter, before: int | None) -> RunsView:
-    """Return a page of the runs that a person sees; three statements."""
+    """Return a page of the runs that a person sees. Executes three statements."""
     query = (
         select(BatchRow, StudyRow.name, SpecRow.version)
         .join(StudyRow, StudyRow.id == BatchRow.study_id)

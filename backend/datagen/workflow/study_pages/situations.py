@@ -27,7 +27,7 @@ _JUDGED = (BatchKind.ROUND, BatchKind.AUDIT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyProgress:
-    """How far the current phase of a study is, as a count."""
+    """The progress of a study's current phase, as a count."""
 
     done: int
     total: int
@@ -218,7 +218,7 @@ class VerdictCounts:
 
 
 def verdict_counts(session: Session, batch_ids: Sequence[int]) -> dict[int, VerdictCounts]:
-    """Return the verdicts on each batch by its id; one statement."""
+    """Return the verdicts on each batch by its id. Executes one statement."""
     is_bad = VerdictRow.opinion == Opinion.BAD
     sample_id = VerdictRow.sample_id
     rows = session.execute(
@@ -240,7 +240,7 @@ def verdict_counts(session: Session, batch_ids: Sequence[int]) -> dict[int, Verd
 
 
 def newest_pictured(session: Session, study_ids: Sequence[int]) -> list[BatchRow]:
-    """Return the newest batch of each study that has pictures; one statement."""
+    """Return the newest batch of each study that has pictures. Executes one statement."""
     newest = (
         select(func.max(BatchRow.id))
         .where(

@@ -292,7 +292,7 @@ def _card(
 def _promise(
     batches: Sequence[BatchRow], verdicts: Mapping[int, VerdictCounts], begun_audits: Mapping[int, int]
 ) -> str:
-    """Return what the audits of a version promise, as ``reviews.audits`` counts them; empty if none has a verdict.
+    """Return the promise of a version's audits, as ``reviews.audits`` counts them; empty if none has a verdict.
 
     Args:
         begun_audits: audit → number of its samples with verdicts; audits without a verdict are not in it.

@@ -1,4 +1,4 @@
-"""What the client alone does against a real Label Studio: page sizes, portions, and the personal access token.
+"""Tests of the client alone against a real Label Studio: page sizes, portions, and the personal access token.
 
 What the in-memory fake does too is in ``port_contract``.
 """
@@ -33,7 +33,7 @@ def test_imported_tasks_are_listed_once_each_in_order_whatever_the_page(client: 
 
 
 def test_more_ids_than_an_address_may_hold_are_asked_for_in_portions(client: LabelStudio, project: Project) -> None:
-    """A web server refuses an address of more than 8 to 64 KB; so many ids come with one bulk action."""
+    """A web server refuses an address of more than 8 to 64 KB. A bulk action may name more ids than fit."""
     ids = client.import_tasks(project.id, drafts(3))
     gone = range(10**9, 10**9 + 7000)
     assert [task.id for task in client.tasks(project.id, ids=[*gone, *ids])] == ids

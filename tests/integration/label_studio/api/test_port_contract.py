@@ -124,7 +124,7 @@ def hanging() -> Iterator[str]:
             ended.wait(60)
 
         def log_message(self, *args: Any) -> None:
-            """Say nothing."""
+            """Write no log line."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 
 def poison(server: Server, project: Project, **data: str) -> list[int]:
-    """Import tasks with half a character in them; json.dumps writes it as Label Studio's importers take it."""
+    """Import tasks with a lone surrogate (half a character), which json.dumps escapes."""
     tasks = [{"data": {"image": "/data/upload/x.png", "datagen_key": "x\ud800y", **data}}]
     answer = httpx.post(
         f"{server.url}/api/projects/{project.id}/import",

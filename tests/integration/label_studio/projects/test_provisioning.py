@@ -37,7 +37,7 @@ BAD = {**GOOD, "value": {"choices": ["bad"]}}
 
 
 class Study:
-    """How a study of that name is provisioned in these tests."""
+    """Provisions a study of the given name with the test's receiver."""
 
     def __init__(self, client: LabelStudio, name: str, receiver: Receiver) -> None:
         self.client, self.name, self.receiver = client, name, receiver
@@ -161,7 +161,7 @@ def test_a_new_secret_takes_the_place_of_the_old_one(study: Study) -> None:
 
 
 def test_a_new_password_is_written_into_a_connection_that_answers_with_the_old_one(study: Study) -> None:
-    """Only address, user and state were compared; with the old password refused, the backend was disconnected."""
+    """Provisioning compared only address, user and state, so a connection kept the old password."""
     first = study.provision()
     study.receiver.deliveries.clear()
     second = study.provision(basic_pass="another", password_written={ProjectKind.CANVASES})
@@ -299,7 +299,7 @@ def test_a_project_that_a_person_renamed_is_used_on(study: Study) -> None:
 
 
 def test_a_foreign_project_with_a_known_number_is_left_alone(study: Study) -> None:
-    """As after a restore of Label Studio alone: it gives numbers anew."""
+    """After a restore of Label Studio alone, the ids of lost projects are given to new ones."""
     other = study.client.create_project(f"{study.name}, theirs", {"description": "theirs"})
     try:
         provisioned = study.provision(known_projects={ProjectKind.CONCEPTS: other.id, ProjectKind.CANVASES: 2**30})

@@ -29,7 +29,7 @@ def keys(client: LabelStudio, project: Project) -> list[str]:
 
 
 def without_predictions(request: httpx.Request) -> httpx.Request:
-    """The same import, as Label Studio carries it out when it runs it again."""
+    """Return the import without predictions and annotations, as Label Studio repeats it after a locked database."""
     tasks = [{"data": task["data"]} for task in json.loads(request.content)]
     headers = {name: value for name, value in request.headers.items() if name != "content-length"}
     return httpx.Request(request.method, request.url, headers=headers, json=tasks)

@@ -251,7 +251,7 @@ def test_what_the_machine_lacks_is_said_before_anything_is_learned(study, engine
 
 
 def test_a_gpu_that_is_gone_is_no_fault_of_the_spec(study, engine, parameters, monkeypatch):
-    """One bad card failed every run, while others were well."""
+    """One failed GPU made every run fail, although other GPUs worked."""
     spec, shelf = study(kind="colour", parameters=parameters(device="cuda"))
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-gone")
@@ -263,7 +263,7 @@ def test_a_gpu_that_is_gone_is_no_fault_of_the_spec(study, engine, parameters, m
 
 
 def test_a_lora_that_was_replaced_is_loaded_again_by_a_warm_process(study, engine, parameters, tmp_path, monkeypatch):
-    """The provenance named the new file, and the old one had painted."""
+    """The provenance named the new file, although the image was painted with the old one."""
     file = tmp_path / "lora.safetensors"
     samples = []
     for seed in (1, 2):

@@ -48,7 +48,7 @@ def paint(pipeline, own=OWN):
 
 @pytest.fixture
 def teach(other_family, device, study, tmp_path):
-    """A teacher of discs on plates; takes the folder's name and what differs in the parameters."""
+    """A function that makes a trainer for photos of discs on plates, from a folder's name and changed parameters."""
 
     def make(name="fit", dtype=torch.float32, **others):
         own = DiffusionParameters.from_json({"weights": str(other_family), "device": device, **SMALL, **others})

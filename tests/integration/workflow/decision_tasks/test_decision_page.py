@@ -22,7 +22,7 @@ pytest_plugins = ["studio_fixtures"]
 
 
 def text(page: str) -> str:
-    """What a page says, without its markup."""
+    """Return the text of a page, without its markup."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 

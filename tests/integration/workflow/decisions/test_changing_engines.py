@@ -42,7 +42,7 @@ def with_parameters(studio: Studio, given: Mapping[str, object]) -> Iterator[Ser
 
 
 def build(services: Services, study: Study) -> SpecRow:
-    """Build a preview and render it; its version."""
+    """Build a preview and render it; return its version."""
     submit.decide(
         services,
         submit.DecisionCommand(study_id=study.id, decision=Decision(action=StudyEvent.BUILD_PREVIEW), who="tester"),
@@ -74,7 +74,7 @@ def test_a_study_goes_to_diffusion_and_back_with_the_parameters_still_set(studio
 
 
 def test_a_failed_version_poisons_none_after_it(studio: Studio, own_study: Study) -> None:
-    """Versions were made with {'composite': {'weights': …}}, and every later one inherited it."""
+    """Versions contained {'composite': {'weights': …}}, which every later version inherited."""
     own_study.review()
     with studio.services.database.write() as session:
         row = session.get_one(SpecRow, own_study.specs()[-1].id)
@@ -106,7 +106,7 @@ def test_an_engine_that_is_not_installed_is_refused_before_anything_is_queued(st
 
 
 def test_every_refusal_of_a_new_version_ends_with_the_way_on(studio: Studio, own_study: Study) -> None:
-    """A wrong dtype and a missing GPU worker were reported without it."""
+    """The sentences about a wrong dtype and a missing GPU worker did not end with it."""
     own_study.use_engine("diffusion")
     with with_parameters(studio, {"weights": "/models", "dtype": "bf16"}) as services:
         no_worker = replace(services, engine_problems=lambda engine, parameters: ("No worker with a GPU is alive.",))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 
 def text(page: str) -> str:
-    """What a page says, without its markup."""
+    """Return the text of a page, without its markup."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 

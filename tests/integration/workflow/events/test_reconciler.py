@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def deaf(studio: Studio) -> Study:
-    """A study under review of which no webhook tells any more."""
+    """A study under review whose webhooks are removed."""
     study = studio.open_study()
     studio.settle()
     study.review()
@@ -33,7 +33,7 @@ def deaf(studio: Studio) -> Study:
 
 
 def look_at_all(studio: Studio) -> None:
-    """Two looks: a desk where nothing was made or deleted is looked at every second time."""
+    """Run the reconciler twice: a project without new or deleted tasks is read every second time."""
     reconcile(studio.services)
     reconcile(studio.services)
 
@@ -68,7 +68,7 @@ def test_verdicts_that_were_moved_from_task_to_task_while_no_webhook_arrived_are
 
 
 class Counting(httpx.BaseTransport):
-    """The real network; what was asked for is noted."""
+    """The real network; ``asked`` has the addresses of all requests."""
 
     def __init__(self) -> None:
         self.asked: list[httpx.URL] = []

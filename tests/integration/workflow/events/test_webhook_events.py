@@ -45,7 +45,7 @@ def again(studio: Studio, event: InboxRow) -> InboxRow:
 
 
 def start_training(studio: Studio, study: Study) -> InboxRow:
-    """Choose it in the menu of the study's Previews project; the event that waits now."""
+    """Choose “Start Training” in the menu of the study's Previews project; return the event that waits."""
     backend = studio.client.backends(study.projects[ProjectKind.PREVIEWS])[0]
     headers = {"Authorization": f"Token {studio.server.token}"}
     url = f"{studio.server.url}/api/ml/{backend.id}/train"

@@ -1,4 +1,4 @@
-"""What a decision task shows of a shard without a worker: its worker died, or there is none for it."""
+"""The text of a decision task about a shard without a worker: its worker died, or no worker serves its queue."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass
 class Slow:
-    """An engine that is watched while it renders."""
+    """An engine that calls ``before_each`` before each sample."""
 
     inner: FittedEngine
     before_each: Callable[[int], None]
@@ -107,7 +107,7 @@ def test_round_of_one_shard_shows_its_time_left(studio: Studio, study: Study, mo
 
 
 def test_seconds_of_a_shard_leave_the_fit_out(studio: Studio, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They say how long the images still to come take, and those need no fit."""
+    """The seconds of a shard are used to estimate the remaining time, which contains no fit."""
     shard_id = begin_round(study)
     clock = [0.0]
     clock_of_rendering = SimpleNamespace(monotonic=lambda: time.monotonic() + clock[0])

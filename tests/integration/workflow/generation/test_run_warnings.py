@@ -31,7 +31,7 @@ OLD, NEW, LORA = "a1" * 32, "b2" * 32, "c3" * 32
 
 @dataclass
 class Painting:
-    """An engine that used files and could not do all that it was to do."""
+    """An engine that used model files, and fell back to composite pixels in some places."""
 
     inner: FittedEngine
     files: dict[str, Json]
@@ -70,7 +70,7 @@ def shards(studio: Studio, batch: BatchRow) -> list[int]:
 
 
 def run_after_previews(study: Study, *painters: Inpainter) -> BatchRow:
-    """A round by the first painter, approved; a run with a shard by each of the others, in turn."""
+    """Render a round with the first painter, approve it, and render a shard of the run with each other painter."""
     studio, (first, *others) = study.studio, painters
     study.review()
     study.act(StudyEvent.BUILD_PREVIEW)

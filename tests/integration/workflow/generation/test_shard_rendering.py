@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 
 class Interrupted(FittedEngineCache):
-    """A worker to which something happens after it took a shard and before it rendered it."""
+    """A worker that calls ``meanwhile`` after it claimed a shard and before it renders it."""
 
     def __init__(self, studio: Studio, meanwhile: Callable[[], None]) -> None:
         super().__init__(studio.services)
@@ -133,7 +133,7 @@ def test_a_shard_that_is_rendered_at_a_pause_is_kept_and_the_queued_others_are_n
 
 
 def remove_engine(studio: Studio, study: Study) -> None:
-    """Its package is gone between decision and rendering."""
+    """Remove the version's engine, as if its package were uninstalled between decision and rendering."""
     with studio.services.database.write() as session:
         spec = session.get_one(SpecRow, study.specs()[-1].id)
         spec.body = {**spec.body, "engine": "no-such-engine"}

@@ -51,7 +51,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def odd_pictures() -> dict[str, bytes]:
-    """What people bring besides plain photos, by file name."""
+    """Pictures of unusual kinds, by file name."""
     grey = Image.fromarray(plate(300))
     colour = grey.convert("RGB")
     exif = Image.Exif()

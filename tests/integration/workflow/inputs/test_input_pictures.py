@@ -35,7 +35,7 @@ BAD = encode_png(plate(900))[:2000]
 
 
 class Way:
-    """The way to Label Studio: counts what is fetched over it, and treats pictures by the end of their name."""
+    """A gateway to Label Studio: counts the fetched pictures, and changes answers by the end of the picture's name."""
 
     def __init__(self, upstream: str) -> None:
         self.fetched: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class Way:
         return self.treated.get(name, lambda forward: forward())(forward)
 
     def hang(self, forward: Forward) -> Answer | None:
-        """Say nothing for as long as the test lasts."""
+        """Answer only when the test is over."""
         self.over.wait(60)
         return forward()
 
@@ -93,7 +93,7 @@ def make_due(studio: Studio, study: Study) -> None:
 
 
 def reasons(inputs: Inputs) -> dict[str, str]:
-    """By the file's name."""
+    """Return the problems by the file's name."""
     return {problem.item.partition("(")[2].rstrip(")"): problem.reason for problem in inputs.problems}
 
 

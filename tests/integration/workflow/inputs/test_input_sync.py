@@ -55,7 +55,7 @@ def drawn(studio: Studio, _drawn: Study) -> Study:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Role]:
-    """What is worked out from now on, by its role."""
+    """The role of each input that is parsed from now on, in order."""
     worked_out: list[Role] = []
     parse = reading.parse
 

@@ -78,7 +78,7 @@ def test_shown_proposal_is_renewed_when_its_inputs_change(studio: Studio) -> Non
 
 
 def proposals(studio: Studio, study: Study) -> dict[int, int]:
-    """How many regions are proposed, by task."""
+    """Return the number of proposed regions by task."""
     with studio.rows() as session:
         rows = session.scalars(select(ProposalRow).where(ProposalRow.study_id == study.id))
         return {row.task_id: len(row.prediction["result"]) for row in rows}

@@ -41,20 +41,20 @@ pytestmark = pytest.mark.integration
 
 
 def post(studio: Studio, path: str, body: object) -> httpx.Response:
-    """What a member sends to Label Studio's API; half a character goes as JSON writes it."""
+    """Send a request as a member to Label Studio's API; JSON escapes a lone surrogate."""
     headers = {"Authorization": f"Token {studio.server.token}", "Content-Type": "application/json"}
     return httpx.post(studio.server.url + path, content=json.dumps(body), headers=headers, timeout=60)
 
 
 def poison(studio: Studio, study: Study, kind: ProjectKind, many: int = 1) -> int:
-    """Tasks whose keys hold half a character; the first one's number."""
+    """Import tasks whose keys contain a lone surrogate; return the id of the first."""
     path = f"/api/projects/{study.projects[kind]}/import?return_task_ids=true"
     answer = post(studio, path, [{"data": {"image": "/data/upload/x.png", "datagen_key": "x\ud800y"}}] * many)
     return int(answer.raise_for_status().json()["task_ids"][0])
 
 
 def spoil(studio: Studio, task: Task) -> None:
-    """Write half a character into a task's data."""
+    """Write a lone surrogate into a task's data."""
     httpx.patch(
         f"{studio.server.url}/api/tasks/{task.id}/",
         content=json.dumps({"data": {**task.data, "remark": "so \ud800"}}),
@@ -129,7 +129,7 @@ def test_it_is_named_where_people_look_until_it_is_mended(studio: Studio, poison
 
 
 class Noting(httpx.HTTPTransport):
-    """The real network; what was asked for is noted."""
+    """The real network; ``asked`` has the addresses of all requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ def test_review_tasks_are_published_once_though_one_of_them_cannot_be_sent(studi
 
 
 def republish_decision(studio: Studio, study: Study) -> Task:
-    """Publish the open decision task anew; it as it is then, without its annotations."""
+    """Publish the open decision task again; return it without its annotations."""
     with studio.services.unit() as unit:
         decision_points.republish_open_decision(unit, study.id)
     studio.settle()

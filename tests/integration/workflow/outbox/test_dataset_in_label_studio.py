@@ -36,7 +36,7 @@ def finished(studio: Studio, study: Study) -> Study:
 
 
 def own_export(studio: Studio, study: Study, kind: str) -> bytes:
-    """What Label Studio's Export gives for the newest run's tasks."""
+    """Return Label Studio's own export of the newest run's tasks."""
     number = str(study.batches(BatchKind.RUN)[-1].number)
     ids = [task.id for task in study.tasks(ProjectKind.DATASET) if task.data["run"] == number]
     url = f"{studio.server.url}/api/projects/{study.projects[ProjectKind.DATASET]}/export"

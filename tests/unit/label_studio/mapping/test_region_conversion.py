@@ -239,7 +239,7 @@ def test_a_background_s_answer_is_kept_and_its_drawings_are_not_asked_for() -> N
 )
 @pytest.mark.parametrize("project_kind", [ProjectKind.CONCEPTS, ProjectKind.CANVASES])
 def test_a_value_of_another_form_costs_its_region_alone(bad: dict[str, Any], project_kind: ProjectKind) -> None:
-    """Numbers were rounded before they were known to be numbers, and the whole import ended."""
+    """Values were rounded before their type was checked, which ended the whole import."""
     mapped = map_regions(
         [bad, theirs("rectanglelabels", box(10, 20, 30, 40)["value"])], project_kind, WIDTH, HEIGHT, NAMES
     )

@@ -381,7 +381,7 @@ def test_a_background_without_an_area_is_passed_over_by_name(study):
 
 
 def test_a_concept_that_fits_nowhere_is_named_and_others_stand_in(study, plates, disc):
-    """It was photographed in the dark, outside the area: inside it no surroundings are like its own."""
+    """The concept was photographed on a dark plate; no place in the area has similar surroundings."""
     spec, shelf = study(concepts=3)
     picture, _ = disc(plates(50), 30, 48, 9)
     region = ConceptRegion(label="pit", box=Box(19, 37, 23, 23))

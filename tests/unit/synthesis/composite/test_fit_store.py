@@ -19,7 +19,7 @@ STUDY = make_study(concepts=4, canvases=4, backgrounds=4)
 
 
 def fit(folder: Path, *, shares_fits: bool = True, **parameters: object) -> FittedEngine:
-    """A fit in a process of its own, as far as the engine can tell."""
+    """Fit with a new engine object, as another process does."""
     spec, shelf = STUDY
     engine = CompositeEngine(EngineSettings(folder=folder, shares_fits=shares_fits))
     return engine.fit(replace(spec, parameters=parameters), shelf, lambda _share, _step: None)  # type: ignore[arg-type]

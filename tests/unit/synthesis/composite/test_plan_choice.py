@@ -70,7 +70,7 @@ def test_version_after_forty_verdicts_mostly_draws_what_was_accepted(fitted, nam
 
 
 def test_of_instances_that_are_all_unlike_what_was_accepted_the_most_acceptable_is_kept(composers, monkeypatch):
-    """The one of the last attempt was taken."""
+    """The instance of the last attempt was used, whatever its acceptance."""
     spec, composer_of = composers
     composer = composer_of(spec)
     choice, seen = composer._choice("pit"), []

@@ -29,7 +29,7 @@ def chosen(preference: Preference | None = None, *, digest: str = "a", count: in
 def after_rounds(
     accepts: Callable[[PaintSettings], bool], tmp_path, *, reason: Reason | None = None, rounds: int = 3
 ) -> Preference | None:
-    """What is learned from rounds of 20 that are drawn by what was learned before."""
+    """Return what is learned from rounds of 20, each drawn by what was learned from the ones before."""
     engine, judged = DiffusionEngine(EngineSettings(folder=tmp_path)), []
     parameters: dict = {"diffusion": {"weights": "owner/name"}}
     preference = None

@@ -1,4 +1,4 @@
-"""Who may send requests: tokens of Label Studio, checked once a minute, and nothing else."""
+"""Access to the API: tokens of Label Studio, checked once a minute, and nothing else."""
 
 from __future__ import annotations
 

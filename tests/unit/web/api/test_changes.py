@@ -1,4 +1,4 @@
-"""What the API does: decisions with the guards of the decision task, inputs, and each of them once by its key."""
+"""Changes by the API: decisions with the guards of the decision task, inputs, and each of them once by its key."""
 
 from __future__ import annotations
 

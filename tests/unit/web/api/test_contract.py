@@ -84,7 +84,7 @@ def test_the_api_keeps_to_its_document_whatever_it_is_sent(
 
 
 def _send_all(operation: Any, mode: GenerationMode, token: str, existing: dict[str, int]) -> None:
-    """Send requests; ``there`` has values of paths that lead to something."""
+    """Send generated requests; ``existing`` has path parameters of rows that exist."""
 
     @BOUNDED
     @given(case=operation.as_strategy(generation_mode=mode))

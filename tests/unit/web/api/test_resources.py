@@ -1,4 +1,4 @@
-"""What the API shows: the same as the pages."""
+"""The API shows the same as the pages."""
 
 from __future__ import annotations
 

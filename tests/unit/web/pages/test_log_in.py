@@ -1,4 +1,4 @@
-"""Log-in and log-out: who gets a session, for how long, what it is worth to others, and what is refused."""
+"""Log-in and log-out: who gets a session, for how long, its use by other people, and what is refused."""
 
 from __future__ import annotations
 

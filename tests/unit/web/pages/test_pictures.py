@@ -1,4 +1,4 @@
-"""Pictures of the pages: their sizes, and one that cannot be decoded costs its time once."""
+"""Pictures of the pages: their sizes, and one that cannot be decoded is tried only once."""
 
 from __future__ import annotations
 

@@ -325,7 +325,7 @@ def with_critic(folder: Path) -> Prepared:
 
 
 class TestThreshold:
-    """What a threshold of the version's critic would give, by its audits."""
+    """The promise of the audits at a higher threshold of the version's critic."""
 
     @pytest.fixture
     def _prepared(self, copy_of_made: Callable[[Make, Path], Prepared], tmp_path: Path) -> Iterator[Prepared]:

@@ -101,7 +101,7 @@ def batches(study: Study) -> list[str]:
 
 
 def everything(study: Study) -> tuple[Any, ...]:
-    """What a refused decision must not change."""
+    """Return everything that a refused decision must not change."""
     return (
         str(study.row().state),
         [(spec.version, str(spec.state), spec.decided_by) for spec in study.specs()],

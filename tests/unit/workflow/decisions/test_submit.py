@@ -30,7 +30,7 @@ from studio import ROUND, Study, asked, verdict_result
 
 
 def text(page: str) -> str:
-    """What a page says, without its markup."""
+    """Return the text of a page, without its markup."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
@@ -305,7 +305,7 @@ def test_answer_inherited_by_a_copy_decides_nothing_though_the_original_is_delet
 
 
 def test_answer_on_a_replacement_task_whose_id_is_not_stored_decides(studio: FakeStudio, study: Study) -> None:
-    """As when a worker is killed between making the new task and noting it."""
+    """As after a worker was killed between creating the new task and storing its id."""
     rounds = len(study.batches())
     task = study.decision_tasks()[-1]
     [new] = study.copy(ProjectKind.DECISIONS, task.id, with_annotations=False)

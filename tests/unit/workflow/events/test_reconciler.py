@@ -18,7 +18,7 @@ from studio import ANYWHERE, Study, asked, plate, polygon, verdict_result
 
 @pytest.fixture
 def deaf(studio: FakeStudio, study: Study) -> Study:
-    """A study under review none of whose webhooks arrives any more."""
+    """A study under review whose webhooks no longer arrive."""
     look_at_all(studio)
     studio.settle()
     studio.hears = False
@@ -26,7 +26,7 @@ def deaf(studio: FakeStudio, study: Study) -> Study:
 
 
 def look_at_all(studio: FakeStudio) -> None:
-    """Two looks: a desk where nothing was made or deleted is looked at every second time."""
+    """Run the reconciler twice: a project without new or deleted tasks is read every second time."""
     reconcile(studio.services)
     reconcile(studio.services)
 

@@ -41,7 +41,7 @@ def backgrounds(studio: FakeStudio, study: Study) -> int:
 
 
 def start_training(studio: FakeStudio, study: Study) -> InboxRow:
-    """Choose it in the menu of the study's Previews project; the event that waits now."""
+    """Choose “Start Training” in the menu of the study's Previews project; return the event that waits."""
     studio.start_training(study.projects[ProjectKind.PREVIEWS])
     [event] = [
         event

@@ -32,7 +32,7 @@ class Fitted(FittedEngine):
 
 
 class CountingEngine:
-    """Notes the specs that it fits."""
+    """Records the specs that it fits."""
 
     def __init__(self) -> None:
         self.fits: list[Spec] = []

@@ -1,4 +1,4 @@
-"""What counts as used when inputs are added, and paths that cannot be, on the in-memory Label Studio."""
+"""Counts of used inputs when inputs are added, and unusable paths, on the in-memory Label Studio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changed between the inputs of a version and those of now is counted by role."""
+"""The changes between a version's inputs and the current ones are counted by role."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def watch(studio: FakeStudio, afterwards: Callable[[], object] = lambda: None) -
 
 
 def change(studio: FakeStudio, study: Study, problem: str) -> int:
-    """Change what the newest decision task has to say; the outbox row."""
+    """Change the text of the newest decision task; return the id of its outbox row."""
     with studio.services.unit() as unit:
         unit.session.get_one(DecisionRow, study.points()[-1].id).problem = problem
         unit.add_to_outbox(study.id, OutboxKind.DECISION, study.points()[-1].id)
@@ -157,7 +157,7 @@ def test_repeated_refusal_is_given_up_and_its_reason_is_shown(studio: FakeStudio
 
 
 def publishing(studio: FakeStudio, study: Study) -> OutboxRow:
-    """Have a round rendered, so that its review tasks wait for their publication; its outbox row."""
+    """Have a round rendered, so that its review tasks wait for publication; return its outbox row."""
     study.act(StudyEvent.BUILD_PREVIEW)
     studio.work(EVENTS, PREVIEWS)
     [row] = [row for row in study.outbox() if row.kind == OutboxKind.SAMPLES and row.state == WorkState.PENDING]

@@ -96,7 +96,7 @@ def test_correction_by_a_verdict_that_does_not_count_is_not_used(studio: FakeStu
 def test_engine_that_uses_no_corrections_says_what_to_do(
     studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reviewer deleted the region and drew a better one, and nothing ever mentioned it."""
+    """A reviewer deleted the region and drew a better one, and no message mentioned it."""
     monkeypatch.setattr(InstantEngine, "uses_corrections", False)
     example = name_the_example(studio, study)
     study.judge(verdict_result("good"), [*verdict_result("bad", "label is off"), DRAWN])

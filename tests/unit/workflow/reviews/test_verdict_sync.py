@@ -21,18 +21,18 @@ def kept(study: Study) -> list[tuple[str, list[str], str, bool]]:
 
 
 def read_again(study: Study, *task_ids: int) -> None:
-    """As an event of each of these tasks has it, one after the other."""
+    """Synchronize the verdicts of each task, as an event of the task does, one after the other."""
     for task_id in task_ids:
         verdict_sync.sync_tasks(study.studio.services, study.projects[ProjectKind.PREVIEWS], [task_id])
 
 
 def delete_tasks(study: Study, *task_ids: int) -> None:
-    """In the Data Manager."""
+    """Delete tasks of Previews in the Data Manager."""
     study.studio.client.delete_tasks(study.projects[ProjectKind.PREVIEWS], task_ids)
 
 
 def tell_again(study: Study) -> None:
-    """The last look after a telling that took several tries."""
+    """Publish the round's samples again, as after a publication that needed several attempts."""
     preview_round = study.batches(BatchKind.ROUND)[-1]
     with study.studio.services.unit() as unit:
         for shard_id in unit.session.scalars(select(ShardRow.id).where(ShardRow.batch_id == preview_round.id)):

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move forward. Of verdicts that were changed late, the time before that was not stored; theirs is the late one."""
+    """Move forward. A verdict that was changed late gets the time of that change: its earlier time was not stored."""
     with op.batch_alter_table("study") as study:
         study.add_column(sa.Column("verdict_rule", sa.String(20), nullable=True))
     with op.batch_alter_table("verdict") as verdict:

@@ -86,7 +86,7 @@ def _fill() -> None:
 
 
 def _facts(body: Any) -> dict[str, Any]:
-    """Return what a sample is searched and sorted by; a body that cannot be read has no instance."""
+    """Return the values by which a sample is searched and sorted; an unreadable body has no instance."""
     body = json.loads(body) if isinstance(body, str) else body
     try:
         image, instances = body["image"], body["instances"]

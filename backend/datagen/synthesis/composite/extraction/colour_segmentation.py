@@ -57,7 +57,7 @@ def concept_probability(tones: Floats, clean: Floats, inside: Bools, outside: Bo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HueDifference:
-    """How far the hue of each pixel lies from that of the surroundings, towards the concept's hue.
+    """The distance of each pixel's hue from that of the surroundings, towards the concept's hue.
 
     ``difference`` [h, w] is in tones. ``noise`` is the standard deviation of the surroundings, and ``worst`` is the
     90th percentile of their absolute difference, both in tones.

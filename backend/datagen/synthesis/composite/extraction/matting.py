@@ -164,7 +164,7 @@ def mattes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Box:
-    """What is measured in a box's window [h, w] before its mattes are rated."""
+    """The measurements in a box's window [h, w] before its mattes are rated."""
 
     #: true inside the box
     hole: Bools

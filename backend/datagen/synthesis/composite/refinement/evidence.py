@@ -1,4 +1,4 @@
-"""What counts as evidence of verdicts, and what a sample's instances used."""
+"""The evidence of verdicts, and the parameters that a sample's instances used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIN_VERDICTS = 2
 
 
 def used_names(sample: ReviewedSample, step: str) -> dict[str, str]:
-    """Return what a sample's instances used at a step: key → name shown to users."""
+    """Return the parameters that a sample's instances used at a step: key → name shown to users."""
     names: dict[str, str] = {}
     for instance in sample.trace.instances:
         if step == "concept" and instance.concept is not None:

@@ -1,4 +1,4 @@
-"""What verdicts change beside the draws: the choice of mattes, and outlines that reviewers corrected."""
+"""The changes by verdicts beside the draws: the choice of mattes, and outlines that reviewers corrected."""
 
 from __future__ import annotations
 

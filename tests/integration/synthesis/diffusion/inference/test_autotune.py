@@ -89,7 +89,7 @@ class OnAGpu:
 
 @pytest.fixture
 def measured(monkeypatch):
-    """How often it was measured; each time with another outcome, and slowly enough for two to meet."""
+    """The list of measurements. Each takes 0.2 s, so that two can overlap, and has another result."""
     times = []
 
     def measure(*_):
@@ -103,7 +103,7 @@ def measured(monkeypatch):
 
 
 def test_two_workers_hold_to_one_measurement(measured, tmp_path):
-    """Each worker had its own measurement, so the same spec gave different images."""
+    """When each worker used its own measurement, the same spec gave different images."""
     with ThreadPoolExecutor(2) as workers:
         tunings = list(workers.map(lambda _: autotune.tune(OnAGpu(), OWN, tmp_path, "digest"), range(2)))
     assert tunings[0] == tunings[1]
@@ -182,7 +182,7 @@ def test_an_optimization_that_was_kept_and_does_not_work_here_is_reverted(pipeli
 
 
 def test_a_step_counts_in_a_measurement_as_often_as_it_is_painted(pipeline, monkeypatch):
-    """From four steps, what comes once hid what an optimization gained in the others."""
+    """In a run of four steps, the fixed time of a run outweighed the time that an optimization saves in each step."""
     monkeypatch.setattr(autotune, "_paint_once", lambda painter, short: 10.0 + 0.5 * short.steps)
     assert autotune.images_per_second(pipeline, DiffusionParameters(resolution=32, steps=20), 4) == pytest.approx(
         4 / 20

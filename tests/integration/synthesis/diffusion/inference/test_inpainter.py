@@ -62,10 +62,10 @@ def test_few_orders_are_not_filled_up_to_a_large_batch(pipeline):
 
 @pytest.mark.parametrize(("steps", "strength"), [(4, 1.0), (20, 0.9999)])
 def test_few_steps_begin_with_all_noise_also_where_a_pipeline_prefers_a_hair_less(pipeline, steps, strength):
-    """Four steps of SDXL were three, from noise that the plain background shone through."""
+    """SDXL made three of four steps, and began with noise that still contained the background."""
 
     def call(strength=0.9999):
-        """As SDXL's is declared."""
+        """Has the default strength of SDXL's pipeline."""
 
     wanted = SimpleNamespace(__call__=call, device=pipeline.device)
     painter = Inpainter(wanted, DiffusionParameters(steps=steps), 1)

@@ -58,7 +58,7 @@ def test_a_gpu_that_does_not_tell_its_figures_is_one_all_the_same(driver):
 
 
 def test_workers_name_their_gpu_by_its_identifier(driver):
-    """CUDA counts the fastest first, nvidia-smi by slot: a number means another card to each."""
+    """CUDA numbers the fastest GPU first, and nvidia-smi numbers by slot, so one number may mean two GPUs."""
     driver(TWO)
     assert [d.id for d in cuda_devices()] == ["GPU-aaa", "GPU-bbb"]
 

@@ -25,12 +25,12 @@ from small_diffusion import SMALL  # noqa: E402
 
 
 class Stop(Exception):
-    """What a cancelled job raises."""
+    """The exception of a cancelled job."""
 
 
 @pytest.fixture
 def teach(tiny, device, study, tmp_path, monkeypatch):
-    """A teacher of discs on plates; takes the folder's name and what differs in the parameters."""
+    """A function that makes a trainer for photos of discs on plates, from a folder's name and changed parameters."""
 
     def make(name="fit", dtype="float32", judged=True, **others):
         own = DiffusionParameters.from_json({"weights": str(tiny), "device": device, **SMALL, **others})

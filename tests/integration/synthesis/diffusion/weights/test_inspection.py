@@ -237,7 +237,7 @@ def test_hub_ids_are_told_from_paths(text, is_id):
 
 
 def test_workers_that_start_together_do_not_take_one_another_s_draft(weights, tmp_path):
-    """Both wrote under one name, and the second found it gone."""
+    """Two workers wrote a draft of the same name, and the second did not find it any more."""
     kept = tmp_path / "digests.json"
     with ThreadPoolExecutor(4) as workers:
         digests = set(workers.map(lambda _: digest_of(weights, kept), range(200)))

@@ -49,7 +49,7 @@ def taught(tiny):
 
 @pytest.fixture
 def lora(taught, tmp_path):
-    """Its LoRA's file."""
+    """The file of the LoRA of ``taught``."""
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(taught.unet))
     type(taught).save_lora_weights(str(tmp_path), unet_lora_layers=layers)
     return tmp_path / pipeline_loading.LORA_FILE
@@ -84,7 +84,7 @@ def test_every_scheduler_paints(tiny, name):
 
 
 def test_weights_of_noise_without_end_are_not_stepped_by_karras(tiny, tmp_path):
-    """13 of 20 steps were spent where there is nothing but noise."""
+    """With Karras sigmas, 13 of 20 steps were at noise levels at which the image is only noise."""
     folder = shutil.copytree(tiny, tmp_path / "endless")
     file = folder / "scheduler" / "scheduler_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rescale_betas_zero_snr": True}))

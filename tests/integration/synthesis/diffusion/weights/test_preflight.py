@@ -153,7 +153,7 @@ def test_asking_imports_no_torch():
 
 @pytest.mark.parametrize("weights", ["~nobody-of-that-name/weights", "w" * 5000])
 def test_a_name_that_cannot_even_be_looked_up_is_an_answer_and_no_crash(weights):
-    """It took the doctor, the decision and the worker down."""
+    """The exception ended the doctor, the decision and the worker."""
     assert any("“diffusion.weights” or “diffusion.lora” names cannot be read" in message for message in ask(weights))
 
 

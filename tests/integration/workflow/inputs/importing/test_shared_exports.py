@@ -36,7 +36,7 @@ def empty(own: Study) -> Iterator[Study]:
 
 
 def sources(folder: Path) -> list[Path]:
-    """What is given to ``datagen add``: the export, else the zip, else the folder."""
+    """Return the path for ``datagen add``: the export, else the zip, else the folder."""
     files = [*folder.glob("concept.json"), *sorted(folder.glob("*.zip"))]
     return files[:1] or [folder]
 

@@ -58,7 +58,7 @@ def read(study: Study) -> Inputs:
 
 
 def places(study: Study) -> dict[str, list[tuple[int, int]]]:
-    """Where boxes begin, by picture."""
+    """Return the top left corners of the boxes, by picture."""
     return {
         concept.image.name: sorted((round(region.box.x), round(region.box.y)) for region in concept.regions)
         for concept in read(study).concepts

@@ -77,7 +77,7 @@ def test_the_mixture_at_an_edge_is_read_off_the_photo(soft, laying, opacity):
 
 
 def test_a_halo_the_other_way_is_no_part_of_the_thing(laying, opacity):
-    """A bright rim round a dark thing, as where the clean fill missed, is left behind with the old surroundings."""
+    """A bright rim round a dark object, where the background was not filled exactly, is not part of the object."""
     mask = opacity[:, :, 0] > 0
     halo = (mask & (opacity[:, :, 0] < 0.1))[:, :, None]
     photo = np.where(halo, 250, laying.patch).astype(np.float32)

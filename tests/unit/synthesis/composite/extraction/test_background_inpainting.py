@@ -79,7 +79,7 @@ def test_noise_has_no_grain():
 
 
 def test_a_picture_of_two_tones_is_filled_without_greys():
-    """The bite stands at a corner of the trace, so that no twin has the same surroundings."""
+    """The bite is at a corner of the trace, so no other place of the picture has the same surroundings."""
     truth = np.full((120, 120), 250, np.uint8)
     truth[40:, :70] = 5
     truth = np.clip(truth + np.random.default_rng(0).normal(0, 2, truth.shape), 0, 255).astype(np.uint8)

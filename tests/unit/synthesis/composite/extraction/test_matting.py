@@ -52,7 +52,7 @@ def test_a_bite_into_an_edge_is_the_bite_and_not_the_edge():
 
 
 def test_a_ragged_bite_is_cut_out_to_the_pixel():
-    """Methods that smooth took the teeth of a bite, and grey fills the edge beside it."""
+    """Smoothing methods removed the ragged edge of the bite, and filled the edge beside it with grey."""
     chance = np.random.default_rng(1)
     mask = np.zeros((120, 120), bool)
     for row in range(50, 62):
@@ -89,7 +89,7 @@ def test_a_ring_keeps_its_hole():
 
 
 def test_spots_with_bright_halos_are_not_labelled_out_to_their_boxes():
-    """A halo differs the other way, so it is no soft edge of the spot."""
+    """A halo is brighter than the background, unlike the spot, so it is not a soft edge of the spot."""
     extracted, masks = [], []
     ys, xs = np.indices((120, 160))
     for number in range(4):
@@ -151,7 +151,7 @@ def cracked(seed):
 
 
 def test_cracks_are_not_labelled_out_to_their_boxes():
-    """What lies beside a line is not its soft edge: whole boxes became masks of cracks."""
+    """Pixels beside a line were counted as its soft edge, so whole boxes became masks of cracks."""
     extracted, masks = [], []
     for number in range(4):
         picture, mask, box = cracked(number)

@@ -27,7 +27,7 @@ def board(seed, *, height=180, width=220):
 
 
 def photographed(tones, seed, *, shift=(0.0, 0.0), degrees=0.0, gain=1.0):
-    """The board as a camera sees it: moved, turned a little, at some exposure, with noise."""
+    """A photo of the board: moved, turned a little, at some exposure, with noise."""
     matrix = cv2.getRotationMatrix2D((110, 90), degrees, 1.0)
     matrix[:, 2] += shift
     moved = cv2.warpAffine(tones, matrix, tones.shape[::-1], borderMode=cv2.BORDER_REFLECT)
@@ -74,7 +74,7 @@ def test_what_lies_under_the_thing_is_what_the_clean_photo_shows(stained):
 
 
 def test_backgrounds_of_the_same_kind_are_no_clean_photos(stained):
-    """Grain alike, layout not: nothing is believed, and the mattes are what they were."""
+    """Photos with equal grain and another layout are not used as references, so the mattes do not change."""
     concept, picture, _, _ = stained
     plain, _ = cut_out(concept, picture, {})
     _, exemplar, _ = cut(stained, [photographed(board(n), n) for n in range(3, 15)])

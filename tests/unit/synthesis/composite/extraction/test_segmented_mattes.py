@@ -116,7 +116,7 @@ def test_outlines_suggested_to_annotators_are_those_of_the_model(halves, monkeyp
 
 
 class Discs:
-    """Answers with the disc that a study has in each box, as far as its dark tones go."""
+    """Returns the mask of the dark part of the disc that a study has in each box."""
 
     description = "a model of discs"
 

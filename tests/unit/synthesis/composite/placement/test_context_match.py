@@ -71,7 +71,7 @@ def test_on_texture_the_plainest_places_are_not_preferred():
 
 
 def test_a_faint_edge_is_snapped_to_as_a_strong_one_is():
-    """How much worse than the best a place may be goes by the surroundings' own contrast."""
+    """The allowed difference to the best place depends on the contrast of the surroundings."""
     picture = np.full((120, 160), 120, np.uint8)
     picture[:, 97:] = 134
     edge = posed_on_edge()
@@ -97,7 +97,7 @@ def test_surroundings_that_fit_nowhere_are_told_as_such():
 
 
 def test_a_place_known_to_be_wrong_by_its_tone_is_turned_down_as_a_full_comparison_would():
-    """Where the mean alone decides, nothing is compared: the decision must be the same."""
+    """A place is rejected by its mean tone without the full comparison, with the same result."""
     chance = np.random.default_rng(0)
     picture = chance.normal(200, 5, (200, 200)).astype(np.uint8)
     clean = chance.normal(60, 5, (16, 16, 1)).astype(np.float32)
@@ -112,7 +112,7 @@ def test_a_place_known_to_be_wrong_by_its_tone_is_turned_down_as_a_full_comparis
 
 @pytest.mark.parametrize("side", [34, 47, 60, 81])
 def test_a_large_concept_finds_its_own_place_to_the_pixel(side):
-    """Searched in reduced pixels: they must lie where they are said to lie, however far from the search's corner."""
+    """The search runs on a reduced picture; its positions must be exact at any distance from its corner."""
     chance = np.random.default_rng(side)
     picture = cv2.GaussianBlur(chance.normal(120, 120, (400, 400)).astype(np.float32), (0, 0), 6)
     picture = np.clip(120 + 4 * (picture - 120), 0, 255).astype(np.uint8)

@@ -16,7 +16,7 @@ from datagen.workflow.inputs.importing.project_source import read_project
 
 
 class Endless:
-    """A project with a task that cannot be sent, and no end of others."""
+    """A project with one task that cannot be sent, and an endless list of other tasks."""
 
     sent = 0
 

@@ -1,4 +1,4 @@
-"""What was exported is read again by ``datagen add``: the same boxes, and the same pixels where there are shapes."""
+"""An export is read again by ``datagen add``: the same boxes, and the same pixels where there are shapes."""
 
 from __future__ import annotations
 
