@@ -66,7 +66,7 @@ def readiness(
     """Return part → whether it works: database, schema, Redis, Label Studio, image store, a worker, a scheduler.
 
     With ``downloads``, the worker that makes downloads and pushes is a part, too. The pages show it; events and reviews
-    need it not.
+    do not need it.
 
     Each part is checked in its own thread for at most ``PART_SECONDS``, even if a check hangs. A part whose
     thread cannot be started counts as one that does not work.
