@@ -1,8 +1,8 @@
 """Fits kept as files, which the processes of an installation share. A fit takes seconds, and its file milliseconds.
 
-A file is read only by the code that wrote it: its name contains a digest of this package's source, of the libraries'
-versions and of the machine's kind. The files are pickles, so the folder must be closed to other users, as the data
-folder is (``store.private_folder``).
+A file is read only by the code that wrote it: its name contains a digest of the source of all packages that a fit uses,
+of the libraries' versions and of the machine's kind. The files are pickles, so the folder must be closed to other
+users, as the data folder is (``store.private_folder``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import pickle
 import platform
 import tempfile
+import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +24,11 @@ import scipy
 
 #: Largest size of all files together, bytes. A fit of eight photos has 0.2 to 42 MB.
 LARGEST_TOTAL = 512 * 2**20
-#: The package whose code a fit depends on.
-_PACKAGE = Path(__file__).resolve().parents[1]
+#: Seconds after which a draft belongs to a process that was killed while it wrote a fit.
+_OLDEST_DRAFT = 3600.0
+#: The folders whose code a fit depends on: those of engines, of the types in its file, and of the work on pixels. A
+#: changed type would be read without an error, with values in the wrong fields.
+SOURCES = tuple(Path(__file__).resolve().parents[2] / name for name in ("synthesis", "domain", "imaging"))
 
 
 class FitStore:
@@ -70,7 +74,13 @@ class FitStore:
         return self._folder / f"{key}-{_code_digest()}.fit"
 
     def _remove_oldest(self) -> None:
-        """Remove files, the least recently used first, until the others are within the largest total size."""
+        """Remove files, the least recently used first, until the others are within the largest total size.
+
+        Drafts that killed processes left are removed, too.
+        """
+        for draft in self._folder.glob(".*.part"):
+            if draft.stat().st_mtime < time.time() - _OLDEST_DRAFT:
+                draft.unlink(missing_ok=True)
         used = sorted(((path.stat(), path) for path in self._folder.glob("*.fit")), key=lambda each: -each[0].st_mtime)
         total = 0
         for status, path in used:
@@ -83,8 +93,9 @@ class FitStore:
 def _code_digest() -> str:
     """Return a digest of all that a fit depends on beside its spec: the code, the libraries and the machine's kind."""
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in SOURCES:
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.read_bytes())
     for version in (np.__version__, cv2.__version__, scipy.__version__, platform.python_version(), platform.machine()):
         digest.update(version.encode())
     return digest.hexdigest()[:16]

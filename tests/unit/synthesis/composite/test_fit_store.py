@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickletools
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +119,25 @@ def test_folder_that_cannot_be_written_keeps_nothing_and_fails_nothing(tmp_path:
     fit(tmp_path)
     fit(tmp_path)
     assert len(fits_made) == 2
+
+
+def test_code_of_every_type_in_a_fit_is_part_of_its_name(tmp_path: Path) -> None:
+    """A dataclass with other fields than when it was written is read without an error, with values in wrong fields."""
+    fit(tmp_path)
+    (file,) = (tmp_path / "fits").iterdir()
+    texts = {text for _, text, _ in pickletools.genops(file.read_bytes()) if isinstance(text, str)}
+    modules = {text for text in texts if re.fullmatch(r"datagen(\.[a-z_0-9]+)+", text)}
+    assert any(name.startswith("datagen.domain") for name in modules)
+    files = [Path(str(sys.modules[name].__file__)) for name in modules]
+    assert [each for each in files if not any(each.is_relative_to(folder) for folder in fit_store.SOURCES)] == []
+
+
+def test_drafts_of_killed_processes_are_removed_and_those_of_others_are_left(tmp_path: Path) -> None:
+    store = FitStore(tmp_path)
+    store.save("key", "a fit")
+    left, written = tmp_path / ".left.part", tmp_path / ".written.part"
+    for draft in (left, written):
+        draft.write_bytes(b"half a fit")
+    os.utime(left, (1, 1))
+    store.save("other", "a fit")
+    assert (left.exists(), written.exists()) == (False, True)
