@@ -18,7 +18,7 @@ from datagen.store.tables.studies import StudyRow
 from datagen.workflow.decision_points import project_in
 from datagen.workflow.decisions.spec_versions import spec_of_version
 from datagen.workflow.inputs.import_files import Added, add_from_project
-from datagen.workflow.services import Services, StudyKey, find_study
+from datagen.workflow.services import Services, StudyKey, UnitOfWork, find_study
 from datagen.workflow.studies.audit import own_lines
 from datagen.workflow.studies.editing import check_name, line_of
 from datagen.workflow.studies.open import OpenedStudy, open_study
@@ -44,10 +44,11 @@ def clone_study(
     Its labels, engine, preview size and options are those of that study. Its versions, verdicts and runs are left out.
     With a ``version``, the first version of the clone begins with that version's engine, parameters and critic. The
     inputs are those that the study has now, not those of the version. After an interruption, another call adds what is
-    missing.
+    missing, and keeps what people have set in the clone since.
 
     Raises:
         Refused: there is no such study or version, or the new name belongs to a study that is not such a clone.
+        StudyExists: another process created a study of that name meanwhile.
         NotReady: the study lacks a project.
         InputProblem, LabelStudioError: as ``open_study`` and ``add_from_project``.
     """
@@ -58,20 +59,35 @@ def clone_study(
         start = starting_point(session, source, version) if version is not None else None
         existing = session.scalar(select(StudyRow.id).where(StudyRow.name == new_name))
         origin, is_begun = _origin(source, version), _is_begun(session, source, new_name, version)
+        is_noted = _was_tried(session, source, new_name)
         options, labels = options_of(source), list(source.labels)
         engine = start["engine"] if start is not None else source.engine
         preview_size = source.preview_size
     if existing is not None and not is_begun:
         raise Refused(f"there is a study named {new_name!r} already; give the clone another name")
-    opened = open_study(
-        services, new_name, labels, access, engine=engine, preview_size=preview_size, options=options, who=who
-    )
-    if not is_begun:
+    if not is_noted:
         with services.unit() as unit:
-            clone = find_study(unit.session, opened.study_id)
-            clone.starting_point = start
-            unit.note(clone, who, origin)
-            unit.note(unit.session.get_one(StudyRow, source_id), who, f"cloned as “{new_name}”")
+            unit.note(unit.session.get_one(StudyRow, source_id), who, _trial(new_name))
+
+    def begin(unit: UnitOfWork, clone: StudyRow) -> None:
+        clone.starting_point = start
+        unit.note(clone, who, origin)
+
+    if existing is None:
+        opened = open_study(
+            services,
+            new_name,
+            labels,
+            access,
+            engine=engine,
+            preview_size=preview_size,
+            options=options,
+            who=who,
+            only_new=True,
+            begin=begin,
+        )
+    else:  # what people have set since is kept
+        opened = open_study(services, new_name, (), access, engine=None, preview_size=preview_size, who=who)
     added = {
         role: add_from_project(services, opened.study_id, role, project_id) for role, project_id in projects.items()
     }
@@ -114,8 +130,9 @@ def plan_clone(services: Services, study_id: int, new_name: str, version: int | 
             ).all()
         )
         is_begun = _is_begun(session, source, new_name, version)
+        was_tried = _was_tried(session, source, new_name)
     if not is_begun:
-        check_name(services, new_name)
+        check_name(services, new_name, may_have_projects=was_tried)
     return ClonePlan(
         source=source.name,
         name=new_name,
@@ -131,6 +148,12 @@ def _is_begun(session: Session, source: StudyRow, new_name: str, version: int | 
     """Return whether the study of the new name is such a clone, which an earlier call began."""
     is_clone = AuditRow.what == _origin(source, version), own_lines(new_name)
     return session.scalar(select(AuditRow.id).where(*is_clone).limit(1)) is not None
+
+
+def _was_tried(session: Session, source: StudyRow, new_name: str) -> bool:
+    """Return whether an earlier call tried to make a clone of that name, and may have created projects for it."""
+    is_trial = AuditRow.what == _trial(new_name), own_lines(source.name)
+    return session.scalar(select(AuditRow.id).where(*is_trial).limit(1)) is not None
 
 
 def projects_of(source: StudyRow) -> dict[Role, int]:
@@ -160,6 +183,11 @@ def starting_point(session: Session, source: StudyRow, version: int) -> dict[str
 def _origin(source: StudyRow, version: int | None) -> str:
     """Return the line of the audit log of a clone."""
     return f"cloned from {_in_words(source, version)}"
+
+
+def _trial(new_name: str) -> str:
+    """Return the line of the audit log of a study that is being cloned."""
+    return f"cloned as “{new_name}”"
 
 
 def _in_words(source: StudyRow, version: int | None) -> str:

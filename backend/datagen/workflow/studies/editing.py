@@ -127,13 +127,16 @@ def line_of(text: str) -> str:
     return " ".join(plain(text).split())
 
 
-def check_name(services: Services, name: str, own_projects: Collection[int] = ()) -> None:
+def check_name(
+    services: Services, name: str, own_projects: Collection[int] = (), *, may_have_projects: bool = False
+) -> None:
     """Check that a study can get a name, which is a line of text.
 
     Args:
         services: the services that know the names in use.
         name: the name.
         own_projects: the study's projects in Label Studio, which may have it in their titles.
+        may_have_projects: any projects may have it, because an earlier attempt created them.
 
     Raises:
         InputProblem: it is too short or too long, or has a character that cannot be used.
@@ -146,6 +149,8 @@ def check_name(services: Services, name: str, own_projects: Collection[int] = ()
     if any(unicodedata.category(letter) in _NOT_IN_A_LINE or ord(letter) in _DIRECTING for letter in name):
         raise InputProblem("the name has a character that cannot be shown, or that turns the text after it; remove it")
     _check_free(services, name)
+    if may_have_projects:
+        return
     titles = {project_templates.title(name, kind) for kind in ProjectKind}
     for project in services.label_studio.find_projects(f"{name} · "):
         if project.title in titles and project.id not in own_projects:

@@ -5,7 +5,7 @@ If the study exists, what is missing is restored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import delete, select
@@ -24,7 +24,7 @@ from datagen.workflow import decision_points, study_options
 from datagen.workflow.decisions import spec_versions
 from datagen.workflow.inputs.input_requests import request_reading
 from datagen.workflow.reviews import review_tasks, verdict_sync
-from datagen.workflow.services import LOCK, Services
+from datagen.workflow.services import LOCK, Services, UnitOfWork
 from datagen.workflow.study_options import StudyOptions
 
 
@@ -51,6 +51,7 @@ def open_study(
     options: StudyOptions | None = None,
     who: str = "datagen provision",
     only_new: bool = False,
+    begin: Callable[[UnitOfWork, StudyRow], None] | None = None,
 ) -> OpenedStudy:
     """Create a study's projects in Label Studio and store the study. An existing study is checked and repaired.
 
@@ -64,6 +65,7 @@ def open_study(
         options: the study's own settings; None keeps all of them.
         who: in whose name its lines in the audit log are.
         only_new: refuse an existing study in place of repairing it.
+        begin: what else to write in the transaction that creates the study.
 
     Raises:
         InputProblem: the name or a label cannot be used, or no label or engine is given for a new study.
@@ -117,6 +119,8 @@ def open_study(
                 unit.session.flush()
                 unit.note(study, who, f"opened with the labels {', '.join(labels)}")
                 study.webhook_salt = salt
+                if begin is not None:
+                    begin(unit, study)
             elif engine not in (None, study.engine):
                 unit.note(study, who, f"new versions are made with {engine}, no longer with {study.engine}")
                 engine_before, study.engine = study.engine, engine

@@ -127,3 +127,50 @@ def test_the_name_of_another_study_is_refused(studio: FakeStudio, study: Study) 
     with pytest.raises(Refused, match="give the clone another name"):
         clone_study(studio.services, study.name, other.name, "ann", ACCESS)
     assert list(studio.client.tasks(other.projects[ProjectKind.CONCEPTS])) == []
+
+
+def test_clone_that_is_completed_keeps_what_was_set_in_it_since(studio: FakeStudio, study: Study) -> None:
+    clone_study(studio.services, study.name, "a clone", "ann", ACCESS)
+    with studio.services.database.write() as session:
+        row = session.scalars(select(StudyRow).where(StudyRow.name == "a clone")).one()
+        row.engine, row.min_good = "another", 0.6
+    clone_study(studio.services, study.name, "a clone", "ann", ACCESS)
+    with studio.rows() as session:
+        row = session.scalars(select(StudyRow).where(StudyRow.name == "a clone")).one()
+        assert (row.engine, row.min_good) == ("another", 0.6)
+
+
+def test_study_that_gets_the_name_meanwhile_is_left_as_it_is(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_study = clone.open_study
+
+    def after_another(*given: object, **options: object) -> object:
+        with studio.services.database.write() as session:
+            session.add(StudyRow(name="a clone", labels=study.row().labels, engine="another", preview_size=3))
+        return open_study(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clone, "open_study", after_another)
+    with pytest.raises(Refused, match="There is a study named"):
+        clone_study(studio.services, study.name, "a clone", "ann", ACCESS)
+    with studio.rows() as session:
+        row = session.scalars(select(StudyRow).where(StudyRow.name == "a clone")).one()
+        assert (row.engine, row.starting_point) == ("another", None)
+
+
+def test_clone_that_stopped_while_its_projects_were_created_can_be_begun_again(
+    studio: FakeStudio, study: Study
+) -> None:
+    def fail_at_the_second(name: str) -> bool:
+        created.append(name == "create_project")
+        return sum(created) == 2
+
+    created: list[bool] = []
+    studio.client.after_request = fail_at_the_second
+    with pytest.raises(LabelStudioUnavailable):
+        clone_study(studio.services, study.name, "a clone", "ann", ACCESS)
+    studio.client.after_request = None
+    assert studio.client.find_projects("a clone · ") != []
+    plan = clone.plan_clone(studio.services, study.id, "a clone", None)
+    clone_study(studio.services, study.id, plan.name, "ann", ACCESS)
+    assert len(studio.client.find_projects("a clone · ")) == len(ProjectKind)
