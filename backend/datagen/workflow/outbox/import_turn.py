@@ -12,7 +12,8 @@ from datagen.workflow.services import IMPORT_LOCK, Services
 
 #: Seconds for which a publication waits for its turn. Then its row is put off, so that the worker handles events first.
 TURN_WAIT_SECONDS = 3.0
-#: Time after which a row that was put off imports in spite of another import.
+#: Time after which a row is not put off any more: it waits as long as other imports do, and then begins in spite of
+#: them. Rows that waited for an outage are all older than this when it ends.
 PATIENCE = timedelta(minutes=5)
 
 
@@ -36,12 +37,13 @@ class ImportTurn:
         Raises:
             NotYet: other processes import, and this publication has imported nothing so far.
         """
-        if self._has_imported:
+        if self._has_imported or not self._is_patient:
+            self._has_imported = True
             with self._services.import_turn():
                 yield
             return
         with self._services.database.one_at_a_time(IMPORT_LOCK, TURN_WAIT_SECONDS) as is_alone:
-            if not is_alone and self._is_patient:
+            if not is_alone:
                 raise NotYet
             self._has_imported = True
             yield

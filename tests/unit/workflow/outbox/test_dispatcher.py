@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,12 @@ from sqlalchemy import select
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
 from datagen.queue.jobs import EVENTS, PREVIEWS
+from datagen.store.database import Database
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.messages import OutboxRow
 from datagen.store.tables.reviews import DecisionRow
+from datagen.workflow import services
 from datagen.workflow.generation.shard_rendering import FittedEngineCache, render_shard
 from datagen.workflow.outbox import import_turn
 from datagen.workflow.outbox.dispatcher import MAX_REFUSALS, dispatch
@@ -232,6 +235,7 @@ def test_publication_without_its_turn_is_put_off_so_that_events_come_first(
 ) -> None:
     row = publishing(studio, study)
     monkeypatch.setattr(import_turn, "TURN_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(services, "IMPORT_WAIT_SECONDS", 0.0)
     with studio.services.database.one_at_a_time(IMPORT_LOCK, 0.0):
         dispatch(studio.services, row.id)
         assert study.round_tasks() == []
@@ -243,6 +247,26 @@ def test_publication_without_its_turn_is_put_off_so_that_events_come_first(
             session.get_one(OutboxRow, row.id).waiting_since = now() - import_turn.PATIENCE
         dispatch(studio.services, row.id)
     assert len(study.round_tasks()) == 3, "in the end it does not wait for another import that never ends"
+
+
+def test_publications_after_a_long_outage_wait_for_one_another(
+    studio: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them are older than the patience then, and are due at the same moment."""
+    row = publishing(studio, study)
+    with studio.services.database.write() as session:
+        session.get_one(OutboxRow, row.id).waiting_since = now() - 2 * import_turn.PATIENCE
+    waits: list[float] = []
+    one_at_a_time = Database.one_at_a_time
+
+    def noted(database: Database, lock: int, seconds: float) -> AbstractContextManager[bool]:
+        waits.append(seconds)
+        return one_at_a_time(database, lock, seconds)
+
+    monkeypatch.setattr(Database, "one_at_a_time", noted)
+    dispatch(studio.services, row.id)
+    assert len(study.round_tasks()) == 3
+    assert set(waits) == {services.IMPORT_WAIT_SECONDS}
 
 
 def test_page_counts_the_images_in_label_studio_while_they_are_posted(studio: FakeStudio, study: Study) -> None:
