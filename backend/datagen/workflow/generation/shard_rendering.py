@@ -186,7 +186,7 @@ class RenderJob(LeasedJob[ShardRow]):
         if batch.state == WorkState.RUNNING:
             spec_versions.add_shards(unit, batch, self._services.shard_size, rendered.job_kind)
         unit.session.flush()
-        if batch.kind == BatchKind.RUN and batch.state == WorkState.RUNNING:
+        if batch.kind == BatchKind.RUN and batch.state in (WorkState.RUNNING, WorkState.PAUSED):
             spot_checks.add(unit, batch, row, samples, self._services.spot_checks)
         if rendered.sheet is not None:
             batch.sheet = rendered.sheet

@@ -168,6 +168,26 @@ def test_run_whose_last_shard_was_being_rendered_at_the_alarm_ends_when_it_is_re
     assert len([point for point in study.points() if point.action is None]) == 1
 
 
+def test_shard_that_is_rendered_while_a_person_pauses_the_run_has_its_checks(
+    checked: FakeStudio, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(study, 3 * SHARD)
+    work = RenderJob.work
+
+    def paused_meanwhile(self, row, lost):
+        write = work(self, row, lost)
+        study.act(StudyEvent.PAUSE)
+        return write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RenderJob, "work", paused_meanwhile)
+        render(study, 1)
+    assert study.row().state == StudyState.PAUSED
+    study.act(StudyEvent.RESUME)
+    checked.settle()
+    assert [(int(task.data["index"]) - 1) // SHARD for task in tasks(study)] == [0, 1, 2], "one of each shard"
+
+
 def test_run_cancelled_at_the_alarm_keeps_its_images_and_closes_its_checks(checked: FakeStudio, study: Study) -> None:
     approve(study, 5 * SHARD)
     render(study, 3)
