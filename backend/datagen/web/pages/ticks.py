@@ -15,7 +15,7 @@ from datagen.errors import Refused
 #: Names of the fields: the packed numbers of other pages, and the button that removes every tick.
 CHOSEN, CLEAR = "chosen", "clear"
 #: “3.7-9” is 3, 7, 8 and 9; no character of it is encoded in a form.
-_PART = re.compile(r"([0-9]{1,10})(?:-([0-9]{1,10}))?")
+_PART = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
 def packed(numbers: Iterable[int]) -> str:
@@ -36,17 +36,16 @@ def unpacked(text: str, most: int) -> set[int]:
         Refused: it is no such field, or has more than ``most`` numbers.
     """
     numbers: set[int] = set()
+    count = 0  # of repeated ones, too: a forged field may name a long range in each of its parts
     for part in filter(None, text.split(".")):
         numerals = _PART.fullmatch(part)
-        if numerals is None:
+        first, last = (int(numerals[1]), int(numerals[2] or numerals[1])) if numerals is not None else (1, 0)
+        if last < first:
             raise Refused("What was ticked on other pages cannot be read. Tick it again.")
-        first = int(numerals[1])
-        last = int(numerals[2] or first)
-        if last - first >= most or len(numbers) > most:
+        count += last - first + 1
+        if count > most:
             raise Refused(too_many(most))
         numbers |= {*range(first, last + 1)}
-    if len(numbers) > most:
-        raise Refused(too_many(most))
     return numbers
 
 
