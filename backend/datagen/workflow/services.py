@@ -35,7 +35,7 @@ from datagen.synthesis.engine import EngineSettings
 
 #: Key of the lock that an import into Label Studio holds, so that imports take turns; arbitrary, but the same in every
 #: release.
-IMPORT_LOCK = 7_301_927
+IMPORT_LOCK = 7_301_929
 #: Seconds for which an import waits for its turn. Then it begins in spite of another import, and may have to be
 #: repeated.
 IMPORT_WAIT_SECONDS = 30.0

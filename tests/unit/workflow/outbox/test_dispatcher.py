@@ -15,8 +15,9 @@ from sqlalchemy import select
 
 from datagen.domain.inputs import ProjectKind
 from datagen.domain.lifecycle import StudyEvent
+from datagen.entrypoints.installation import REGISTRATION_LOCK
 from datagen.queue.jobs import EVENTS, PREVIEWS
-from datagen.store.database import Database
+from datagen.store.database import UPGRADE_LOCK, Database
 from datagen.store.tables.base import BatchKind, OutboxKind, WorkState, now
 from datagen.store.tables.batches import ShardRow
 from datagen.store.tables.messages import OutboxRow
@@ -228,6 +229,12 @@ def test_imports_take_turns(studio: FakeStudio, study: Study) -> None:
     studio.client.after_request = try_another
     dispatch(studio.services, row.id)
     assert turns == [False]
+
+
+def test_locks_have_keys_of_their_own() -> None:
+    """PostgreSQL has one lock for each key: a process that registers a secret would wait for an import."""
+    keys = [UPGRADE_LOCK, REGISTRATION_LOCK, IMPORT_LOCK, services.NAMES_LOCK]
+    assert len({*keys}) == len(keys)
 
 
 def test_publication_without_its_turn_is_put_off_so_that_events_come_first(
