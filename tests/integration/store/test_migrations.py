@@ -14,6 +14,7 @@ from sqlalchemy import Connection, MetaData, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 import datagen.store.database
+from datagen.domain.notification import Facts
 from datagen.domain.spec import Spec
 from datagen.domain.verdict import Opinion
 from datagen.store.database import Database
@@ -21,6 +22,7 @@ from datagen.store.tables.base import BatchKind, WorkState
 from datagen.store.tables.batches import BatchRow, SampleFactsRow, SampleRow, ShardRow, SpecRow
 from datagen.store.tables.inputs import FetchedPictureRow, InputReadingRow, InputRow, ProposalMakingRow
 from datagen.store.tables.messages import OutboxRow
+from datagen.store.tables.notifications import DeliveryRow
 from datagen.store.tables.reviews import VerdictRow
 from datagen.store.tables.studies import StudyRow
 from datagen.workflow.generation.sample_facts import facts_of
@@ -375,6 +377,27 @@ def test_studies_before_descriptions_are_shown_and_have_none(database: Database)
         assert connection.execute(select(schema.tables["study"].c.name)).scalars().all() == ["ab"]
         assert not {"description", "archived_at"} & {*schema.tables["study"].c.keys()}
     database.upgrade()
+
+
+def test_going_back_to_0025_removes_the_person_from_notifications(database: Database) -> None:
+    """Earlier versions refuse facts that they do not know."""
+    database.upgrade()
+    schema = put_two_samples(database)
+    facts = Facts(study_id=1, study="a study", kind="run", number=1, by="Ann").to_json()
+    with database.engine.begin() as connection:
+        put(connection, schema.tables["recipient"], id=1)
+        put(connection, schema.tables["delivery"], id=1, facts=facts)
+
+    _downgrade(database, "0025")
+
+    with database.engine.begin() as connection:
+        delivery = schema.tables["delivery"]
+        assert connection.scalars(select(delivery.c.facts)).one() == {
+            name: value for name, value in facts.items() if name != "by"
+        }
+    database.upgrade()
+    with database.read() as session:
+        assert Facts.from_json(session.scalars(select(DeliveryRow.facts)).one()).by == ""
 
 
 def test_paused_runs_before_pauses_by_people_were_paused_by_nobody_and_going_back_keeps_them_paused(

@@ -8,6 +8,8 @@ down_revision = "0025"
 branch_labels = None
 depends_on = None
 
+_DELIVERY = sa.table("delivery", sa.column("id", sa.Integer()), sa.column("facts", sa.JSON()))
+
 
 def upgrade() -> None:
     """Move forward."""
@@ -17,7 +19,15 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Move back. Paused runs stay paused: earlier versions resume them. Columns are dropped in place."""
+    """Move back. Paused runs stay paused: earlier versions resume them. Columns are dropped in place.
+
+    The person who paused a run is removed from notifications: earlier versions cannot send one that names a person.
+    """
+    connection = op.get_bind()
+    for delivery_id, facts in connection.execute(sa.select(_DELIVERY.c.id, _DELIVERY.c.facts)).all():
+        if "by" in facts:
+            without = {name: value for name, value in facts.items() if name != "by"}
+            connection.execute(sa.update(_DELIVERY).where(_DELIVERY.c.id == delivery_id).values(facts=without))
     with op.batch_alter_table("batch", recreate="never") as batch:
         batch.drop_column("paused_at")
         batch.drop_column("paused_by")
