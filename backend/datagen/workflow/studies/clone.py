@@ -187,7 +187,7 @@ def _origin(source: StudyRow, version: int | None) -> str:
 
 def _trial(new_name: str) -> str:
     """Return the line of the audit log of a study that is being cloned."""
-    return f"cloned as “{new_name}”"
+    return f"cloning as “{new_name}” began"
 
 
 def _in_words(source: StudyRow, version: int | None) -> str:

@@ -92,7 +92,7 @@ def test_the_first_version_of_a_clone_begins_with_the_settings_of_the_chosen_ver
     assert f"It begins with the settings of “{study.name}”, version 1." in spec.notes
     lines = [line["what"] for line in audit_lines(studio.services.database, "a clone")]
     assert f"cloned from “{study.name}”, version 1" in lines
-    assert "cloned as “a clone”" in [line["what"] for line in audit_lines(studio.services.database, study.name)]
+    assert "cloning as “a clone” began" in [line["what"] for line in audit_lines(studio.services.database, study.name)]
 
 
 def test_a_clone_without_a_version_begins_with_the_settings_of_the_installation(
