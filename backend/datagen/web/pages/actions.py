@@ -16,6 +16,7 @@ import structlog
 from flask import Blueprint, Response, g, redirect, request
 from flask.typing import ResponseReturnValue
 
+from datagen.domain.wording import sentence_case
 from datagen.errors import DatagenError, LabelStudioUnavailable, StoreError
 from datagen.web.outage_sentences import LABEL_STUDIO_UNAVAILABLE, STORE_UNAVAILABLE_UNCHANGED
 from datagen.web.pages.notices import Notice
@@ -119,7 +120,7 @@ class Actions:
         return self._back(outcome.target, Notice(outcome.sentence))
 
     def _refused(self, target: str, sentence: str) -> Response:
-        return self._back(target, Notice(sentence, is_problem=True))
+        return self._back(target, Notice(sentence_case(sentence), is_problem=True))
 
     def _back(self, target: str, notice: Notice) -> Response:
         response: Response = redirect(target, HTTPStatus.SEE_OTHER)  # type: ignore[assignment]

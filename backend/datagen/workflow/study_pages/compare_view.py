@@ -165,7 +165,8 @@ def _flat(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield name, counted(len(body[name]), "image")
     yield "boxes", str(sum(len(concept["regions"]) for concept in body["concepts"]))
     yield "engine", str(body["engine"])
-    yield "critic", "rejects samples" if body.get("critic") else "none"
+    critic = body.get("critic")
+    yield "critic", "none" if not critic else "rejects samples" if critic.get("reject_below") else "rejects nothing"
     yield from _parameters("", body["parameters"])
 
 

@@ -139,6 +139,11 @@ class RunView:
     #: the index after which the next page begins; None on the last page
     next_after: int | None
 
+    @property
+    def is_measured_in_part(self) -> bool:
+        """Whether the figures are those of evenly spaced images of the run, because it has many."""
+        return self.count > MAX_MEASURED
+
 
 def run_of(
     session: Session,

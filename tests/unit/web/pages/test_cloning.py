@@ -99,7 +99,7 @@ def test_what_cannot_be_cloned_is_refused(browser: Any, form: dict[str, str], se
 def test_a_name_that_is_taken_is_refused(browser: Any) -> None:
     other = browser.studio.open_study(inputs=False)
     send(browser, name=other.name)
-    assert f"there is another study named “{other.name}”" in browser.page(root(browser))
+    assert f"There is another study named “{other.name}”" in browser.page(root(browser))
 
 
 def test_a_person_who_does_not_see_every_project_may_not_clone(browser: Any) -> None:

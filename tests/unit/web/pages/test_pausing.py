@@ -26,7 +26,7 @@ def test_a_run_paused_by_hand_says_by_whom_and_what_happens_and_is_resumed_on_it
     answer = browser.act(f"{study_page}/decide", page, action="pause", run="1", note="lunch")
     assert (answer.status_code, answer.location) == (303, page)
     paused = browser.page(page)
-    assert "Paused by ann@example.com: lunch · since" in paused
+    assert "Paused by ann@example.com: lunch, <time" in paused
     assert "No further shard is begun until somebody resumes the run." in paused
     assert 'value="pause"' not in paused
     live = browser.get(f"{page}/live").json

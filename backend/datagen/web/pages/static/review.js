@@ -118,7 +118,7 @@
     const next = [...cards.slice(place + 1), ...cards.slice(0, place)].find((other) => "open" in other.dataset);
     if (next) return go(next);
     tell(card, "Every image on this page is judged.");
-    const more = document.getElementById("more");
+    const more = allJudged.hidden ? document.getElementById("more") : allJudged;
     if (more) more.focus();
   }
 

@@ -12,13 +12,22 @@ function show(state) {
     if (part && part.dataset.shown !== html && !part.contains(document.activeElement)) {
       part.innerHTML = html;
       part.dataset.shown = html;
+      showTimes(part);
     }
   }
+  const shards = document.querySelector("[data-stored]");
+  if (shards && Number(shards.dataset.stored) > 0) showStored();
   if (state.live) return;
   stop();
   // the page was loaded before the run ended
   for (const part of document.querySelectorAll("[data-until-done]")) part.hidden = true;
   for (const part of document.querySelectorAll("[data-when-done]")) part.hidden = false;
+}
+
+// the page was loaded before the first image was stored
+function showStored() {
+  for (const part of document.querySelectorAll("[data-until-stored]")) part.hidden = true;
+  for (const part of document.querySelectorAll("[data-when-stored]")) part.hidden = false;
 }
 
 function stop() {

@@ -4,13 +4,17 @@
 const DAY_MS = 24 * 60 * 60 * 1000;
 const FULL = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" };
 
-for (const time of document.querySelectorAll("time[datetime]")) {
-  const at = new Date(time.dateTime);
-  const local = at.toLocaleString("en-GB", FULL);
-  time.title = `${local} ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
-  // what happened a few hours ago reads best as it is, "3 hours ago"; an earlier day is a date of the reader's calendar
-  if (time.classList.contains("exact") || Date.now() - at >= DAY_MS) time.textContent = local;
+function showTimes(part) {
+  for (const time of part.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    const local = at.toLocaleString("en-GB", FULL);
+    time.title = `${local} ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+    // what happened a few hours ago reads best as it is, "3 hours ago"; an earlier day is a date of the reader's calendar
+    if (time.classList.contains("exact") || Date.now() - at >= DAY_MS) time.textContent = local;
+  }
 }
+
+showTimes(document);
 
 for (const select of document.querySelectorAll("form[method=get].filters select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
