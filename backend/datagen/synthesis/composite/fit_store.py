@@ -15,12 +15,12 @@ import tempfile
 import time
 from contextlib import suppress
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import scipy
 
 #: Largest size of all files together, bytes. A fit of eight photos has 0.2 to 42 MB.
 LARGEST_TOTAL = 512 * 2**20
@@ -96,6 +96,7 @@ def _code_digest() -> str:
     for folder in SOURCES:
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.read_bytes())
-    for version in (np.__version__, cv2.__version__, scipy.__version__, platform.python_version(), platform.machine()):
-        digest.update(version.encode())
+    # scipy's version from its metadata, because importing scipy takes longer than reading a fit
+    for name in (np.__version__, cv2.__version__, version("scipy"), platform.python_version(), platform.machine()):
+        digest.update(name.encode())
     return digest.hexdigest()[:16]

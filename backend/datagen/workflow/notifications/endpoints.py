@@ -3,7 +3,7 @@
 This is a circuit breaker (Nygard, *Release It!*) whose state is in the database, so that all workers share it. A failed
 attempt closes the recipient's address. If nothing answered, the attempt took a time limit, and it closes the whole
 endpoint: a webhook's server, or the mail server. When its wait is over, one delivery is tried; the others wait for the
-result. Endpoints that failed also take turns with one another, so that many dead ones do not occupy a worker.
+result. Endpoints that did not answer also take turns with one another, so that many dead ones do not occupy a worker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from datagen.workflow.backoff import wait_after
 
 #: Longest wait before an endpoint is tried again, seconds.
 LONGEST_CLOSED_SECONDS = 3600.0
-#: Seconds between two attempts at endpoints that failed before, of the whole installation.
+#: Seconds between two attempts at endpoints that did not answer before, of the whole installation.
 TURN_SECONDS = 60.0
 #: Seconds for which an endpoint is closed while it is tried: longer than any attempt takes.
 TRIAL_SECONDS = 60.0
@@ -44,16 +44,16 @@ def closed_until(session: Session, recipient: RecipientRow, *, by_person: bool =
         recipient: the recipient.
         by_person: a person asks for the attempt and waits for it: the endpoint's own wait is skipped.
     """
-    failed, moment = _locked(session, _keys(recipient)), now()
+    keys, moment = _keys(recipient), now()
+    failed = _locked(session, keys)
     waits = [row.closed_until for row in failed if row.closed_until > moment and not by_person]
     if waits:
         return max(waits)
-    if not failed:
-        return None
-    turn = _ensured(session, _TURN, moment)
-    if turn.closed_until > moment:
-        return turn.closed_until + timedelta(seconds=random.uniform(0.0, 5.0))  # noqa: S311 - spreads load
-    turn.closed_until = moment + timedelta(seconds=TURN_SECONDS)
+    if any(row.key == keys[-1] for row in failed):  # the endpoint did not answer: an attempt may take a time limit
+        turn = _ensured(session, _TURN, moment)
+        if turn.closed_until > moment:
+            return turn.closed_until + timedelta(seconds=random.uniform(0.0, 5.0))  # noqa: S311 - spreads load
+        turn.closed_until = moment + timedelta(seconds=TURN_SECONDS)
     for row in failed:
         row.closed_until = moment + timedelta(seconds=TRIAL_SECONDS)
     return None

@@ -93,7 +93,9 @@ def finish(lease: Lease[ShardRow]) -> None:
     }
     rows = [SampleRow(key="s1-v1-run1-0", batch_id=1, shard_id=1, index=0, body=body)]
     drawn = ShardSamples(samples=rows, rejected=[], counts=Rejections(), cells=[])
-    rendered = RenderedShard(drawn=drawn, report=FitReport(), sheet=None, seconds=1.0, job_kind=JobKind.SHARD)
+    rendered = RenderedShard(
+        drawn=drawn, report=FitReport(), sheet=None, seconds=1.0, job_kind=JobKind.SHARD, learned=[]
+    )
     assert isinstance(lease.job, RenderJob)
     lease.finish(partial(lease.job.write, rendered))
 

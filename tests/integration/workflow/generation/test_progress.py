@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 
 @dataclass
-class Slow:
+class Slow(FittedEngine):
     """An engine that calls ``before_each`` before each sample."""
 
     inner: FittedEngine

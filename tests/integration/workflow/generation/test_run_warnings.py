@@ -30,7 +30,7 @@ OLD, NEW, LORA = "a1" * 32, "b2" * 32, "c3" * 32
 
 
 @dataclass
-class Painting:
+class Painting(FittedEngine):
     """An engine that used model files, and fell back to composite pixels in some places."""
 
     inner: FittedEngine

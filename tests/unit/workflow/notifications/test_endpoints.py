@@ -94,7 +94,7 @@ def test_of_many_deliveries_to_a_dead_endpoint_one_is_tried_and_the_others_wait(
     assert len(channels.sent) == 2, "one again after the wait"
 
 
-def test_endpoints_that_failed_take_turns(studio: FakeStudio, study: Study, channels: RecordedChannels) -> None:
+def test_endpoints_that_did_not_answer_take_turns(studio: FakeStudio, study: Study, channels: RecordedChannels) -> None:
     dead = [subscribe(study, f"https://dead{number}.example.org/") for number in range(10)]
     for recipient_id in dead:
         notify(studio, study, recipient_id)
@@ -107,6 +107,20 @@ def test_endpoints_that_failed_take_turns(studio: FakeStudio, study: Study, chan
     with studio.rows() as session:
         turn = session.get_one(EndpointRow, "turn")
     assert turn.closed_until > now() + timedelta(seconds=endpoints.TURN_SECONDS - 30)
+
+
+def test_endpoints_that_answer_with_a_fault_take_no_turns(
+    studio: FakeStudio, study: Study, channels: RecordedChannels
+) -> None:
+    """Such an attempt takes no time limit, so that nothing has to wait for it."""
+    for number in range(3):
+        notify(studio, study, subscribe(study, f"https://alive{number}.example.org/refuses"))
+    deliver_all(studio)
+    make_due(studio, endpoints_too=True)
+    deliver_all(studio)
+    assert len(channels.sent) == 6
+    with studio.rows() as session:
+        assert session.get(EndpointRow, "turn") is None
 
 
 def test_other_endpoints_are_not_affected(studio: FakeStudio, study: Study, channels: RecordedChannels) -> None:
