@@ -36,6 +36,12 @@ def pictures_of(browser: Any) -> list[FitPictureRow]:
         return list(session.scalars(select(FitPictureRow).order_by(FitPictureRow.id)))
 
 
+@pytest.mark.parametrize("role", list(Role))
+def test_a_study_without_photos_says_what_to_add(browser: Any, role: Role) -> None:
+    empty = browser.studio.open_study(inputs=False)
+    assert "Nothing here yet" in browser.page(f"/studio/studies/{empty.id}/inputs/{role}")
+
+
 def test_each_concept_photo_has_its_matte_which_is_off_at_first(browser: Any) -> None:
     page = inputs(browser, "concept")
     assert len(overlays(page)) == 6
