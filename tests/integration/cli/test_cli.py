@@ -19,6 +19,8 @@ from sqlalchemy import delete
 from datagen import __version__
 from datagen.domain.inputs import ProjectKind
 from datagen.imaging.png_encoder import encode_png
+from datagen.queue.jobs import ALL_QUEUES
+from datagen.queue.live_workers import live_workers
 from datagen.store.tables.studies import ProjectRow
 from datagen.workflow.inputs import unreadable_tasks
 from forked_command import run_datagen
@@ -386,7 +388,12 @@ def test_a_project_that_was_deleted_is_named_with_the_fix(studio: Studio, alive:
         with studio.rows() as session:
             return bool(unreadable_tasks.problems_of(session, own.id))
 
+    def are_all_alive() -> bool:
+        served = {queue for worker in live_workers(studio.queues) for queue in worker.queues}
+        return served >= set(ALL_QUEUES)
+
     wait_until(is_noticed, 60, "the reconciler's reading of the deleted project")
+    wait_until(are_all_alive, 60, "a heartbeat of each worker")
     result = datagen(studio.environment, tmp_path, "doctor", "--study", own.name)
     gone = (
         f"project {project} (Concepts) is not in Label Studio any more: it was deleted. To make a new, empty one, "
