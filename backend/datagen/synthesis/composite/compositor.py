@@ -67,7 +67,7 @@ class Composed:
     rejected: Counter[str]
     #: backgrounds (by number) that were skipped, and the reason
     passed_over: dict[int, str]
-    #: each scheduled concept, as shown to users, and whether another was placed instead
+    #: each scheduled concept, as shown to users, and whether another was placed instead; empty with a preference
     turns: tuple[tuple[str, bool], ...]
 
 
@@ -182,8 +182,9 @@ class Composer:
             placed = self._place_instance(label, task)
             if placed is None:
                 continue
-            expected = self._sources[label].turn(draws, task.photo)
-            turns.append((expected.in_words, placed.trace.concept != expected.choice))
+            if self._parameters.preference is None:  # a preference chooses among the concepts, and keeps no schedule
+                expected = self._sources[label].turn(draws, task.photo)
+                turns.append((expected.in_words, placed.trace.concept != expected.choice))
             window = (
                 slice(placed.top, placed.top + placed.mask.shape[0]),
                 slice(placed.left, placed.left + placed.mask.shape[1]),

@@ -69,6 +69,17 @@ def test_version_after_forty_verdicts_mostly_draws_what_was_accepted(fitted, nam
     assert share(after, standard) > 0.85
 
 
+def test_concept_that_a_preference_passes_over_is_not_reported_as_one_that_could_not_be_placed(composers, fitted):
+    """The report of each refined version named nearly every concept."""
+    spec, composer_of = composers
+    refined = refine_for(CompositeEngine(), {}, [judged(fitted({}, 1, 40), STANDARDS["small"])]).parameters
+    for parameters, scheduled in (({}, True), (refined, False)):
+        child = replace(spec, parameters=parameters, seed=2)
+        composed = composer_of(child).compose(0, sample_seed(child.digest, 0))
+        assert composed.instances
+        assert bool(composed.turns) is scheduled
+
+
 def test_of_instances_that_are_all_unlike_what_was_accepted_the_most_acceptable_is_kept(composers, monkeypatch):
     """The instance of the last attempt was used, whatever its acceptance."""
     spec, composer_of = composers
