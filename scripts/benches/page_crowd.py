@@ -17,7 +17,10 @@ from typing import Any
 import httpx
 
 from benches.page_visits import PATIENCE_S
+from stage.processes import wait_until
 
+#: Longest time until each person has loaded a first page, seconds.
+_BEGIN_S = 120.0
 #: Number of people, of streams of events and of downloads that are open at the same time.
 PEOPLE, STREAMS, DOWNLOADS = 20, 6, 3
 #: Seconds between two pages of a person, and number of pictures that are loaded with a page.
@@ -78,8 +81,7 @@ def _browse(crowd: Crowd, pipe: Any) -> None:
     threads = [threading.Thread(target=part, args=(crowd, activity, number), daemon=True) for part, number in parts]
     for thread in threads:
         thread.start()
-    while activity.counts["pages"] < PEOPLE:
-        time.sleep(0.05)
+    wait_until(lambda: activity.counts["pages"] >= PEOPLE, _BEGIN_S, "The first page of each person", every=0.05)
     began, before = time.monotonic(), Counter(activity.counts)
     pipe.send("begun")
     pipe.recv()
